@@ -1,0 +1,337 @@
+"""Many plates: draw them, write a folder of them, read a folder, check a folder.
+
+A folder holds `<number>.png` files, `metadata.jsonl` with one record a plate (the Hugging Face
+ImageFolder convention) and `settings.json`, which says what the folder was drawn from.
+"""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL
+from PIL import Image
+from tqdm.auto import tqdm
+
+from plate_ocr.alphabet import is_plate_text
+from plate_ocr.files import replacing, write_text
+from plate_ocr.fonts import FONT_DIRECTORY, PlateFont, fonts_digest, load_fonts
+from plate_ocr.images import UnreadableImage, is_image_name, load_plate
+from plate_ocr.rendering import (
+    DEFAULT_SEED,
+    NUMBERS,
+    PLATE_HEIGHT,
+    PLATE_WIDTH,
+    draw_plate,
+)
+
+DATA_DIRECTORY = Path("data")
+HELD_OUT = 90_000  # plates from this position on are never trained on
+# Directory name -> (start, count): positions in the permutation of all numbers.
+SPLITS = {
+    "train": (0, 60_000),
+    "validation": (90_000, 2_000),
+    "benchmark": (92_000, 7_940),
+    "test": (99_940, 60),
+}
+PNG_COMPRESSION = 1  # level 9 saves 12 % of the bytes for six times the encoding time
+
+
+class DatasetError(ValueError):
+    """A data set cannot be written or read; the message names the file and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the bytes of a folder of plates."""
+
+    start: int
+    count: int
+    seed: int
+    fonts: str  # SHA-256 of fonts.json
+    pillow: str  # glyphs are equal to the byte for one Pillow build only
+
+
+@dataclass(frozen=True)
+class PlateSet:
+    """Plates in memory."""
+
+    images: np.ndarray  # uint8 (n, 64, 128, 1)
+    texts: list[str]
+    records: list[dict]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def choose_range(name: str, start: int | None = None, count: int | None = None) -> range:
+    """The positions that directory `name` holds.
+
+    Args:
+        name: a name of `SPLITS`, or any other name with `start` and `count`.
+        start: first position; only for other names.
+        count: number of plates; for a name of `SPLITS` at most what lies before the next one.
+
+    Raises:
+        DatasetError: the name is unknown and has no range, the range is empty, leaves the
+            100,000 numbers, or mixes training with held-out numbers.
+    """
+    if name in SPLITS:
+        split_start, split_count = SPLITS[name]
+        if start not in (None, split_start):
+            raise DatasetError(f"{name}: starts at {split_start:,}, not {start:,}")
+        start, count = split_start, split_count if count is None else count
+        largest = HELD_OUT if name == "train" else split_count
+        if not 1 <= count <= largest:
+            raise DatasetError(f"{name}: count must be 1 to {largest:,}, not {count:,}")
+    elif start is None or count is None:
+        raise DatasetError(f"{name}: an unknown directory needs start and count")
+    positions = range(start, start + count)
+    if count < 1 or start < 0 or positions.stop > NUMBERS:
+        raise DatasetError(f"{name}: no such plates: start {start:,}, count {count:,}")
+    if start < HELD_OUT < positions.stop:
+        raise DatasetError(
+            f"{name}: mixes training numbers (below {HELD_OUT:,}) with held-out ones"
+        )
+    return positions
+
+
+def draw_plates(
+    positions: Sequence[int], *, seed: int = DEFAULT_SEED, fonts: Path | str = FONT_DIRECTORY
+) -> PlateSet:
+    """Draw plates in memory, in the order of `positions`."""
+    loaded = load_fonts(fonts)
+    images = np.empty((len(positions), PLATE_HEIGHT, PLATE_WIDTH, 1), dtype=np.uint8)
+    records = []
+    for row, index in enumerate(positions):
+        image, record = draw_plate(loaded, seed, index)
+        images[row, :, :, 0] = image
+        records.append(record.as_dict())
+    return PlateSet(images, [record["text"] for record in records], records)
+
+
+def generate(
+    directory: Path | str,
+    *,
+    start: int | None = None,
+    count: int | None = None,
+    seed: int = DEFAULT_SEED,
+    fonts: Path | str = FONT_DIRECTORY,
+    processes: int | None = None,
+    progress: bool = True,
+) -> list[dict]:
+    """Draw a folder of plates; what is already there from an interrupted run is kept.
+
+    Args:
+        directory: where to write; its name chooses the plates, see `choose_range`.
+        start: first position, for a name that is not in `SPLITS`.
+        count: number of plates.
+        seed: chooses the permutation of the numbers and every plate's size, gap and place.
+        fonts: the folder of fonts.
+        processes: how many draw at once; by default one a core.
+        progress: show a progress bar.
+
+    Returns:
+        The records in order of position, as written to `metadata.jsonl`.
+
+    Raises:
+        DatasetError: the range is refused, the folder holds something else, or cannot be
+            written.
+        FontError: a font cannot be used.
+    """
+    directory = Path(directory)
+    positions = choose_range(directory.name, start, count)
+    loaded = load_fonts(fonts)
+    settings = Settings(
+        positions.start, len(positions), seed, fonts_digest(fonts), PIL.__version__
+    )
+    jobs = _jobs_by_instance(loaded, positions)
+    processes = min(processes or os.cpu_count() or 1, len(jobs))
+    records: list[dict] = []
+    try:
+        _claim(directory, settings)
+        bar = tqdm(total=len(positions), unit=" plates", desc=str(directory), disable=not progress)
+        with bar:
+            for batch in _run(jobs, (directory, loaded, seed), processes):
+                records += batch
+                bar.update(len(batch))
+        records.sort(key=lambda record: record["index"])
+        lines = (json.dumps(record, separators=(", ", ": ")) + "\n" for record in records)
+        write_text(directory / "metadata.jsonl", "".join(lines))
+    except OSError as error:
+        raise DatasetError(f"{error.filename or directory}: {error.strerror or error}") from error
+    return records
+
+
+def _claim(directory: Path, settings: Settings) -> None:
+    """Make the folder ours: new, or begun with the same settings."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "settings.json"
+    if path.exists():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DatasetError(f"{path}: not JSON ({error})") from error
+        wanted = asdict(settings)
+        changed = [name for name in wanted if found.get(name) != wanted[name]]
+        if changed:
+            name = changed[0]
+            raise DatasetError(
+                f"{directory}: was drawn with {name} {found.get(name)!r}, not {wanted[name]!r}; "
+                "choose another directory or delete this one"
+            )
+        for leftover in directory.glob(".*.part.*"):
+            leftover.unlink(missing_ok=True)
+    elif any(directory.iterdir()):
+        raise DatasetError(f"{directory}: holds files but no settings.json; choose an empty one")
+    else:
+        write_text(path, json.dumps(asdict(settings), indent=2) + "\n")
+
+
+def _jobs_by_instance(fonts: Sequence[PlateFont], positions: range) -> list[list[int]]:
+    """Group positions by font and instance, so that every glyph is drawn only once."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index in positions:
+        turn, font = divmod(index, len(fonts))
+        groups.setdefault((font, turn % len(fonts[font].instances)), []).append(index)
+    return [groups[key] for key in sorted(groups)]
+
+
+def _run(jobs: list[list[int]], arguments: tuple, processes: int) -> Iterator[list[dict]]:
+    """Write the plates of every job, here or in several processes."""
+    if processes == 1:
+        yield from (_write_plates(job, *arguments) for job in jobs)
+        return
+    # Spawned, not forked: the caller may hold TensorFlow's threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        futures = [pool.submit(_write_plates, job, *arguments) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _write_plates(
+    positions: Sequence[int], directory: Path, fonts: Sequence[PlateFont], seed: int
+) -> list[dict]:
+    records = []
+    for index in positions:
+        image, record = draw_plate(fonts, seed, index)
+        path = directory / record.file_name
+        if not path.exists():
+            with replacing(path) as temporary:
+                Image.fromarray(image).save(
+                    temporary, format="PNG", compress_level=PNG_COMPRESSION
+                )
+        records.append(record.as_dict())
+    return records
+
+
+def read_records(directory: Path | str) -> dict[str, dict]:
+    """The records of a folder's `metadata.jsonl` by file name; empty where there is none.
+
+    Raises:
+        DatasetError: a line is not a record with a `file_name`, or names a file twice.
+    """
+    path = Path(directory) / "metadata.jsonl"
+    records: dict[str, dict] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return records
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read ({error})") from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            name = record["file_name"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DatasetError(f"{path}:{number}: not a record with a file_name") from error
+        if not isinstance(name, str) or name in records:
+            raise DatasetError(f"{path}:{number}: file_name is no text or stands twice: {name!r}")
+        records[name] = record
+    return records
+
+
+def label_of(name: str, records: dict[str, dict]) -> str | None:
+    """The label of an image: `text` of its record, else a file name of five digits, else None."""
+    text = records[name].get("text") if name in records else Path(name).stem
+    return text if is_plate_text(text) else None
+
+
+def list_images(directory: Path | str) -> list[Path]:
+    """The image files of a folder in name order.
+
+    Raises:
+        DatasetError: there is no such folder, or no image in it.
+    """
+    directory = Path(directory)
+    try:
+        paths = sorted(path for path in directory.iterdir() if is_image_name(path.name))
+    except OSError as error:
+        raise DatasetError(f"{directory}: {error.strerror or error}") from error
+    if not paths:
+        raise DatasetError(f"{directory}: holds no images")
+    return paths
+
+
+def load_folder(directory: Path | str) -> PlateSet:
+    """Read a folder of labelled plates into memory.
+
+    Raises:
+        DatasetError: the folder is missing or empty, or an image has no label.
+        UnreadableImage: an image cannot be read; it is named.
+    """
+    paths = list_images(directory)
+    records = read_records(directory)
+    images = np.empty((len(paths), PLATE_HEIGHT, PLATE_WIDTH, 1), dtype=np.uint8)
+    texts = []
+    for row, path in enumerate(paths):
+        text = label_of(path.name, records)
+        if text is None:
+            raise DatasetError(f"{path}: its label is not five digits")
+        images[row, :, :, 0] = load_plate(path)
+        texts.append(text)
+    return PlateSet(images, texts, [records.get(path.name, {}) for path in paths])
+
+
+def check_folder(directory: Path | str) -> list[str]:
+    """Look for what is wrong with a folder of labelled plates.
+
+    Returns:
+        One line for each problem, naming the file: an image that cannot be read or has another
+        size, a label that is not five digits, a label that stands twice, a record without image.
+    """
+    problems = []
+    records = read_records(directory)
+    paths = list_images(directory)
+    first_with: dict[str, str] = {}
+    for path in paths:
+        text = label_of(path.name, records)
+        if text is None:
+            problems.append(f"{path}: its label is not five digits")
+        elif text in first_with:
+            problems.append(f"{path}: shows {text} like {first_with[text]}")
+        else:
+            first_with[text] = path.name
+        try:
+            load_plate(path)
+            with Image.open(path) as image:
+                if image.size != (PLATE_WIDTH, PLATE_HEIGHT):
+                    problems.append(f"{path}: is {image.size[0]} x {image.size[1]}, not 128 x 64")
+        except UnreadableImage as error:
+            problems.append(str(error))
+    names = {path.name for path in paths}
+    problems += [
+        f"{Path(directory) / name}: has a record but no image"
+        for name in records
+        if name not in names
+    ]
+    return problems

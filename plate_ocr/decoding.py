@@ -1,0 +1,144 @@
+"""Logits -> text: greedy decoding, the best text of exactly five digits, and its probability.
+
+Plain NumPy, vectorised over the batch. Class 0 is the CTC blank. The recursions are those of
+Graves et al., "Connectionist Temporal Classification" (ICML 2006).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from plate_ocr.alphabet import BLANK, CLASSES, PLATE_DIGITS, decode
+
+IMPOSSIBLE = -1e30  # log of zero that stays finite in sums and differences
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Logits (n, steps, 11) -> log probabilities of the same shape, float64."""
+    shifted = np.asarray(logits, dtype=np.float64)
+    shifted = shifted - shifted.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def emitting_steps(path: np.ndarray) -> np.ndarray:
+    """Where a path emits a digit: the first step of every run of one class other than blank.
+
+    Args:
+        path: classes, int array of shape (n, steps).
+
+    Returns:
+        bool array of the same shape.
+    """
+    starts = np.ones(path.shape, dtype=bool)
+    starts[:, 1:] = path[:, 1:] != path[:, :-1]
+    return starts & (path != BLANK)
+
+
+def greedy_decode(logits: np.ndarray) -> list[str]:
+    """Read the most probable class of every step: repeats collapse, blanks fall out.
+
+    Args:
+        logits: float array of shape (n, steps, 11).
+
+    Returns:
+        n texts of any length.
+    """
+    path = np.argmax(logits, axis=-1)
+    emits = emitting_steps(path)
+    return [decode(classes[steps]) for classes, steps in zip(path, emits, strict=True)]
+
+
+def text_log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Log of P(text | image): the sum over all alignments of the text (forward algorithm).
+
+    Args:
+        logits: float array of shape (n, steps, 11).
+        labels: int array of shape (n, length), classes 1 to 10.
+
+    Returns:
+        float64 array of shape (n,); minus the CTC loss.
+    """
+    log_probabilities = log_softmax(logits)
+    labels = np.asarray(labels)
+    count, length = labels.shape
+    extended = np.full((count, 2 * length + 1), BLANK)
+    extended[:, 1::2] = labels
+    # A digit may be entered from two symbols back, over a blank, unless it repeats.
+    skips = np.zeros(extended.shape, dtype=bool)
+    skips[:, 3::2] = labels[:, 1:] != labels[:, :-1]
+    emitted = np.take_along_axis(log_probabilities, extended[:, None, :], axis=2)
+    forward = np.full(extended.shape, IMPOSSIBLE)
+    forward[:, :2] = emitted[:, 0, :2]
+    for step in range(1, logits.shape[1]):
+        one_back = np.pad(forward[:, :-1], ((0, 0), (1, 0)), constant_values=IMPOSSIBLE)
+        two_back = np.pad(forward[:, :-2], ((0, 0), (2, 0)), constant_values=IMPOSSIBLE)
+        two_back = np.where(skips, two_back, IMPOSSIBLE)
+        forward = np.logaddexp(np.logaddexp(forward, one_back), two_back) + emitted[:, step]
+    return np.logaddexp(forward[:, -1], forward[:, -2])
+
+
+def five_digit_decode(logits: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The text of the most probable path among all paths that spell exactly five digits.
+
+    Exact dynamic programming over step, digits emitted so far and last class (Viterbi). Where the
+    greedy path spells five digits it is the most probable of all paths, so it is the answer.
+
+    Args:
+        logits: float array of shape (n, steps, 11), with at least nine steps.
+
+    Returns:
+        n texts of five digits, and the path of each: int array of shape (n, steps).
+
+    Raises:
+        ValueError: too few steps to spell any five digits.
+    """
+    if logits.shape[1] < 2 * PLATE_DIGITS - 1:
+        raise ValueError(f"{logits.shape[1]} steps cannot spell every {PLATE_DIGITS} digits")
+    paths = np.argmax(logits, axis=-1)
+    open_rows = np.flatnonzero(emitting_steps(paths).sum(axis=1) != PLATE_DIGITS)
+    if open_rows.size:
+        paths[open_rows] = _best_five_digit_paths(log_softmax(logits[open_rows]))
+    emits = emitting_steps(paths)
+    return [decode(path[steps]) for path, steps in zip(paths, emits, strict=True)], paths
+
+
+def _best_five_digit_paths(log_probabilities: np.ndarray) -> np.ndarray:
+    count, steps, _ = log_probabilities.shape
+    digits = slice(1, CLASSES)
+    # score[n, emitted, last class]; with nothing emitted only the blank can be last.
+    score = np.full((count, PLATE_DIGITS + 1, CLASSES), IMPOSSIBLE)
+    score[:, 0, BLANK] = log_probabilities[:, 0, BLANK]
+    score[:, 1, digits] = log_probabilities[:, 0, digits]
+    came_from = np.zeros((count, steps, PLATE_DIGITS + 1, CLASSES), dtype=np.int8)
+    for step in range(1, steps):
+        # Blank: from any class with as many digits emitted.
+        from_class = score.argmax(axis=2)
+        best = np.take_along_axis(score, from_class[:, :, None], axis=2)[:, :, 0]
+        # Digit: held from itself, or emitted anew after the best other class with one fewer.
+        others = score.copy()
+        np.put_along_axis(others, from_class[:, :, None], IMPOSSIBLE, axis=2)
+        second_class = others.argmax(axis=2)
+        second = np.take_along_axis(others, second_class[:, :, None], axis=2)[:, :, 0]
+        is_best = np.arange(CLASSES) == from_class[:, :, None]
+        other = np.where(is_best, second[:, :, None], best[:, :, None])[:, :-1, digits]
+        other_class = np.where(is_best, second_class[:, :, None], from_class[:, :, None])
+        updated = np.full_like(score, IMPOSSIBLE)
+        updated[:, :, BLANK] = best
+        came_from[:, step, :, BLANK] = from_class
+        held = score[:, 1:, digits]
+        emits = other > held
+        updated[:, 1:, digits] = np.where(emits, other, held)
+        came_from[:, step, 1:, digits] = np.where(
+            emits, other_class[:, :-1, digits], np.arange(1, CLASSES)
+        )
+        score = updated + log_probabilities[:, step, None, :]
+    rows = np.arange(count)
+    paths = np.empty((count, steps), dtype=np.int64)
+    emitted = np.full(count, PLATE_DIGITS)
+    paths[:, -1] = score[:, PLATE_DIGITS].argmax(axis=1)
+    for step in range(steps - 1, 0, -1):
+        current = paths[:, step]
+        previous = came_from[rows, step, emitted, current]
+        emitted = emitted - ((current != BLANK) & (previous != current))
+        paths[:, step - 1] = previous
+    return paths

@@ -1,0 +1,133 @@
+"""Any image from outside -> uint8 (64, 128); the only place that does it."""
+
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")  # no other parser is ever opened
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+LARGEST_PIXELS = 50_000_000  # beyond what any camera makes of a plate; stops decompression bombs
+
+ImageSource = str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray
+
+
+class UnreadableImage(ValueError):
+    """An image cannot be read; the message names the source and the reason."""
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name ends like an image and is not hidden."""
+    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+
+def load_plate(source: ImageSource) -> np.ndarray:
+    """Turn an image into what the reader takes.
+
+    Rotation by EXIF is applied, transparency is flattened on white, 16 bits become 8, of several
+    frames the first is taken. Another size is scaled to fit and surrounded by the median grey of
+    the image's own border, because white would frame an inverted plate.
+
+    Args:
+        source: a path, the bytes of a file, an open binary file, a Pillow image, or an array of
+            shape (height, width), (height, width, 1), (..., 3) RGB or (..., 4) RGBA, of dtype
+            uint8, uint16, bool, or floats from 0 to 1.
+
+    Returns:
+        uint8 array of shape (64, 128), grayscale, 255 is white.
+
+    Raises:
+        UnreadableImage: the source is no image of these kinds, is broken or too large.
+    """
+    if isinstance(source, np.ndarray):
+        gray = _array_to_gray(source)
+    elif isinstance(source, Image.Image):
+        gray = _decode(source, f"image {source.mode} {source.size[0]} x {source.size[1]}")
+    elif isinstance(source, bytes | bytearray | memoryview):
+        gray = _open(BytesIO(source), f"{len(source):,} bytes")
+    elif isinstance(source, str | os.PathLike):
+        gray = _open(os.fspath(source), os.fspath(source))
+    elif hasattr(source, "read"):
+        gray = _open(source, str(getattr(source, "name", "open file")))
+    else:
+        raise UnreadableImage(f"{type(source).__name__}: not a path, bytes, image or array")
+    return gray if gray.shape == (PLATE_HEIGHT, PLATE_WIDTH) else letterbox(gray)
+
+
+def letterbox(gray: np.ndarray) -> np.ndarray:
+    """Scale a gray image of any size into the plate's frame, keeping its proportions.
+
+    Args:
+        gray: uint8 array of shape (height, width).
+
+    Returns:
+        uint8 array of shape (64, 128).
+    """
+    height, width = gray.shape
+    scale = min(PLATE_HEIGHT / height, PLATE_WIDTH / width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    scaled = Image.fromarray(gray).resize(size, Image.Resampling.BICUBIC)
+    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
+    plate = Image.new("L", (PLATE_WIDTH, PLATE_HEIGHT), int(np.median(border)))
+    plate.paste(scaled, ((PLATE_WIDTH - size[0]) // 2, (PLATE_HEIGHT - size[1]) // 2))
+    return np.asarray(plate)
+
+
+def _open(file: str | BinaryIO, name: str) -> np.ndarray:
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            return _decode(image, name)
+    except UnreadableImage:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise UnreadableImage(f"{name}: not a PNG, JPEG, BMP, WebP or TIFF image") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UnreadableImage(f"{name}: {reason}") from error
+
+
+def _decode(image: Image.Image, name: str) -> np.ndarray:
+    """Flatten a Pillow image to uint8 gray of its own size."""
+    width, height = image.size
+    if not 0 < width * height <= LARGEST_PIXELS:
+        raise UnreadableImage(f"{name}: {width} x {height} pixels is not a size we read")
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "L" and "transparency" not in image.info:
+        return np.array(image)
+    if image.mode.startswith(("I", "F")):
+        return _array_to_gray(np.asarray(image), name)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("L"))
+
+
+def _array_to_gray(array: np.ndarray, name: str | None = None) -> np.ndarray:
+    """Bring an array's values to uint8 and its colours to gray."""
+    name = name or f"array {array.dtype} {array.shape}"
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise UnreadableImage(f"{name}: not (height, width) with 1, 3 or 4 channels")
+    if not 0 < array.shape[0] * array.shape[1] <= LARGEST_PIXELS:
+        raise UnreadableImage(f"{name}: not a size we read")
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * 255
+    elif np.issubdtype(array.dtype, np.floating):
+        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+            raise UnreadableImage(f"{name}: floats must be finite and lie between 0 and 1")
+        array = np.rint(array * 255).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        if not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() > 65535:
+            raise UnreadableImage(f"{name}: not 8-bit or 16-bit values")
+        array = np.rint(array / 257).astype(np.uint8)
+    if array.ndim == 2:
+        return np.ascontiguousarray(array)
+    return _decode(Image.fromarray(array), name)

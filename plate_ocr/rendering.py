@@ -1,0 +1,165 @@
+"""Draw one plate: (fonts, seed, index) -> image and record, a pure function.
+
+Plate `index` shows entry `index` of one seeded permutation of all five-digit numbers, so no
+two plates of a seed share a number. Fonts and their instances go round in turn, so each is used
+evenly; size, gap and place are drawn at random from a generator of the plate's own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ImageFont
+
+from plate_ocr.alphabet import DIGITS, PLATE_DIGITS
+from plate_ocr.fonts import FontError, PlateFont
+
+PLATE_HEIGHT = 64  # pixels
+PLATE_WIDTH = 128
+SIZES = tuple(range(18, 26))  # font sizes in pixels per em
+MARGIN = 2  # background pixels kept free on all four sides
+MINIMUM_GAP = 1  # background columns between neighbouring glyphs
+NUMBERS = 10**PLATE_DIGITS  # 00000 to 99999
+DEFAULT_SEED = 2026
+
+Axes = tuple[tuple[str, float], ...]
+
+
+class Glyph(NamedTuple):
+    """A digit's ink, cropped to its box: uint8 (height, width), and rows from base line to top."""
+
+    ink: np.ndarray
+    rise: int
+
+
+@dataclass(frozen=True)
+class PlateRecord:
+    """What is on a plate and how it was drawn; lengths in pixels."""
+
+    file_name: str
+    text: str
+    font: str  # family
+    axes: dict[str, float]  # the instance of a variable font; empty for a static one
+    size: int
+    spacing: int  # background columns between neighbouring glyphs
+    x: int  # left edge of the ink
+    y: int  # top edge of the ink
+    seed: int
+    index: int
+
+    def as_dict(self) -> dict:
+        """The record as one JSON object of `metadata.jsonl`."""
+        return asdict(self)
+
+
+@lru_cache(maxsize=4)
+def plate_numbers(seed: int) -> np.ndarray:
+    """The seeded permutation of 0 to 99,999 that gives plate `index` its number."""
+    return np.random.default_rng(seed).permutation(NUMBERS)
+
+
+def plate_text(seed: int, index: int) -> str:
+    """The five digits of a plate."""
+    return f"{plate_numbers(seed)[index]:0{PLATE_DIGITS}d}"
+
+
+def font_and_instance(fonts: Sequence[PlateFont], index: int) -> tuple[PlateFont, Axes]:
+    """The font of a plate and its axis settings, both taken in turn."""
+    turn, position = divmod(index, len(fonts))
+    font = fonts[position]
+    return font, font.instances[turn % len(font.instances)]
+
+
+@lru_cache(maxsize=256)
+def _open_font(path: Path, size: int) -> ImageFont.FreeTypeFont:
+    try:
+        # Basic layout: Raqm is not in every Pillow, and single digits need no shaping.
+        return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+    except OSError as error:
+        raise FontError(f"{path}: not a readable font ({error})") from error
+
+
+@lru_cache(maxsize=512)
+def draw_glyphs(path: Path, axes: Axes, size: int) -> tuple[Glyph, ...]:
+    """Draw the ten digits of one font, instance and size.
+
+    Raises:
+        FontError: the font cannot be read or set, or draws a digit without ink.
+    """
+    font = _open_font(path, size)
+    if axes:
+        try:
+            font.set_variation_by_axes([value for _, value in axes])
+        except (OSError, ValueError) as error:
+            raise FontError(f"{path}: cannot set {dict(axes)} ({error})") from error
+    glyphs = []
+    for digit in DIGITS:
+        mask, (_, top) = font.getmask2(digit, mode="L", anchor="ls")
+        ink = np.asarray(mask, dtype=np.uint8).reshape(mask.size[1], mask.size[0])
+        rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+        if rows.size == 0:
+            raise FontError(f"{path}: draws no ink for digit {digit} at size {size}")
+        cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        glyphs.append(Glyph(np.ascontiguousarray(cropped), -(top + int(rows[0]))))
+    if all(np.array_equal(glyphs[0].ink, glyph.ink) for glyph in glyphs):
+        raise FontError(f"{path}: has no digits (all ten look the same)")
+    return tuple(glyphs)
+
+
+def draw_plate(
+    fonts: Sequence[PlateFont], seed: int, index: int
+) -> tuple[np.ndarray, PlateRecord]:
+    """Draw plate `index`.
+
+    Args:
+        fonts: the fonts of the data set, in order.
+        seed: the seed of the data set.
+        index: position in the permutation of all numbers, 0 to 99,999.
+
+    Returns:
+        The image, uint8 (64, 128) with black ink on 255, and its record.
+
+    Raises:
+        FontError: a font cannot be used, or five of its digits do not fit the plate.
+    """
+    text = plate_text(seed, index)
+    font, axes = font_and_instance(fonts, index)
+    random = np.random.default_rng([seed, index])
+    size = int(random.choice(SIZES))
+    ten = draw_glyphs(font.path, axes, size)
+    glyphs = [ten[int(digit)] for digit in text]
+
+    rise = max(glyph.rise for glyph in glyphs)
+    height = rise + max(glyph.ink.shape[0] - glyph.rise for glyph in glyphs)
+    ink_width = sum(glyph.ink.shape[1] for glyph in glyphs)
+    widest_gap = (PLATE_WIDTH - 2 * MARGIN - ink_width) // (PLATE_DIGITS - 1)
+    if widest_gap < MINIMUM_GAP or height > PLATE_HEIGHT - 2 * MARGIN:
+        raise FontError(f"{font.path}: {text} at size {size} does not fit the plate")
+    gap = int(random.integers(MINIMUM_GAP, widest_gap + 1))
+    width = ink_width + gap * (PLATE_DIGITS - 1)
+    x = int(random.integers(MARGIN, PLATE_WIDTH - MARGIN - width + 1))
+    y = int(random.integers(MARGIN, PLATE_HEIGHT - MARGIN - height + 1))
+
+    image = np.full((PLATE_HEIGHT, PLATE_WIDTH), 255, dtype=np.uint8)
+    left = x
+    for glyph in glyphs:
+        top = y + rise - glyph.rise
+        rows, columns = glyph.ink.shape
+        image[top : top + rows, left : left + columns] = 255 - glyph.ink
+        left += columns + gap
+    record = PlateRecord(
+        file_name=f"{text}.png",
+        text=text,
+        font=font.family,
+        axes=dict(axes),
+        size=size,
+        spacing=gap,
+        x=x,
+        y=y,
+        seed=seed,
+        index=index,
+    )
+    return image, record
