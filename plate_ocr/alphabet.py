@@ -26,6 +26,7 @@ def encode(texts: Sequence[str]) -> np.ndarray:
 
     Raises:
         ValueError: a text is not five digits; it is named.
+
     """
     for text in texts:
         if not is_plate_text(text):

@@ -79,6 +79,7 @@ def choose_range(name: str, start: int | None = None, count: int | None = None) 
     Raises:
         DatasetError: the name is unknown and has no range, the range is empty, leaves the
             100,000 numbers, or mixes training with held-out numbers.
+
     """
     if name in SPLITS:
         split_start, split_count = SPLITS[name]
@@ -142,13 +143,12 @@ def generate(
         DatasetError: the range is refused, the folder holds something else, or cannot be
             written.
         FontError: a font cannot be used.
+
     """
     directory = Path(directory)
     positions = choose_range(directory.name, start, count)
     loaded = load_fonts(fonts)
-    settings = Settings(
-        positions.start, len(positions), seed, fonts_digest(fonts), PIL.__version__
-    )
+    settings = Settings(positions.start, len(positions), seed, fonts_digest(fonts), PIL.__version__)
     jobs = _jobs_by_instance(loaded, positions)
     processes = min(processes or os.cpu_count() or 1, len(jobs))
     records: list[dict] = []
@@ -227,9 +227,7 @@ def _write_plates(
         path = directory / record.file_name
         if not path.exists():
             with replacing(path) as temporary:
-                Image.fromarray(image).save(
-                    temporary, format="PNG", compress_level=PNG_COMPRESSION
-                )
+                Image.fromarray(image).save(temporary, format="PNG", compress_level=PNG_COMPRESSION)
         records.append(record.as_dict())
     return records
 
@@ -239,6 +237,7 @@ def read_records(directory: Path | str) -> dict[str, dict]:
 
     Raises:
         DatasetError: a line is not a record with a `file_name`, or names a file twice.
+
     """
     path = Path(directory) / "metadata.jsonl"
     records: dict[str, dict] = {}
@@ -271,6 +270,7 @@ def list_images(directory: Path | str) -> list[Path]:
 
     Raises:
         DatasetError: there is no such folder, or no image in it.
+
     """
     directory = Path(directory)
     try:
@@ -288,6 +288,7 @@ def load_folder(directory: Path | str) -> PlateSet:
     Raises:
         DatasetError: the folder is missing or empty, or an image has no label.
         UnreadableImage: an image cannot be read; it is named.
+
     """
     paths = list_images(directory)
     records = read_records(directory)
@@ -302,12 +303,25 @@ def load_folder(directory: Path | str) -> PlateSet:
     return PlateSet(images, texts, [records.get(path.name, {}) for path in paths])
 
 
+def load_or_generate(directory: Path | str, count: int | None = None) -> PlateSet:
+    """Read a folder of plates, drawing it first, or what is missing of it.
+
+    A folder that was not drawn by `generate` (it has no `settings.json`) is read as it is.
+    """
+    directory = Path(directory)
+    own = directory.is_dir() and not (directory / "settings.json").exists()
+    if not own and not (directory / "metadata.jsonl").exists():
+        generate(directory, count=count)
+    return load_folder(directory)
+
+
 def check_folder(directory: Path | str) -> list[str]:
     """Look for what is wrong with a folder of labelled plates.
 
     Returns:
         One line for each problem, naming the file: an image that cannot be read or has another
         size, a label that is not five digits, a label that stands twice, a record without image.
+
     """
     problems = []
     records = read_records(directory)

@@ -5,6 +5,7 @@ Graves et al., "Connectionist Temporal Classification" (ICML 2006).
 """
 
 from collections.abc import Sequence
+from itertools import groupby, product
 
 import numpy as np
 
@@ -28,6 +29,7 @@ def emitting_steps(path: np.ndarray) -> np.ndarray:
 
     Returns:
         bool array of the same shape.
+
     """
     starts = np.ones(path.shape, dtype=bool)
     starts[:, 1:] = path[:, 1:] != path[:, :-1]
@@ -42,6 +44,7 @@ def greedy_decode(logits: np.ndarray) -> list[str]:
 
     Returns:
         n texts of any length.
+
     """
     path = np.argmax(logits, axis=-1)
     emits = emitting_steps(path)
@@ -57,6 +60,7 @@ def text_log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     Returns:
         float64 array of shape (n,); minus the CTC loss.
+
     """
     log_probabilities = log_softmax(logits)
     labels = np.asarray(labels)
@@ -77,6 +81,23 @@ def text_log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.logaddexp(forward[:, -1], forward[:, -2])
 
 
+def probability_over_all_alignments(probabilities: np.ndarray, classes: Sequence[int]) -> float:
+    """P(classes) by trying every path, the definition of CTC: for toy cases only.
+
+    Args:
+        probabilities: float array (steps, symbols), rows sum to 1, symbol 0 is the blank.
+        classes: the symbols to be spelled, without blanks.
+
+    """
+    steps, symbols = probabilities.shape
+    total = 0.0
+    for path in product(range(symbols), repeat=steps):
+        spelled = [symbol for symbol, _ in groupby(path) if symbol != BLANK]
+        if spelled == list(classes):
+            total += float(np.prod(probabilities[np.arange(steps), path]))
+    return total
+
+
 def five_digit_decode(logits: np.ndarray) -> tuple[list[str], np.ndarray]:
     """The text of the most probable path among all paths that spell exactly five digits.
 
@@ -91,6 +112,7 @@ def five_digit_decode(logits: np.ndarray) -> tuple[list[str], np.ndarray]:
 
     Raises:
         ValueError: too few steps to spell any five digits.
+
     """
     if logits.shape[1] < 2 * PLATE_DIGITS - 1:
         raise ValueError(f"{logits.shape[1]} steps cannot spell every {PLATE_DIGITS} digits")

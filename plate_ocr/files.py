@@ -17,7 +17,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}.part.{path.name}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -5,7 +5,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-FONT_DIRECTORY = Path("fonts")
+from plate_ocr import resources
+
+FONT_DIRECTORY = resources.find("fonts")
 
 
 class FontError(ValueError):
@@ -30,6 +32,7 @@ def load_fonts(directory: Path | str = FONT_DIRECTORY) -> tuple[PlateFont, ...]:
 
     Raises:
         FontError: the table or a font file is missing, unreadable or changed.
+
     """
     directory = Path(directory)
     table = directory / "fonts.json"

@@ -88,6 +88,7 @@ def draw_glyphs(path: Path, axes: Axes, size: int) -> tuple[Glyph, ...]:
 
     Raises:
         FontError: the font cannot be read or set, or draws a digit without ink.
+
     """
     font = _open_font(path, size)
     if axes:
@@ -109,9 +110,7 @@ def draw_glyphs(path: Path, axes: Axes, size: int) -> tuple[Glyph, ...]:
     return tuple(glyphs)
 
 
-def draw_plate(
-    fonts: Sequence[PlateFont], seed: int, index: int
-) -> tuple[np.ndarray, PlateRecord]:
+def draw_plate(fonts: Sequence[PlateFont], seed: int, index: int) -> tuple[np.ndarray, PlateRecord]:
     """Draw plate `index`.
 
     Args:
@@ -124,6 +123,7 @@ def draw_plate(
 
     Raises:
         FontError: a font cannot be used, or five of its digits do not fit the plate.
+
     """
     text = plate_text(seed, index)
     font, axes = font_and_instance(fonts, index)

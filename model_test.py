@@ -1,0 +1,194 @@
+"""Restore dr_model.h5, read a folder of plates, report how well, and draw the predictions.
+
+Exit codes: 0 all read; 1 some files could not be read; 2 nothing to do or unusable arguments.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from plate_ocr.dataset import DatasetError, label_of, list_images, read_records
+from plate_ocr.evaluation import character_error_rate, exact_match_rate
+from plate_ocr.files import write_text
+from plate_ocr.images import UnreadableImage, load_plate
+from plate_ocr.reader import PlateReader, Reading, WeightsError
+
+SHOWN = 60  # rows of the table and plates of the plot, at most
+
+
+class Row(NamedTuple):
+    """One file of the folder; `image` and `reading` are None where it cannot be read."""
+
+    file_name: str
+    label: str | None
+    image: np.ndarray | None
+    reading: Reading | None
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the label is known and not what was read."""
+        return self.label is not None and (self.reading is None or self.reading.text != self.label)
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line; unusable arguments exit with 2."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("directory", nargs="?", type=Path, default=Path("data/test"))
+    parser.add_argument("--weights", type=Path, default=Path("dr_model.h5"))
+    parser.add_argument("--engine", choices=("keras", "onnx"), default="keras")
+    parser.add_argument("--plot", type=Path, default=Path("predictions.png"))
+    parser.add_argument("--json", type=Path, help="also write summary and readings to this file")
+    parser.add_argument(
+        "--min-confidence", type=float, default=0.0, help="mark readings below this as refused"
+    )
+    options = parser.parse_args(arguments)
+    if not 0 <= options.min_confidence <= 1:
+        parser.error(f"--min-confidence must be 0 to 1, not {options.min_confidence}")
+    for file in (options.plot, options.json):
+        if file is not None and not file.parent.is_dir():
+            parser.error(f"{file}: there is no folder {file.parent}")
+    return options
+
+
+def read_folder(directory: Path, reader: PlateReader) -> tuple[list[Row], float]:
+    """Read every image of a folder; unreadable ones are named on stderr and kept as rows.
+
+    Returns:
+        The rows in name order, and images read a second (decoding of files included).
+
+    """
+    paths, records = list_images(directory), read_records(directory)
+    reader.read(np.full((64, 128), 255, np.uint8))  # the first call compiles; it is not timed
+    begun = time.perf_counter()
+    images: list[np.ndarray | None] = []
+    for path in paths:
+        try:
+            images.append(load_plate(path))
+        except UnreadableImage as error:
+            print(f"unreadable: {error}", file=sys.stderr)
+            images.append(None)
+    readings = iter(reader.read([image for image in images if image is not None]))
+    rows = [
+        Row(
+            path.name,
+            label_of(path.name, records),
+            image,
+            None if image is None else next(readings),
+        )
+        for path, image in zip(paths, images, strict=True)
+    ]
+    read = sum(row.reading is not None for row in rows)
+    return rows, read / (time.perf_counter() - begun)
+
+
+def summarise(rows: list[Row], images_per_second: float) -> dict:
+    """The summary; rates are over all labelled files, unreadable ones counted wrong."""
+    labelled = [row for row in rows if row.label is not None]
+    truths = [row.label for row in labelled]
+    texts = [row.reading.text if row.reading else "" for row in labelled]
+    return {
+        "images": len(rows),
+        "unreadable": sum(row.reading is None for row in rows),
+        "exact_match": exact_match_rate(truths, texts) if labelled else None,
+        "character_error_rate": character_error_rate(truths, texts) if labelled else None,
+        "images_per_second": round(images_per_second, 1),
+    }
+
+
+def report(rows: list[Row], summary: dict, min_confidence: float) -> None:
+    """Print the table, worst first, and the summary."""
+    read = [row for row in rows if row.reading]
+    worst_first = sorted(read, key=lambda row: (not row.wrong, row.reading.confidence))
+    print(f"{'file':24}{'label':8}{'text':8}{'confidence':>10}")
+    for row in worst_first[:SHOWN]:
+        mark = "  wrong" if row.wrong else ""
+        mark += "  refused" if row.reading.confidence < min_confidence else ""
+        print(
+            f"{row.file_name:24}{row.label or '-':8}{row.reading.text:8}"
+            f"{row.reading.confidence:10.2%}{mark}"
+        )
+    if len(read) > SHOWN:
+        print(f"... and {len(read) - SHOWN} more")
+    if summary["exact_match"] is not None:
+        labelled = sum(row.label is not None for row in rows)
+        right = sum(row.label is not None and not row.wrong for row in rows)
+        print(f"exact match  {right}/{labelled}  {summary['exact_match']:.2%}".replace("%", " %"))
+        print(f"character error rate  {100 * summary['character_error_rate']:.2f} %")
+    if read:
+        mean = sum(row.reading.confidence for row in read) / len(read)
+        print(f"mean confidence  {100 * mean:.2f} %")
+    if min_confidence:
+        refused = sum(row.reading.confidence < min_confidence for row in read)
+        print(f"refused  {refused}/{len(read)}")
+    print(f"images per second  {summary['images_per_second']:.0f}")
+
+
+def write_json(path: Path, rows: list[Row], summary: dict) -> None:
+    """Write summary and readings; the file is whole or not there."""
+    readings = [
+        {
+            "file_name": row.file_name,
+            "label": row.label,
+            "text": row.reading.text,
+            "confidence": row.reading.confidence,
+            "greedy": row.reading.greedy,
+        }
+        for row in rows
+        if row.reading
+    ]
+    write_text(path, json.dumps({"summary": summary, "readings": readings}, indent=2) + "\n")
+
+
+def draw(path: Path, rows: list[Row], summary: dict) -> None:
+    """Save the plot of the first plates; show it in a notebook or a window where there is one."""
+    import matplotlib.pyplot as plt  # slow, and needed only here
+
+    from plate_ocr.plotting import prediction_grid, save_figure
+
+    read = [row for row in rows if row.reading][:SHOWN]
+    title = f"{len(read)} plates"
+    if summary["exact_match"] is not None:
+        title += f": {100 * summary['exact_match']:.2f} % of all labelled read exactly"
+    figure = prediction_grid(
+        np.stack([row.image for row in read]),
+        [row.label for row in read],
+        [row.reading for row in read],
+        title,
+    )
+    save_figure(figure, path)
+    print(f"predictions drawn in {path}")
+    plt.show()  # does nothing where there is no display
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = parse_arguments(arguments)
+    try:
+        list_images(options.directory)  # before the slow import
+        print(f"restoring {options.weights} with {options.engine}", flush=True)
+        reader = PlateReader(options.weights, engine=options.engine)
+        rows, images_per_second = read_folder(options.directory, reader)
+        summary = summarise(rows, images_per_second)
+        report(rows, summary, options.min_confidence)
+        if options.json:
+            write_json(options.json, rows, summary)
+        if summary["unreadable"] < len(rows):
+            draw(options.plot, rows, summary)
+    except (DatasetError, WeightsError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    return 1 if summary["unreadable"] else 0
+
+
+if __name__ == "__main__":
+    code = main()
+    if code:  # under %run in a notebook, a clean end leaves the kernel alone
+        sys.exit(code)

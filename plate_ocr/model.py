@@ -1,0 +1,110 @@
+"""The reader's network: image -> logits, with its loss and its metric. Pure Keras 3."""
+
+import keras
+from keras import layers, ops
+
+from plate_ocr.alphabet import BLANK, CLASSES
+from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+
+STEPS = PLATE_WIDTH // 4  # time steps of 4 pixel columns, left to right
+
+# Filters, kernel, strides (rows, columns) and whether the layer is normalised. BatchNorm over the
+# first, large feature maps costs half the training step and gains nothing that we could measure.
+CONVOLUTIONS = (
+    (16, 5, (2, 2), False),
+    (48, 3, (2, 2), False),
+    (64, 3, (2, 1), True),
+    (80, 3, (2, 1), True),
+    (128, 3, (2, 1), True),
+)
+RECURRENT_UNITS = 64  # each way
+
+
+def build_model(use_cudnn: str | bool = "auto") -> keras.Model:
+    """Build the CNN + BiLSTM, with fresh weights.
+
+    Convolutions halve the height to 2 rows and the width to 32 columns; every column, its rows
+    and channels together, is one time step of the BiLSTM.
+
+    Args:
+        use_cudnn: passed to the LSTM; `False` for exports.
+
+    Returns:
+        A functional model from uint8 (n, 64, 128, 1) to float32 logits (n, 32, 11), no softmax.
+
+    """
+    plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
+    features = layers.Rescaling(-2 / 255, offset=1, name="rescale")(plates)  # paper -1, ink 1
+    for number, (filters, kernel, strides, normalised) in enumerate(CONVOLUTIONS, start=1):
+        features = layers.Conv2D(
+            filters,
+            kernel,
+            strides=strides,
+            padding="same",
+            use_bias=not normalised,
+            kernel_initializer="he_normal",
+            name=f"convolution_{number}",
+        )(features)
+        if normalised:
+            features = layers.BatchNormalization(name=f"normalise_{number}")(features)
+        features = layers.ReLU(name=f"relu_{number}")(features)
+    rows, columns, channels = features.shape[1:]
+    features = layers.Permute((2, 1, 3), name="width_first")(features)
+    steps = layers.Reshape((columns, rows * channels), name="time_steps")(features)
+    steps = layers.Bidirectional(
+        layers.LSTM(RECURRENT_UNITS, return_sequences=True, use_cudnn=use_cudnn), name="bilstm"
+    )(steps)
+    logits = layers.Dense(CLASSES, dtype="float32", name="logits")(steps)
+    return keras.Model(plates, logits, name="plate_reader")
+
+
+@keras.saving.register_keras_serializable(package="plate_ocr")
+def exact_match(labels, logits):
+    """Whether greedy decoding of a plate gives exactly its label.
+
+    Args:
+        labels: classes 1 to 10, shape (n, length).
+        logits: shape (n, steps, 11).
+
+    Returns:
+        float32 tensor of shape (n,), 1 or 0.
+
+    """
+    path = ops.argmax(logits, axis=-1)
+    previous = ops.pad(path[:, :-1], ((0, 0), (1, 0)), constant_values=BLANK)
+    emits = ops.logical_and(path != BLANK, path != previous)
+    order = ops.cumsum(ops.cast(emits, "int32"), axis=1)  # 1 at the first digit emitted
+    length = labels.shape[1]
+    places = ops.arange(1, length + 1)
+    # hits[n, step, place]: this step emits the digit that belongs at this place.
+    at_place = ops.logical_and(emits[:, :, None], order[:, :, None] == places)
+    right = ops.cast(path[:, :, None], "int32") == ops.cast(labels[:, None, :], "int32")
+    hits = ops.sum(ops.cast(ops.logical_and(at_place, right), "int32"), axis=(1, 2))
+    return ops.cast(ops.logical_and(hits == length, order[:, -1] == length), "float32")
+
+
+def compile_model(model: keras.Model, learning_rate: float) -> None:
+    """Compile for training: Adam, CTC loss (mean over plates), exact match as the metric."""
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss=keras.losses.CTC(),
+        metrics=[exact_match],
+    )
+
+
+def count_multiply_adds(model: keras.Model) -> int:
+    """Multiply-adds of one plate in convolutions, recurrent and dense layers."""
+    total = 0
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D):
+            _, rows, columns, filters = layer.output.shape
+            kernel_rows, kernel_columns, channels, _ = layer.kernel.shape
+            total += rows * columns * filters * kernel_rows * kernel_columns * channels
+        elif isinstance(layer, layers.Bidirectional):
+            _, steps, features = layer.input.shape
+            units = layer.forward_layer.units
+            total += 2 * steps * 4 * units * (features + units)
+        elif isinstance(layer, layers.Dense):
+            _, steps, features = layer.input.shape
+            total += steps * features * layer.units
+    return total

@@ -1,0 +1,194 @@
+"""Every figure of the notebooks, of `model_test.py` and of the README, in one style."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from plate_ocr.files import replacing
+from plate_ocr.reader import Reading
+
+# Okabe and Ito's colours, told apart with any colour vision.
+BLUE, ORANGE, RED, GREEN, GRAY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#666666"
+COLOURS = (BLUE, ORANGE, GREEN, GRAY)
+COLUMNS = 6
+DOTS_PER_INCH = 72
+STYLE = {
+    "figure.dpi": DOTS_PER_INCH,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "figure.titlesize": 12,
+}
+# Not rc_context: leaving it undoes the interactive mode that a notebook sets at its first figure.
+plt.rcParams.update(STYLE)
+
+
+def plate_grid(
+    images: np.ndarray,
+    captions: Sequence[str],
+    wrong: Sequence[bool] | None = None,
+    title: str = "",
+    columns: int = COLUMNS,
+) -> Figure:
+    """Plates with a caption each.
+
+    Args:
+        images: uint8 (n, 64, 128) or (n, 64, 128, 1).
+        captions: n lines.
+        wrong: which captions are set in red.
+        title: above the grid.
+        columns: plates in a row.
+
+    """
+    wrong = wrong if wrong is not None else [False] * len(captions)
+    columns = min(columns, len(captions))
+    rows = -(-len(captions) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(1.75 * columns, 1.14 * rows + 0.45), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, image, caption, is_wrong in zip(axes.flat, images, captions, wrong, strict=False):
+        axis.imshow(image.reshape(image.shape[:2]), cmap="gray", vmin=0, vmax=255)
+        axis.set_title(
+            caption,
+            fontsize=9,
+            loc="center",
+            pad=3,
+            color=RED if is_wrong else "black",
+            fontweight="bold" if is_wrong else "normal",
+        )
+        axis.set_axis_on()
+        axis.set(xticks=[], yticks=[])
+        axis.grid(False)
+        for spine in axis.spines.values():
+            spine.set(visible=True, color=RED if is_wrong else "#bbbbbb")
+    figure.suptitle(title, x=0.01, ha="left")
+    figure.tight_layout(pad=0.4)
+    return figure
+
+
+def prediction_grid(
+    images: np.ndarray, truths: Sequence[str | None], readings: Sequence[Reading], title: str = ""
+) -> Figure:
+    """Plates with reading and confidence; wrong readings in red, with the truth."""
+    wrong = [
+        truth is not None and truth != reading.text
+        for truth, reading in zip(truths, readings, strict=True)
+    ]
+    captions = [
+        f"{reading.text}, is {truth}" if is_wrong else f"{reading.text}  {reading.confidence:.1%}"
+        for truth, reading, is_wrong in zip(truths, readings, wrong, strict=True)
+    ]
+    return plate_grid(images, captions, wrong, title)
+
+
+def record_histograms(records: Sequence[dict]) -> Figure:
+    """How often every font, size, gap and digit occurs in a data set."""
+    fonts = Counter(record["font"] for record in records)
+    sizes = Counter(record["size"] for record in records)
+    gaps = Counter(record["spacing"] for record in records)
+    digits = Counter(digit for record in records for digit in record["text"])
+    figure = plt.figure(figsize=(10, 5.6), layout="constrained")
+    grid = figure.add_gridspec(3, 2, width_ratios=(1, 1.1))
+    axis = figure.add_subplot(grid[:, 0])
+    names = sorted(fonts, reverse=True)
+    axis.barh(names, [fonts[name] for name in names], color=BLUE)
+    axis.set(title=f"Plates of each of the {len(fonts)} fonts")
+    for row, (title, counts) in enumerate(
+        [
+            ("Plates of each font size (pixels)", sizes),
+            ("Plates of each gap between digits (pixels)", gaps),
+            ("How often each digit stands on a plate", digits),
+        ]
+    ):
+        axis = figure.add_subplot(grid[row, 1])
+        keys = sorted(counts)
+        axis.bar(keys, [counts[key] for key in keys], color=BLUE)
+        axis.set(title=title)
+        if len(keys) <= 10:
+            axis.set_xticks(keys)
+    return figure
+
+
+def loss_curves(runs: dict[str, tuple[dict, list[dict]]], mark: str = "") -> Figure:
+    """Training loss (log scale) and validation exact match of every run.
+
+    Args:
+        runs: as `training.read_results` gives them.
+        mark: appended to the titles.
+
+    """
+    figure, (losses, matches) = plt.subplots(
+        1, 2, figsize=(10, 3.8), width_ratios=(1.4, 1), layout="constrained"
+    )
+    for colour, (name, (result, history)) in zip(COLOURS, runs.items(), strict=False):
+        epochs = [row["epoch"] for row in history]
+        loss = [row["loss"] for row in history]
+        losses.semilogy(epochs, loss, color=colour, label=f"{name}, training")
+        validation = [row["val_loss"] for row in history]
+        losses.semilogy(epochs, validation, ":", color=colour, label=f"{name}, validation")
+        best = result["best_epoch"]
+        losses.plot(best, loss[best - 1], "o", color=colour)
+        losses.axvline(epochs[-1], color=colour, linewidth=1, alpha=0.5)
+        losses.annotate(
+            f"stopped after epoch {epochs[-1]:.0f},\nkept epoch {best}: {loss[best - 1]:.2g}",
+            (epochs[-1], max(loss)),
+            xytext=(-4, 0),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=9,
+        )
+        exact = [100 * row["val_exact_match"] for row in history]
+        matches.plot(epochs, exact, color=colour, label=name)
+    losses.set(title=f"CTC loss{mark}", xlabel="epoch")
+    losses.legend(loc="center right", fontsize=8)
+    matches.set(title=f"Validation plates read exactly (%){mark}", xlabel="epoch")
+    if len(runs) > 1:
+        matches.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+def step_probabilities(image: np.ndarray, probabilities: np.ndarray, title: str = "") -> Figure:
+    """A plate above the probabilities of blank and digits at every time step.
+
+    Args:
+        image: uint8 (64, 128).
+        probabilities: (steps, 11), rows sum to 1.
+        title: above the plate.
+
+    """
+    figure, (plate, grid) = plt.subplots(
+        2, 1, figsize=(7, 5.2), height_ratios=(1.25, 1), layout="constrained", sharex=True
+    )
+    width = image.shape[1]
+    plate.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto")
+    for axis in (plate, grid):
+        axis.grid(False)
+    plate.set(yticks=[], title=title)
+    grid.imshow(
+        probabilities.T,
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        aspect="auto",
+        extent=(-0.5, width - 0.5, probabilities.shape[1] - 0.5, -0.5),
+    )
+    grid.set_yticks(range(probabilities.shape[1]), ["blank", *"0123456789"], fontsize=8)
+    grid.set(xlabel="image column; one time step is 4 columns")
+    return figure
+
+
+def save_figure(figure: Figure, path: Path | str) -> None:
+    """Save a figure; the file is whole or not there."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=DOTS_PER_INCH)

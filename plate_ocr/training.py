@@ -1,0 +1,334 @@
+"""Fit the network: shuffled batches, checkpoints to resume from, and the finished weights."""
+
+import csv
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from plate_ocr.alphabet import BLANK, DIGITS, encode
+from plate_ocr.dataset import PlateSet
+from plate_ocr.decoding import greedy_decode
+from plate_ocr.files import replacing, write_text
+from plate_ocr.model import STEPS, build_model, compile_model
+from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message names the file or the reason."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a run is trained."""
+
+    name: str
+    learning_rate: float  # of Adam, constant
+    batch_size: int
+    epochs: int  # at most
+    patience: int  # epochs without a lower training loss before stopping
+    plates: int  # to train on
+    validation_plates: int  # read after every epoch, from position 90,000 on
+    fresh_plates: int  # read at the end, from position 90,000 on
+    seed: int = 2026  # of fresh weights and of the order of plates
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in [
+        Recipe("described", 3e-4, 256, 55, 5, 60_000, 2_000, 9_940),
+        # Small enough for a laptop, large enough to read something: it proves the machinery.
+        Recipe("quick", 2e-3, 64, 12, 5, 6_000, 500, 1_000),
+    ]
+}
+
+
+class ShuffledPlates(keras.utils.PyDataset):
+    """Batches of plates in an order that depends on (seed, epoch) alone, so a rerun repeats it.
+
+    Args:
+        plates: the training plates; images stay uint8 in memory.
+        batch_size: plates a batch; the last batch of an epoch may be smaller.
+        seed: of the order.
+        epoch: the epoch to begin with, counted from 0.
+
+    """
+
+    def __init__(self, plates: PlateSet, batch_size: int, seed: int, epoch: int = 0):
+        super().__init__(workers=1, max_queue_size=4)
+        self.images = plates.images
+        self.labels = encode(plates.texts)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = epoch
+        self._shuffle()
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        return self.images[rows], self.labels[rows]
+
+    def on_epoch_end(self) -> None:
+        """Called by Keras when every batch of the epoch was taken."""
+        self.epoch += 1
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        random = np.random.default_rng([self.seed, self.epoch])
+        self.order = random.permutation(len(self.labels))
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Early stopping on the training loss that survives being killed.
+
+    After every epoch the weights with the optimizer's state are written, then `state.json`, which
+    names them and holds the history: it is replaced in one step, so a kill at any moment leaves
+    the state of a finished epoch. The best epoch's weights are kept and restored at the end.
+    (`keras.callbacks.EarlyStopping` forgets its best on resuming, `BackupAndRestore` keeps none.)
+
+    Args:
+        directory: where to write; belongs to this run alone.
+        run: what decides the result; a directory of another run is refused.
+        patience: epochs without a lower training loss before stopping.
+        watched: images, uint8 (n, 64, 128, 1), read by greedy decoding after every epoch.
+
+    Raises:
+        TrainingError: the directory holds another run, or a damaged state.
+
+    """
+
+    def __init__(self, directory: Path | str, run: dict, patience: int, watched: np.ndarray):
+        super().__init__()
+        self.directory = Path(directory)
+        self.patience = patience
+        self.watched = watched
+        self.state = {
+            "run": run,
+            "epoch": 0,  # epochs finished
+            "best_epoch": 0,
+            "best_loss": None,
+            "stopped": False,
+            "history": [],
+        }
+        path = self.directory / "state.json"
+        if path.exists():
+            try:
+                found = json.loads(path.read_text(encoding="utf-8"))
+                other = found["run"] != run
+            except (ValueError, KeyError, TypeError) as error:
+                raise TrainingError(f"{path}: damaged; delete {self.directory}") from error
+            if other:
+                raise TrainingError(f"{self.directory}: holds another run; delete it to start anew")
+            self.state = found
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+        return self.state["epoch"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether early stopping has ended the run."""
+        return self.state["stopped"]
+
+    def restore(self, model: keras.Model, epoch: int) -> None:
+        """Load the weights, and the optimizer's state, as they were after an epoch."""
+        path = self._weights(epoch)
+        try:
+            model.load_weights(path)
+        except (OSError, ValueError, KeyError) as error:
+            raise TrainingError(f"{path}: cannot be restored ({error})") from error
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Take the time."""
+        self._begun = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write the epoch's weights, then the state that names them."""
+        state = self.state
+        logits = self.model.predict_on_batch(self.watched)
+        state["epoch"] = epoch + 1
+        state["history"].append(
+            {
+                "epoch": epoch + 1,
+                **{name: float(value) for name, value in logs.items()},
+                "seconds": round(time.perf_counter() - self._begun, 2),
+                "watched": greedy_decode(np.asarray(logits)),
+            }
+        )
+        if not np.isfinite(logs["loss"]):
+            raise TrainingError(f"the loss became {logs['loss']} in epoch {epoch + 1}")
+        if state["best_loss"] is None or logs["loss"] < state["best_loss"]:
+            state["best_loss"], state["best_epoch"] = float(logs["loss"]), epoch + 1
+        state["stopped"] = state["epoch"] - state["best_epoch"] >= self.patience
+        self.model.stop_training = state["stopped"]
+
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with replacing(self._weights(epoch + 1)) as temporary:
+            self.model.save_weights(temporary)
+        write_text(self.directory / "state.json", json.dumps(state))
+        keep = {self._weights(state["epoch"]), self._weights(state["best_epoch"])}
+        for path in self.directory.glob("*.weights.h5"):
+            if path not in keep:
+                path.unlink()
+
+    def _weights(self, epoch: int) -> Path:
+        return self.directory / f"epoch-{epoch:03d}.weights.h5"
+
+
+def train(
+    plates: PlateSet,
+    validation: PlateSet,
+    recipe: Recipe,
+    checkpoints: Path | str,
+    watched: np.ndarray,
+    verbose: int = 2,
+) -> tuple[keras.Model, dict]:
+    """Train a fresh network, or go on where an interrupted run of the same recipe stopped.
+
+    Args:
+        plates: plates to train on.
+        validation: plates of other numbers, read after every epoch; they decide nothing.
+        recipe: how to train.
+        checkpoints: a directory of this run's own.
+        watched: a few images, uint8 (n, 64, 128, 1), read after every epoch.
+        verbose: as in `keras.Model.fit`.
+
+    Returns:
+        The network with the weights of the epoch with the lowest training loss, and the state:
+        `history` (a dict an epoch), `best_epoch`, `best_loss`, `stopped`.
+
+    Raises:
+        TrainingError: the checkpoints cannot be used, or the loss is not finite.
+
+    """
+    run = {
+        "recipe": asdict(recipe),
+        "texts": hashlib.sha256("".join(plates.texts).encode()).hexdigest(),
+    }
+    callback = Checkpoints(checkpoints, run, recipe.patience, watched)
+    keras.utils.set_random_seed(recipe.seed)
+    model = build_model()
+    compile_model(model, recipe.learning_rate)
+    model.optimizer.build(model.trainable_variables)
+    if callback.epoch:
+        callback.restore(model, callback.epoch)
+    if not callback.finished and callback.epoch < recipe.epochs:
+        model.fit(
+            ShuffledPlates(plates, recipe.batch_size, recipe.seed, callback.epoch),
+            validation_data=(validation.images, encode(validation.texts)),
+            validation_batch_size=recipe.batch_size,
+            initial_epoch=callback.epoch,
+            epochs=recipe.epochs,
+            callbacks=[callback],
+            verbose=verbose,
+        )
+    callback.restore(model, callback.state["best_epoch"])
+    return model, callback.state
+
+
+def save_reader(model: keras.Model, path: Path | str) -> None:
+    """Write the trained network as a whole-model HDF5 file, and `<name>.json` beside it.
+
+    The description goes first: a kill between the two leaves weights that are refused, and
+    running the notebook again mends it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    reader = build_model()  # without the optimizer's state
+    reader.set_weights(model.get_weights())
+    # Keras advises its own format; HDF5 is what the project promises.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    with replacing(path) as temporary:
+        reader.save(temporary)
+        description = {
+            "alphabet": DIGITS,
+            "blank": BLANK,
+            "image": [PLATE_HEIGHT, PLATE_WIDTH],
+            "steps": STEPS,
+            "sha256": {path.name: hashlib.sha256(temporary.read_bytes()).hexdigest()},
+            "versions": versions(),
+        }
+        write_text(path.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """What a run depends on."""
+    backend = keras.backend.backend()
+    return {
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        backend: importlib.metadata.version(backend),
+        "numpy": np.__version__,
+    }
+
+
+def describe_device() -> str:
+    """The device that trains, in words: the GPU if Keras' backend sees one, else the processor."""
+    gpus: Sequence[object] = ()
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        gpus = [
+            tensorflow.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+            for gpu in tensorflow.config.list_physical_devices("GPU")
+        ]
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        gpus = [device.device_kind for device in jax.devices() if device.platform == "gpu"]
+    if gpus:
+        return f"{len(gpus)} GPU ({gpus[0]})"
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass  # not Linux: the short name must do
+    return f"CPU ({name}, {os.cpu_count()} cores)"
+
+
+def write_results(recipe: Recipe, state: dict, measured: dict, directory: Path | str) -> None:
+    """Write `training_<recipe>.json` (the run and what was measured) and `.csv` (its epochs)."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    history = state["history"]
+    names = [name for name in history[0] if name != "watched"]
+    table = [",".join(names)]
+    table += [",".join(f"{row[name]:.6g}" for name in names) for row in history]
+    write_text(directory / f"training_{recipe.name}.csv", "\n".join(table) + "\n")
+    result = {
+        "recipe": asdict(recipe),
+        "stopped_epoch": state["epoch"],
+        "best_epoch": state["best_epoch"],
+        "best_training_loss": state["best_loss"],
+        "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
+        "device": describe_device(),
+        "versions": versions(),
+        "measured": measured,
+    }
+    write_text(directory / f"training_{recipe.name}.json", json.dumps(result, indent=2) + "\n")
+
+
+def read_results(directory: Path | str) -> dict[str, tuple[dict, list[dict]]]:
+    """Every run in a folder of results: name of the recipe -> (result, history)."""
+    runs = {}
+    for path in sorted(Path(directory).glob("training_*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        with path.with_suffix(".csv").open(encoding="utf-8", newline="") as table:
+            history = [
+                {name: float(value) for name, value in row.items()} for row in csv.DictReader(table)
+            ]
+        runs[result["recipe"]["name"]] = (result, history)
+    return runs
