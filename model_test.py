@@ -60,7 +60,6 @@ def read_folder(directory: Path, reader: PlateReader) -> tuple[list[Row], float]
 
     Returns:
         The rows in name order, and images read a second (decoding of files included).
-
     """
     paths, records = list_images(directory), read_records(directory)
     reader.read(np.full((64, 128), 255, np.uint8))  # the first call compiles; it is not timed

@@ -26,7 +26,6 @@ def encode(texts: Sequence[str]) -> np.ndarray:
 
     Raises:
         ValueError: a text is not five digits; it is named.
-
     """
     for text in texts:
         if not is_plate_text(text):

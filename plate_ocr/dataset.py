@@ -79,7 +79,6 @@ def choose_range(name: str, start: int | None = None, count: int | None = None) 
     Raises:
         DatasetError: the name is unknown and has no range, the range is empty, leaves the
             100,000 numbers, or mixes training with held-out numbers.
-
     """
     if name in SPLITS:
         split_start, split_count = SPLITS[name]
@@ -143,7 +142,6 @@ def generate(
         DatasetError: the range is refused, the folder holds something else, or cannot be
             written.
         FontError: a font cannot be used.
-
     """
     directory = Path(directory)
     positions = choose_range(directory.name, start, count)
@@ -237,7 +235,6 @@ def read_records(directory: Path | str) -> dict[str, dict]:
 
     Raises:
         DatasetError: a line is not a record with a `file_name`, or names a file twice.
-
     """
     path = Path(directory) / "metadata.jsonl"
     records: dict[str, dict] = {}
@@ -270,7 +267,6 @@ def list_images(directory: Path | str) -> list[Path]:
 
     Raises:
         DatasetError: there is no such folder, or no image in it.
-
     """
     directory = Path(directory)
     try:
@@ -288,7 +284,6 @@ def load_folder(directory: Path | str) -> PlateSet:
     Raises:
         DatasetError: the folder is missing or empty, or an image has no label.
         UnreadableImage: an image cannot be read; it is named.
-
     """
     paths = list_images(directory)
     records = read_records(directory)
@@ -321,7 +316,6 @@ def check_folder(directory: Path | str) -> list[str]:
     Returns:
         One line for each problem, naming the file: an image that cannot be read or has another
         size, a label that is not five digits, a label that stands twice, a record without image.
-
     """
     problems = []
     records = read_records(directory)

@@ -29,7 +29,6 @@ def emitting_steps(path: np.ndarray) -> np.ndarray:
 
     Returns:
         bool array of the same shape.
-
     """
     starts = np.ones(path.shape, dtype=bool)
     starts[:, 1:] = path[:, 1:] != path[:, :-1]
@@ -44,7 +43,6 @@ def greedy_decode(logits: np.ndarray) -> list[str]:
 
     Returns:
         n texts of any length.
-
     """
     path = np.argmax(logits, axis=-1)
     emits = emitting_steps(path)
@@ -60,7 +58,6 @@ def text_log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     Returns:
         float64 array of shape (n,); minus the CTC loss.
-
     """
     log_probabilities = log_softmax(logits)
     labels = np.asarray(labels)
@@ -87,7 +84,6 @@ def probability_over_all_alignments(probabilities: np.ndarray, classes: Sequence
     Args:
         probabilities: float array (steps, symbols), rows sum to 1, symbol 0 is the blank.
         classes: the symbols to be spelled, without blanks.
-
     """
     steps, symbols = probabilities.shape
     total = 0.0
@@ -112,7 +108,6 @@ def five_digit_decode(logits: np.ndarray) -> tuple[list[str], np.ndarray]:
 
     Raises:
         ValueError: too few steps to spell any five digits.
-
     """
     if logits.shape[1] < 2 * PLATE_DIGITS - 1:
         raise ValueError(f"{logits.shape[1]} steps cannot spell every {PLATE_DIGITS} digits")

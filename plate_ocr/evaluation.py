@@ -65,7 +65,6 @@ def exact_match_by(
 
     Args:
         key: the group of a record, for example `operator.itemgetter("font")`.
-
     """
     groups: dict[Hashable, tuple[int, int]] = {}
     for record, truth, reading in zip(records, truths, readings, strict=True):

@@ -32,7 +32,6 @@ def load_fonts(directory: Path | str = FONT_DIRECTORY) -> tuple[PlateFont, ...]:
 
     Raises:
         FontError: the table or a font file is missing, unreadable or changed.
-
     """
     directory = Path(directory)
     table = directory / "fonts.json"

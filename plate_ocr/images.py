@@ -43,7 +43,6 @@ def load_plate(source: ImageSource) -> np.ndarray:
 
     Raises:
         UnreadableImage: the source is no image of these kinds, is broken or too large.
-
     """
     if isinstance(source, np.ndarray):
         gray = _array_to_gray(source)
@@ -68,7 +67,6 @@ def letterbox(gray: np.ndarray) -> np.ndarray:
 
     Returns:
         uint8 array of shape (64, 128).
-
     """
     height, width = gray.shape
     scale = min(PLATE_HEIGHT / height, PLATE_WIDTH / width)

@@ -31,7 +31,6 @@ def build_model(use_cudnn: str | bool = "auto") -> keras.Model:
 
     Returns:
         A functional model from uint8 (n, 64, 128, 1) to float32 logits (n, 32, 11), no softmax.
-
     """
     plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
     features = layers.Rescaling(-2 / 255, offset=1, name="rescale")(plates)  # paper -1, ink 1
@@ -68,7 +67,6 @@ def exact_match(labels, logits):
 
     Returns:
         float32 tensor of shape (n,), 1 or 0.
-
     """
     path = ops.argmax(logits, axis=-1)
     previous = ops.pad(path[:, :-1], ((0, 0), (1, 0)), constant_values=BLANK)

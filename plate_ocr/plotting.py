@@ -32,7 +32,7 @@ plt.rcParams.update(STYLE)
 
 
 def plate_grid(
-    images: np.ndarray,
+    images: Sequence[np.ndarray],
     captions: Sequence[str],
     wrong: Sequence[bool] | None = None,
     title: str = "",
@@ -41,12 +41,11 @@ def plate_grid(
     """Plates with a caption each.
 
     Args:
-        images: uint8 (n, 64, 128) or (n, 64, 128, 1).
+        images: n arrays, uint8 (64, 128) or (64, 128, 1).
         captions: n lines.
         wrong: which captions are set in red.
         title: above the grid.
         columns: plates in a row.
-
     """
     wrong = wrong if wrong is not None else [False] * len(captions)
     columns = min(columns, len(captions))
@@ -91,8 +90,8 @@ def prediction_grid(
     return plate_grid(images, captions, wrong, title)
 
 
-def record_histograms(records: Sequence[dict]) -> Figure:
-    """How often every font, size, gap and digit occurs in a data set."""
+def record_histograms(records: Sequence[dict], mark: str = "") -> Figure:
+    """How often every font, size, gap and digit occurs in a data set; `mark` ends the title."""
     fonts = Counter(record["font"] for record in records)
     sizes = Counter(record["size"] for record in records)
     gaps = Counter(record["spacing"] for record in records)
@@ -102,7 +101,7 @@ def record_histograms(records: Sequence[dict]) -> Figure:
     axis = figure.add_subplot(grid[:, 0])
     names = sorted(fonts, reverse=True)
     axis.barh(names, [fonts[name] for name in names], color=BLUE)
-    axis.set(title=f"Plates of each of the {len(fonts)} fonts")
+    axis.set(title=f"Plates of each of the {len(fonts)} fonts{mark}")
     for row, (title, counts) in enumerate(
         [
             ("Plates of each font size (pixels)", sizes),
@@ -125,7 +124,6 @@ def loss_curves(runs: dict[str, tuple[dict, list[dict]]], mark: str = "") -> Fig
     Args:
         runs: as `training.read_results` gives them.
         mark: appended to the titles.
-
     """
     figure, (losses, matches) = plt.subplots(
         1, 2, figsize=(10, 3.8), width_ratios=(1.4, 1), layout="constrained"
@@ -165,7 +163,6 @@ def step_probabilities(image: np.ndarray, probabilities: np.ndarray, title: str 
         image: uint8 (64, 128).
         probabilities: (steps, 11), rows sum to 1.
         title: above the plate.
-
     """
     figure, (plate, grid) = plt.subplots(
         2, 1, figsize=(7, 5.2), height_ratios=(1.25, 1), layout="constrained", sharex=True

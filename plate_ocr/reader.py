@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from plate_ocr.alphabet import DIGITS, encode
 from plate_ocr.decoding import five_digit_decode, greedy_decode, text_log_probability
 from plate_ocr.images import ImageSource, load_plate
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+
+if TYPE_CHECKING:
+    import keras
 
 WEIGHTS = resources.find("dr_model.h5")
 BATCH = 64
@@ -31,21 +35,11 @@ class Reading:
     greedy: str  # plain greedy decoding, any number of digits
 
 
-class PlateReader:
-    """Reads plates with the weights of `dr_model.h5`.
+class KerasEngine:
+    """Runs the weights in Keras: uint8 (n, 64, 128, 1) -> float32 logits (n, 32, 11)."""
 
-    Args:
-        weights: the HDF5 file; `<name>.json` beside it holds its hash and what it was made for.
-
-    Raises:
-        WeightsError: a file is missing, damaged, changed, or made for another network.
-
-    """
-
-    def __init__(self, weights: Path | str = WEIGHTS, engine: str = "keras"):
-        weights = Path(weights)
-        check_weights(weights)
-        # Not at the top of the module: the checks above answer without the slow import.
+    def __init__(self, weights: Path):
+        # Not at the top of the module: importing Keras takes seconds.
         from plate_ocr.model import build_model
 
         self.model = build_model()
@@ -55,9 +49,69 @@ class PlateReader:
             reason = str(error).strip().splitlines()[0]
             raise WeightsError(f"{weights}: does not hold this network ({reason})") from error
 
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Run the network."""
+        return np.asarray(self.model.predict(images, batch_size=BATCH, verbose=0))
+
+
+class OnnxEngine:
+    """Runs the exported weights in ONNX Runtime, with the same input and output."""
+
+    def __init__(self, path: Path, threads: int = 0):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        try:
+            self.session = onnxruntime.InferenceSession(
+                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its exceptions share no narrower base
+            raise WeightsError(f"{path}: not an ONNX network") from error
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Run the network in batches."""
+        batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+        return np.concatenate([self.session.run(None, {"plates": batch})[0] for batch in batches])
+
+
+class PlateReader:
+    """Reads plates with trained weights.
+
+    Args:
+        weights: the HDF5 file; `<name>.json` beside it holds its hash and what it was made for,
+            `<name>.onnx` its export.
+        engine: `"keras"`, or `"onnx"` to read without TensorFlow.
+        threads: of the ONNX engine; 0 takes all cores.
+
+    Raises:
+        WeightsError: a file is missing, damaged, changed, or made for another network.
+    """
+
+    def __init__(
+        self, weights: Path | str = WEIGHTS, engine: str = "keras", threads: int = 0
+    ) -> None:
+        weights = Path(weights)
+        description = check_weights(weights)
+        if engine == "keras":
+            self.engine: KerasEngine | OnnxEngine = KerasEngine(weights)
+        elif engine == "onnx":
+            path = weights.with_suffix(".onnx")
+            if description.get("onnx_made_from") != description["sha256"][weights.name]:
+                raise WeightsError(f"{path}: not made from {weights}; run make export")
+            _check_hash(path, description)
+            self.engine = OnnxEngine(path, threads)
+        else:
+            raise ValueError(f"engine must be keras or onnx, not {engine!r}")
+
+    @property
+    def model(self) -> "keras.Model":
+        """The network, to measure or to train on; only the Keras engine has it."""
+        return self.engine.model
+
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Run the network: uint8 (n, 64, 128, 1) -> float32 logits (n, 32, 11)."""
-        return np.asarray(self.model.predict(images, batch_size=BATCH, verbose=0))
+        return self.engine(images)
 
     def read(self, source: ImageSource | Sequence[ImageSource]) -> Reading | list[Reading]:
         """Read one image, or a list of images.
@@ -70,21 +124,13 @@ class PlateReader:
 
         Raises:
             UnreadableImage: an image cannot be read; it is named.
-
         """
         if not isinstance(source, list | tuple):
             return self.read([source])[0]
-        readings: list[Reading] = []
-        for group in batched_sources(source, BATCH):
-            images = np.stack([load_plate(one) for one in group])
-            readings += readings_from_logits(self.logits(images[..., None]))
-        return readings
-
-
-def batched_sources(sources: Sequence[ImageSource], size: int) -> Iterator[Sequence[ImageSource]]:
-    """Slices of at most `size` sources."""
-    for start in range(0, len(sources), size):
-        yield sources[start : start + size]
+        if not source:
+            return []
+        images = np.stack([load_plate(one) for one in source])
+        return readings_from_logits(self.logits(images[..., None]))
 
 
 def readings_from_logits(logits: np.ndarray) -> list[Reading]:
@@ -106,20 +152,27 @@ def check_weights(weights: Path) -> dict:
     Raises:
         WeightsError: either file is missing or unreadable, the weights differ from the hash, or
             were made for another alphabet or image size.
-
     """
     path = weights.with_suffix(".json")
     try:
-        content = weights.read_bytes()
+        if not weights.is_file():
+            raise WeightsError(f"{weights}: there is no such file")
         description = json.loads(path.read_text(encoding="utf-8"))
-        expected = description["sha256"][weights.name]
         made_for = (description["alphabet"], list(description["image"]))
+        _check_hash(weights, description)
     except OSError as error:
         raise WeightsError(f"{error.filename}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: does not describe {weights.name}") from error
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise WeightsError(f"{weights}: truncated or changed, its SHA-256 is not that of {path}")
     if made_for != (DIGITS, [PLATE_HEIGHT, PLATE_WIDTH]):
         raise WeightsError(f"{path}: made for another alphabet or image size: {made_for}")
     return description
+
+
+def _check_hash(path: Path, description: dict) -> None:
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}") from error
+    if digest != description["sha256"][path.name]:
+        raise WeightsError(f"{path}: truncated or changed; its SHA-256 is not the one described")

@@ -88,7 +88,6 @@ def draw_glyphs(path: Path, axes: Axes, size: int) -> tuple[Glyph, ...]:
 
     Raises:
         FontError: the font cannot be read or set, or draws a digit without ink.
-
     """
     font = _open_font(path, size)
     if axes:
@@ -110,6 +109,28 @@ def draw_glyphs(path: Path, axes: Axes, size: int) -> tuple[Glyph, ...]:
     return tuple(glyphs)
 
 
+def room(glyphs: Sequence[Glyph], gap: int) -> tuple[int, int]:
+    """Columns and rows by which glyphs in a row, `gap` apart, can move inside the margins.
+
+    Negative where they do not fit.
+    """
+    width = sum(glyph.ink.shape[1] for glyph in glyphs) + gap * (len(glyphs) - 1)
+    rise = max(glyph.rise for glyph in glyphs)
+    height = rise + max(glyph.ink.shape[0] - glyph.rise for glyph in glyphs)
+    return PLATE_WIDTH - 2 * MARGIN - width, PLATE_HEIGHT - 2 * MARGIN - height
+
+
+def place_glyphs(glyphs: Sequence[Glyph], gap: int, x: int, y: int) -> np.ndarray:
+    """Set glyphs on a white plate, on one base line, with their top left corner at (x, y)."""
+    image = np.full((PLATE_HEIGHT, PLATE_WIDTH), 255, dtype=np.uint8)
+    base_line = y + max(glyph.rise for glyph in glyphs)
+    for glyph in glyphs:
+        top, (rows, columns) = base_line - glyph.rise, glyph.ink.shape
+        image[top : top + rows, x : x + columns] = 255 - glyph.ink
+        x += columns + gap
+    return image
+
+
 def draw_plate(fonts: Sequence[PlateFont], seed: int, index: int) -> tuple[np.ndarray, PlateRecord]:
     """Draw plate `index`.
 
@@ -123,7 +144,6 @@ def draw_plate(fonts: Sequence[PlateFont], seed: int, index: int) -> tuple[np.nd
 
     Raises:
         FontError: a font cannot be used, or five of its digits do not fit the plate.
-
     """
     text = plate_text(seed, index)
     font, axes = font_and_instance(fonts, index)
@@ -131,25 +151,14 @@ def draw_plate(fonts: Sequence[PlateFont], seed: int, index: int) -> tuple[np.nd
     size = int(random.choice(SIZES))
     ten = draw_glyphs(font.path, axes, size)
     glyphs = [ten[int(digit)] for digit in text]
-
-    rise = max(glyph.rise for glyph in glyphs)
-    height = rise + max(glyph.ink.shape[0] - glyph.rise for glyph in glyphs)
-    ink_width = sum(glyph.ink.shape[1] for glyph in glyphs)
-    widest_gap = (PLATE_WIDTH - 2 * MARGIN - ink_width) // (PLATE_DIGITS - 1)
-    if widest_gap < MINIMUM_GAP or height > PLATE_HEIGHT - 2 * MARGIN:
+    columns, rows = room(glyphs, MINIMUM_GAP)
+    if columns < 0 or rows < 0:
         raise FontError(f"{font.path}: {text} at size {size} does not fit the plate")
+    widest_gap = MINIMUM_GAP + columns // (PLATE_DIGITS - 1)
     gap = int(random.integers(MINIMUM_GAP, widest_gap + 1))
-    width = ink_width + gap * (PLATE_DIGITS - 1)
-    x = int(random.integers(MARGIN, PLATE_WIDTH - MARGIN - width + 1))
-    y = int(random.integers(MARGIN, PLATE_HEIGHT - MARGIN - height + 1))
-
-    image = np.full((PLATE_HEIGHT, PLATE_WIDTH), 255, dtype=np.uint8)
-    left = x
-    for glyph in glyphs:
-        top = y + rise - glyph.rise
-        rows, columns = glyph.ink.shape
-        image[top : top + rows, left : left + columns] = 255 - glyph.ink
-        left += columns + gap
+    columns, rows = room(glyphs, gap)
+    x = MARGIN + int(random.integers(columns + 1))
+    y = MARGIN + int(random.integers(rows + 1))
     record = PlateRecord(
         file_name=f"{text}.png",
         text=text,
@@ -162,4 +171,4 @@ def draw_plate(fonts: Sequence[PlateFont], seed: int, index: int) -> tuple[np.nd
         seed=seed,
         index=index,
     )
-    return image, record
+    return place_glyphs(glyphs, gap, x, y), record

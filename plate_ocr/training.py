@@ -60,7 +60,6 @@ class ShuffledPlates(keras.utils.PyDataset):
         batch_size: plates a batch; the last batch of an epoch may be smaller.
         seed: of the order.
         epoch: the epoch to begin with, counted from 0.
-
     """
 
     def __init__(self, plates: PlateSet, batch_size: int, seed: int, epoch: int = 0):
@@ -105,7 +104,6 @@ class Checkpoints(keras.callbacks.Callback):
 
     Raises:
         TrainingError: the directory holds another run, or a damaged state.
-
     """
 
     def __init__(self, directory: Path | str, run: dict, patience: int, watched: np.ndarray):
@@ -211,7 +209,6 @@ def train(
 
     Raises:
         TrainingError: the checkpoints cannot be used, or the loss is not finite.
-
     """
     run = {
         "recipe": asdict(recipe),

@@ -1,0 +1,50 @@
+# One command for each thing one does here. `make` lists them.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+RUN = .venv/bin/python
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export PYTHONHASHSEED ?= 0
+
+.PHONY: help demo test test-all lint data train export fonts notebooks lock
+
+help:  ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
+
+demo: .venv/ready  ## read the 60 plates of data/test with the trained weights
+	$(RUN) model_test.py
+
+test: .venv/ready lint  ## the tests, without the slow ones (a few minutes)
+	$(RUN) -m pytest -m "not slow"
+
+test-all: .venv/ready  ## every test (up to three quarters of an hour)
+	$(RUN) -m pytest
+
+lint: .venv/ready  ## check style, in notebooks too
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+data: .venv/ready  ## draw data/train: 60,000 plates, seconds
+	$(RUN) -m papermill data_generation.ipynb data_generation.ipynb
+
+train: .venv/ready  ## fit the reader as training.ipynb says; goes on where it was stopped
+	$(RUN) -m papermill training.ipynb training.ipynb
+
+export: .venv/ready  ## dr_model.h5 -> dr_model.onnx, for reading without TensorFlow
+	$(RUN) -m plate_ocr.export
+
+fonts: .venv/ready  ## fetch the fonts from npm again and choose their instances
+	$(RUN) fonts/prepare.py
+
+notebooks: .venv/ready  ## open the notebooks in the browser
+	$(RUN) -m jupyter lab
+
+lock: .venv/ready  ## resolve requirements.lock anew
+	$(RUN) -m pip install --quiet uv
+	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
+		--no-emit-index-url --no-header --no-annotate --quiet \
+		requirements.txt requirements-dev.txt --output-file requirements.lock
+
+.venv/ready: requirements.lock
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $@

@@ -1,0 +1,49 @@
+"""The trained weights as ONNX, for reading without TensorFlow."""
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from plate_ocr.files import replacing, write_text
+from plate_ocr.model import build_model
+from plate_ocr.reader import OnnxEngine, WeightsError, check_weights
+from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+
+TOLERANCE = 1e-4  # largest difference of a logit between the two engines
+
+
+def export_onnx(weights: Path | str) -> Path:
+    """Write `<name>.onnx` beside the weights and add its hash to `<name>.json`.
+
+    The new file must give the logits of Keras before it takes its place.
+
+    Raises:
+        WeightsError: the weights cannot be used, or the export reads otherwise than they do.
+    """
+    weights = Path(weights)
+    description = check_weights(weights)
+    model = build_model(use_cudnn=False)  # a cuDNN LSTM cannot be exported
+    model.load_weights(weights)
+    noise = np.random.default_rng(0).integers(0, 256, (8, PLATE_HEIGHT, PLATE_WIDTH, 1), np.uint8)
+    expected = model.predict(noise, verbose=0)
+    path = weights.with_suffix(".onnx")
+    with replacing(path) as temporary:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # tf2onnx on NumPy 2
+            model.export(temporary, format="onnx", verbose=False)
+        difference = float(np.abs(OnnxEngine(temporary)(noise) - expected).max())
+        if difference > TOLERANCE:
+            raise WeightsError(f"{path}: the export differs by {difference:.2g} in a logit")
+        description["sha256"][path.name] = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        description["onnx_made_from"] = description["sha256"][weights.name]
+        write_text(weights.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
+    return path
+
+
+if __name__ == "__main__":
+    from plate_ocr.reader import WEIGHTS
+
+    print(export_onnx(WEIGHTS))
