@@ -42,7 +42,10 @@ def load_fonts(directory: Path | str = FONT_DIRECTORY) -> tuple[PlateFont, ...]:
                 family=entry["family"],
                 kind=entry["kind"],
                 path=directory / entry["file"],
-                instances=tuple(tuple(axes.items()) for axes in entry["instances"]),
+                instances=tuple(
+                    tuple((tag, float(value)) for tag, value in axes.items())
+                    for axes in entry["instances"]
+                ),
             )
             for entry in entries
         )

@@ -1,0 +1,41 @@
+import os
+from pathlib import Path
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+import pytest
+
+from plate_ocr.fonts import load_fonts
+
+PROJECT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def fonts():
+    return load_fonts()
+
+
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory):
+    """A saved network with fresh weights and its ONNX export."""
+    import keras
+
+    from plate_ocr.export import export_onnx
+    from plate_ocr.model import build_model
+    from plate_ocr.training import save_reader
+
+    keras.utils.set_random_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random.h5"
+    save_reader(build_model(), path)
+    export_onnx(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def shipped():
+    """The reader with the committed weights."""
+    from plate_ocr.reader import PlateReader
+
+    return PlateReader(PROJECT / "dr_model.h5")

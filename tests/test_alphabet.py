@@ -1,0 +1,25 @@
+import numpy as np
+import pytest
+
+from plate_ocr.alphabet import BLANK, decode, encode, is_plate_text
+
+
+def test_every_number_survives_encoding():
+    texts = [f"{number:05d}" for number in range(100_000)]
+    labels = encode(texts)
+    assert labels.shape == (100_000, 5) and labels.dtype == np.int32
+    assert labels.min() == 1 and labels.max() == 10  # the blank, 0, is no digit
+    assert [decode(row) for row in labels] == texts
+
+
+def test_blanks_fall_out_and_repeats_stay():
+    assert decode([BLANK, 1, 1, BLANK, 10]) == "009"
+
+
+@pytest.mark.parametrize(
+    "text", ["1234", "123456", "12a45", "", "１２３４５", "12 45", None, 12345]
+)
+def test_what_is_not_five_digits(text):
+    assert not is_plate_text(text)
+    with pytest.raises(ValueError, match="not five digits"):
+        encode([text])

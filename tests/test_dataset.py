@@ -1,0 +1,230 @@
+import errno
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import PROJECT
+from PIL import Image
+
+from plate_ocr.dataset import (
+    HELD_OUT,
+    SPLITS,
+    DatasetError,
+    check_folder,
+    choose_range,
+    draw_plates,
+    generate,
+    load_folder,
+    load_or_generate,
+    read_records,
+)
+from plate_ocr.images import UnreadableImage
+from plate_ocr.rendering import plate_numbers
+
+
+def contents(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """66 plates as one process draws them undisturbed."""
+    folder = tmp_path_factory.mktemp("reference") / "train"
+    generate(folder, count=66, processes=1, progress=False)
+    return folder
+
+
+def test_splits_share_no_number():
+    numbers = plate_numbers(2026)
+    train = set(numbers[:HELD_OUT])  # the most that a training folder may hold
+    taken = [choose_range(name) for name in SPLITS if name != "train"]
+    held_out = [number for positions in taken for number in numbers[positions]]
+    assert len(held_out) == len(set(held_out)) and not train & set(held_out)
+    assert max(choose_range("train", count=HELD_OUT)) < min(map(min, taken))
+
+
+def test_the_committed_test_set():
+    plates = load_folder(PROJECT / "data" / "test")
+    assert len(plates) == 60 and len(set(plates.texts)) == 60
+    assert check_folder(PROJECT / "data" / "test") == []
+    fonts = [record["font"] for record in plates.records]
+    assert min(map(fonts.count, set(fonts))) >= 2 and len(set(fonts)) == 22
+    drawn = {record["text"]: image for image, record in _pairs(draw_plates(range(99_940, 100_000)))}
+    for text, image in zip(plates.texts, plates.images, strict=True):
+        # Another FreeType may draw an edge a little darker; the place must be the same.
+        assert np.abs(image.astype(int) - drawn[text]).mean() < 1
+
+
+def _pairs(plates):
+    return zip(plates.images, plates.records, strict=True)
+
+
+def test_records_follow_the_image_folder_convention(reference):
+    lines = (reference / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [record["index"] for record in records] == list(range(66))
+    for record in records:
+        assert record["file_name"] == record["text"] + ".png"
+        assert isinstance(record["text"], str) and (reference / record["file_name"]).is_file()
+        names = "file_name text font axes size spacing x y seed index"
+        assert sorted(record) == sorted(names.split())
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_equal_bytes_from_any_number_of_processes(reference, tmp_path, processes):
+    folder = tmp_path / "train"
+    generate(folder, count=66, processes=processes, progress=False)
+    assert contents(folder) == contents(reference)
+
+
+def test_an_interrupted_folder_is_completed_to_the_same_bytes(reference, tmp_path):
+    folder = tmp_path / "train"
+    generate(folder, count=66, processes=1, progress=False)
+    (folder / "metadata.jsonl").unlink()
+    for path in sorted(folder.glob("*.png"))[::3]:
+        path.unlink()
+    (folder / ".123.part.00001.png").write_bytes(b"half a picture")
+    generate(folder, count=66, processes=2, progress=False)
+    assert contents(folder) == contents(reference)
+
+
+def test_a_killed_generation_leaves_whole_files_and_goes_on(tmp_path):
+    folder = tmp_path / "train"
+    code = (
+        "from plate_ocr.dataset import generate\n"
+        f"generate({str(folder)!r}, count=3000, processes=1, progress=False)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT)
+    while process.poll() is None and len(list(folder.glob("[0-9]*.png"))) < 300:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    written = list(folder.glob("[0-9]*.png"))
+    assert 300 <= len(written) < 3000 and not (folder / "metadata.jsonl").exists()
+    for path in written:
+        with Image.open(path) as image:
+            image.load()
+    records = generate(folder, count=3000, progress=False)
+    assert len(records) == len(list(folder.glob("*.png"))) == 3000
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    assert check_folder(folder) == []
+
+
+def test_two_settings_never_share_a_folder(reference, tmp_path):
+    for changed in ({"count": 67}, {"count": 66, "seed": 1}):
+        with pytest.raises(DatasetError, match="was drawn with"):
+            generate(reference, progress=False, **changed)
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "holiday.jpg").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"no settings\.json"):
+        generate(tmp_path / "train", count=1, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("mine", {}, "mine: an unknown directory needs start and count"),
+        ("mine", {"start": 5}, "needs start and count"),
+        ("mine", {"start": 89_999, "count": 2}, "mixes training numbers"),
+        ("mine", {"start": 99_999, "count": 2}, "no such plates"),
+        ("mine", {"start": -1, "count": 2}, "no such plates"),
+        ("mine", {"start": 0, "count": 0}, "no such plates"),
+        ("train", {"count": 90_001}, "count must be 1 to 90,000"),
+        ("train", {"count": 0}, "count must be"),
+        ("train", {"start": 90_000}, "starts at 0"),
+        ("test", {"count": 61}, "count must be 1 to 60"),
+    ],
+)
+def test_ranges_that_are_refused(tmp_path, name, arguments, message):
+    with pytest.raises(DatasetError, match=message):
+        generate(tmp_path / name, progress=False, **arguments)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_directory_of_any_name(tmp_path):
+    records = generate(tmp_path / "mine", start=70_000, count=3, processes=1, progress=False)
+    assert [record["index"] for record in records] == [70_000, 70_001, 70_002]
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
+    save = Image.Image.save
+    calls = []
+
+    def save_until_full(image, path, **options):
+        calls.append(path)
+        if len(calls) > 10:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save(image, path, **options)
+
+    monkeypatch.setattr(Image.Image, "save", save_until_full)
+    with pytest.raises(DatasetError, match="No space left on device"):
+        generate(tmp_path / "train", count=66, processes=1, progress=False)
+    monkeypatch.undo()
+    left = sorted(path.name for path in (tmp_path / "train").iterdir())
+    assert len(left) == 11 and not [name for name in left if name.startswith(".")]
+    assert len(generate(tmp_path / "train", count=66, processes=1, progress=False)) == 66
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "train").write_text("a file stands here", encoding="utf-8")
+    with pytest.raises(DatasetError, match="train"):
+        generate(tmp_path / "train", count=1, progress=False)
+
+
+def test_reading_a_folder(reference):
+    plates = load_folder(reference)
+    drawn = draw_plates(range(66))
+    order = np.argsort(drawn.texts)
+    assert plates.texts == [drawn.texts[row] for row in order]
+    assert np.array_equal(plates.images, drawn.images[order])
+    assert load_or_generate(reference).texts == plates.texts
+
+
+def test_loading_draws_what_is_missing(tmp_path):
+    assert len(load_or_generate(tmp_path / "train", count=22)) == 22
+
+
+def test_folders_that_cannot_be_read(tmp_path):
+    with pytest.raises(DatasetError, match="nowhere: No such file"):
+        load_folder(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match="holds no images"):
+        load_folder(tmp_path)
+    Image.new("L", (128, 64)).save(tmp_path / "1234.png")
+    with pytest.raises(DatasetError, match=r"1234\.png: its label is not five digits"):
+        load_folder(tmp_path)
+    (tmp_path / "1234.png").rename(tmp_path / "12345.png")
+    assert load_folder(tmp_path).texts == ["12345"]
+    (tmp_path / "12345.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(UnreadableImage, match=r"12345\.png"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "{}", '{"file_name": 3}', "3"])
+def test_broken_records_are_named_by_line(tmp_path, line):
+    good = '{"file_name": "a.png", "text": "00123"}'
+    (tmp_path / "metadata.jsonl").write_text(f"{good}\n{line}\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"metadata\.jsonl:2: "):
+        read_records(tmp_path)
+
+
+def test_checking_finds_every_problem(tmp_path):
+    folder = tmp_path / "mine"
+    generate(folder, start=0, count=6, processes=1, progress=False)
+    names = sorted(path.name for path in folder.glob("*.png"))
+    (folder / names[0]).unlink()
+    (folder / names[1]).write_bytes(b"")
+    Image.new("L", (10, 10)).save(folder / names[2])
+    Image.new("L", (128, 64)).save(folder / "unknown.png")
+    (folder / names[3].replace(".png", ".bmp")).write_bytes((folder / names[3]).read_bytes())
+    problems = "\n".join(check_folder(folder))
+    assert f"{names[0]}: has a record but no image" in problems
+    assert f"{names[1]}: not a PNG" in problems
+    assert f"{names[2]}: is 10 x 10" in problems
+    assert "unknown.png: its label is not five digits" in problems
+    assert f"shows {names[3][:5]} like" in problems
+    assert len(problems.splitlines()) == 5

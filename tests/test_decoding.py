@@ -1,0 +1,100 @@
+from itertools import product
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from plate_ocr.alphabet import BLANK, CLASSES, decode, encode
+from plate_ocr.decoding import (
+    emitting_steps,
+    five_digit_decode,
+    greedy_decode,
+    log_softmax,
+    probability_over_all_alignments,
+    text_log_probability,
+)
+
+# Few distinct values, so that peaks, repeats and ties are frequent.
+LOGITS = arrays(np.float32, (3, 32, CLASSES), elements=st.sampled_from([-9, -1, 0, 0.5, 4, 30]))
+
+
+def path_logits(path, peak=20.0):
+    logits = np.zeros((1, len(path), CLASSES), np.float32)
+    logits[0, np.arange(len(path)), path] = peak
+    return logits
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ([0, 0, 0], ""),
+        ([1, 1, 1], "0"),
+        ([1, 0, 1], "00"),  # a blank lets a digit repeat
+        ([2, 2, 3, 0, 3, 10, 0], "1229"),
+        ([0, 5, 5, 0, 5, 5, 5, 0], "44"),
+    ],
+)
+def test_greedy_decoding_of_known_paths(path, text):
+    assert greedy_decode(path_logits(path)) == [text]
+
+
+@settings(max_examples=60, deadline=None)
+@given(LOGITS)
+def test_greedy_decoding_is_that_of_keras(logits):
+    lengths = np.full(len(logits), logits.shape[1])
+    decoded, _ = keras.ops.ctc_decode(logits, lengths, strategy="greedy", mask_index=BLANK)
+    oracle = ["".join(str(c - 1) for c in row if c >= 0) for row in np.asarray(decoded)[0]]
+    assert greedy_decode(logits) == oracle
+
+
+@settings(max_examples=60, deadline=None)
+@given(LOGITS)
+def test_five_digit_decoding_always_gives_five_and_keeps_greedy_fives(logits):
+    texts, paths = five_digit_decode(logits)
+    for text, path, steps, greedy in zip(
+        texts, paths, emitting_steps(paths), greedy_decode(logits), strict=True
+    ):
+        assert len(text) == 5 and decode(path[steps]) == text
+        if len(greedy) == 5:
+            assert text == greedy
+
+
+def test_five_digit_decoding_finds_the_best_of_all_paths():
+    """Brute force where it is possible: nine steps, two digits and the blank likely."""
+    random = np.random.default_rng(0)
+    every = np.array(list(product(range(3), repeat=9)))
+    fives = every[emitting_steps(every).sum(axis=1) == 5]
+    for _ in range(50):
+        logits = np.full((1, 9, CLASSES), -50.0)
+        logits[0, :, :3] = random.normal(size=(9, 3)) * 3
+        scores = log_softmax(logits)[0][np.arange(9), fives].sum(axis=1)
+        _, paths = five_digit_decode(logits)
+        best = log_softmax(logits)[0][np.arange(9), paths[0]].sum()
+        assert best == pytest.approx(scores.max())
+
+
+def test_five_digit_decoding_needs_nine_steps():
+    with pytest.raises(ValueError, match="8 steps"):
+        five_digit_decode(np.zeros((1, 8, CLASSES)))
+
+
+def test_text_probability_is_the_sum_over_all_alignments():
+    random = np.random.default_rng(1)
+    for length in (1, 2, 3):
+        logits = random.normal(size=(1, 5, 3)) * 2
+        for classes in product((1, 2), repeat=length):
+            expected = probability_over_all_alignments(np.exp(log_softmax(logits))[0], classes)
+            found = np.exp(text_log_probability(logits, np.array([classes])))
+            assert found[0] == pytest.approx(expected)
+
+
+def test_text_probability_is_minus_the_loss_of_keras():
+    random = np.random.default_rng(2)
+    logits = (random.normal(size=(64, 32, CLASSES)) * 3).astype(np.float32)
+    labels = encode([f"{number:05d}" for number in random.integers(0, 100_000, 64)])
+    labels[0] = 4  # one digit five times
+    loss = np.asarray(keras.losses.CTC(reduction=None)(labels, logits))
+    np.testing.assert_allclose(-text_log_probability(logits, labels), loss, rtol=1e-4)

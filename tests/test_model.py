@@ -1,0 +1,81 @@
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plate_ocr.alphabet import CLASSES, encode
+from plate_ocr.dataset import draw_plates
+from plate_ocr.decoding import emitting_steps, greedy_decode
+from plate_ocr.model import STEPS, build_model, compile_model, count_multiply_adds, exact_match
+
+
+def test_size_of_the_network():
+    model = build_model()
+    assert model.count_params() == PARAMETERS <= 400_000
+    assert count_multiply_adds(model) == MULTIPLY_ADDS <= 30_000_000
+    assert model.input.dtype == "uint8" and model.output.shape == (None, STEPS, CLASSES)
+
+
+def perfect(text):
+    """Logits that spell a text: every digit one step, blanks between."""
+    path = np.zeros(STEPS, int)
+    path[1 : 2 * len(text) : 2] = encode([text])[0]
+    logits = np.zeros((1, STEPS, CLASSES), np.float32)
+    logits[0, np.arange(STEPS), path] = 20
+    return logits
+
+
+def test_ctc_loss_of_known_logits():
+    """The blank is class 0: shifting the classes by one would make the loss huge, not an error."""
+    loss = keras.losses.CTC()
+    assert float(loss(encode(["00123"]), perfect("00123"))) < 1e-4
+    assert float(loss(encode(["00124"]), perfect("00123"))) > 15
+    assert float(loss(encode(["00123"]) - 1, perfect("00123"))) > 15
+    # Uniform logits: 1 / 11 a step times the alignments of five different digits in 32 steps.
+    from math import comb, log
+
+    uniform = np.zeros((1, STEPS, CLASSES), np.float32)
+    alignments = comb(STEPS + 5, 10)
+    expected = STEPS * log(CLASSES) - log(alignments)
+    assert float(loss(encode(["12345"]), uniform)) == pytest.approx(expected, rel=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_exact_match_is_greedy_decoding_compared(seed):
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(64, STEPS, CLASSES)).astype(np.float32) * 3
+    logits[:, :, 0] += 6  # mostly blanks: about five digits a plate
+    texts = greedy_decode(logits)
+    labels = [text if len(text) == 5 and row % 2 else "12345" for row, text in enumerate(texts)]
+    expected = [float(text == label) for text, label in zip(texts, labels, strict=True)]
+    assert np.asarray(exact_match(encode(labels), logits)).tolist() == expected
+
+
+def test_eight_plates_are_learned_by_heart():
+    keras.utils.set_random_seed(0)
+    plates = draw_plates(range(8))
+    labels = encode(plates.texts)
+    model = build_model()
+    compile_model(model, 3e-3)
+    for _ in range(12):
+        model.fit(plates.images, labels, epochs=25, batch_size=8, verbose=0)
+        measured = model.evaluate(plates.images, labels, verbose=0, return_dict=True)
+        if measured["exact_match"] == 1:
+            return
+    pytest.fail(f"not learned: {measured}")
+
+
+def test_time_runs_along_the_width(shipped):
+    """A plate moved to the right is read by steps further right, in the same order."""
+    plates = draw_plates(range(90_000, 90_200))
+    fits = [row for row, one in enumerate(plates.images) if (one[:, -34:] == 255).all()]
+    assert len(fits) >= 10
+    images = plates.images[fits]
+    moved = np.roll(images, 32, axis=2)  # the right edge is white, so nothing wraps
+    for before, after in zip(shipped.logits(images), shipped.logits(moved), strict=True):
+        first = np.flatnonzero(emitting_steps(before.argmax(-1)[None])[0])
+        second = np.flatnonzero(emitting_steps(after.argmax(-1)[None])[0])
+        assert len(first) == len(second) == 5
+        assert np.abs(second - first - 8).max() <= 1  # 32 columns are 8 steps

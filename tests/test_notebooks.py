@@ -1,0 +1,122 @@
+"""The notebooks run top to bottom, here and alone; what is committed is one real run."""
+
+import base64
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from conftest import PROJECT
+
+NOTEBOOKS = sorted(path.name for path in PROJECT.glob("*.ipynb"))
+
+
+def read(name):
+    return nbformat.read(PROJECT / name, as_version=4)
+
+
+def execute(name, folder, python_path, **parameters):
+    """Run a notebook with papermill in `folder`; returns it executed."""
+    executed = folder / f"executed-{name}"
+    command = [sys.executable, "-m", "papermill", PROJECT / name, executed, "--no-progress-bar"]
+    for key, value in parameters.items():
+        command += ["-p", key, value]
+    environment = os.environ | {"PYTHONPATH": str(python_path), "JUPYTER_PLATFORM_DIRS": "1"}
+    done = subprocess.run(
+        [*map(str, command)], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return nbformat.read(executed, as_version=4)
+
+
+def text_of(notebook):
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return "\n".join(
+        output.get("text", "") + output.get("data", {}).get("text/markdown", "")
+        for output in outputs
+    )
+
+
+def figures_of(notebook):
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    images = [
+        output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})
+    ]
+    return [base64.b64decode(image) for image in images]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_what_is_committed(name):
+    assert (PROJECT / name).stat().st_size < 300 * 1024
+    notebook = read(name)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert outputs and not any(output.output_type == "error" for output in outputs)
+    assert "quick = True" not in "".join(cell.source for cell in code)
+    assert "def " not in "".join(cell.source for cell in code)  # the package works, cells narrate
+    assert figures_of(notebook)
+
+
+def test_data_generation(tmp_path):
+    notebook = execute("data_generation.ipynb", tmp_path, PROJECT, quick=True)
+    text = text_of(notebook)
+    assert "6,000 plates, 6,000 different numbers" in text and "no problems found" in text
+    assert len(figures_of(notebook)) == 3
+    assert len(list((tmp_path / "quick" / "train").glob("*.png"))) == 6_000
+
+
+def test_data_generation_of_the_test_set(tmp_path):
+    execute("data_generation.ipynb", tmp_path, PROJECT, directory="test")
+    ours, drawn = (
+        {path.name for path in folder.glob("*.png")}
+        for folder in (PROJECT / "data" / "test", tmp_path / "data" / "test")
+    )
+    assert ours == drawn and len(ours) == 60
+
+
+def test_training(tmp_path):
+    notebook = execute("training.ipynb", tmp_path, PROJECT, quick=True)
+    text = text_of(notebook)
+    assert "of 60 read exactly" in text and "The run `quick` trained on 6,000 plates" in text
+    assert len(figures_of(notebook)) == 5
+    quick = tmp_path / "quick"
+    assert {"dr_model.h5", "dr_model.json", "results", "train"} <= {p.name for p in quick.iterdir()}
+    assert not (tmp_path / "dr_model.h5").exists()  # a quick run never replaces the real one
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The package as pip installs it."""
+    target = tmp_path_factory.mktemp("installed")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    command += ["--no-build-isolation", "--target", str(target), str(PROJECT)]
+    subprocess.run(command, check=True, capture_output=True)
+    return target
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_alone_in_a_bare_folder_beside_the_installed_package(name, tmp_path, installed):
+    execute(name, tmp_path, installed, quick=True)
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made <= {f"executed-{name}", "quick", "data", "checkpoints"}
+
+
+def test_the_installed_package_reads(installed, tmp_path):
+    code = (
+        "import sys, plate_ocr; from plate_ocr.reader import PlateReader;"
+        "assert str(plate_ocr.__file__).startswith(sys.argv[2]);"
+        "print(PlateReader(engine='onnx').read(sys.argv[1]).text)"
+    )
+    path = min((PROJECT / "data" / "test").glob("*.png"))
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path), str(installed)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == path.stem, done.stderr

@@ -1,0 +1,149 @@
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from conftest import PROJECT
+
+from plate_ocr.dataset import draw_plates, load_folder
+from plate_ocr.images import UnreadableImage
+from plate_ocr.reader import PlateReader, WeightsError, check_weights
+
+
+@pytest.fixture
+def copied(random_weights, tmp_path):
+    """Weights, description and export in a folder of the test's own."""
+    for suffix in (".h5", ".json", ".onnx"):
+        shutil.copy(random_weights.with_suffix(suffix), tmp_path)
+    return tmp_path / random_weights.name
+
+
+def describe(path, **changes):
+    """Change the description; `digest` follows the weights as they are now."""
+    import hashlib
+
+    description = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    description |= changes
+    description["sha256"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps(description), encoding="utf-8")
+
+
+def test_the_committed_weights_read_the_committed_test_set(shipped):
+    plates = load_folder(PROJECT / "data" / "test")
+    assert [reading.text for reading in shipped.read(list(plates.images))] == plates.texts
+
+
+def test_the_committed_weights_read_fresh_plates(shipped):
+    plates = draw_plates(range(93_000, 93_500))
+    readings = shipped.read(list(plates.images))
+    right = sum(r.text == text for r, text in zip(readings, plates.texts, strict=True))
+    assert right >= 498
+    assert all(0 <= reading.confidence <= 1 for reading in readings)
+    assert np.mean([reading.confidence for reading in readings]) > 0.98
+
+
+def test_one_image_or_many(shipped):
+    images = list(draw_plates(range(90_000, 90_003)).images)
+    assert [shipped.read(image).text for image in images] == [
+        reading.text for reading in shipped.read(images)
+    ]
+    assert shipped.read([]) == []
+    path = PROJECT / "data" / "test" / "metadata.jsonl"
+    with pytest.raises(UnreadableImage, match=r"metadata\.jsonl"):
+        shipped.read(path)
+
+
+@pytest.mark.parametrize("weights", ["random", "dr_model"])
+def test_onnx_gives_the_logits_of_keras(random_weights, weights):
+    path = random_weights if weights == "random" else PROJECT / "dr_model.h5"
+    engines = [PlateReader(path, engine=engine) for engine in ("keras", "onnx")]
+    images = np.concatenate(
+        [
+            draw_plates(range(90_000, 90_200)).images,
+            np.random.default_rng(0).integers(0, 256, (60, 64, 128, 1), np.uint8),
+        ]
+    )
+    ours, theirs = (engine.logits(images) for engine in engines)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    texts = [[reading.text for reading in engine.read(list(images))] for engine in engines]
+    assert texts[0] == texts[1]
+
+
+def test_missing_weights(tmp_path):
+    with pytest.raises(WeightsError, match=r"none\.h5: there is no such file"):
+        PlateReader(tmp_path / "none.h5")
+
+
+def test_weights_without_description(copied):
+    copied.with_suffix(".json").unlink()
+    with pytest.raises(WeightsError, match=r"random\.json: No such file"):
+        PlateReader(copied)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"sha256": {}}', "\udcff"])
+def test_a_broken_description(copied, content):
+    copied.with_suffix(".json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(WeightsError, match=r"random\.json"):
+        check_weights(copied)
+
+
+@pytest.mark.parametrize("keep", [0, 100, 5000, -1])
+def test_truncated_weights_are_refused_before_they_are_opened(copied, keep):
+    copied.write_bytes(copied.read_bytes()[:keep])
+    with pytest.raises(WeightsError, match=r"random\.h5: truncated or changed"):
+        PlateReader(copied)
+    describe(copied)  # even if the hash agrees, the parser's error is one clear line
+    with pytest.raises(WeightsError, match=r"random\.h5: does not hold this network") as error:
+        PlateReader(copied)
+    assert "\n" not in str(error.value)
+
+
+def other_network(path):
+    inputs = keras.Input((64, 128, 1))
+    keras.Model(inputs, keras.layers.Dense(3)(inputs)).save(path)
+
+
+def keras_weights_under_this_name(path):
+    from plate_ocr.model import build_model
+
+    named = path.with_name("some.weights.h5")
+    build_model().save_weights(named)
+    named.replace(path)
+
+
+def no_hdf5(path):
+    path.write_bytes(b"PK\x03\x04 no weights")
+
+
+@pytest.mark.parametrize("foreign", [other_network, keras_weights_under_this_name, no_hdf5])
+def test_foreign_weights(copied, foreign):
+    foreign(copied)
+    describe(copied)
+    with pytest.raises(WeightsError, match=r"random\.h5: does not hold this network") as error:
+        PlateReader(copied)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_for_another_alphabet_or_size(copied):
+    describe(copied, alphabet="0123456789ABC")
+    with pytest.raises(WeightsError, match="another alphabet"):
+        PlateReader(copied)
+
+
+def test_onnx_that_is_missing_changed_or_of_other_weights(copied):
+    export = copied.with_suffix(".onnx")
+    export.write_bytes(export.read_bytes() + b"x")
+    with pytest.raises(WeightsError, match=r"random\.onnx: truncated or changed"):
+        PlateReader(copied, engine="onnx")
+    export.unlink()
+    with pytest.raises(WeightsError, match=r"random\.onnx: No such file"):
+        PlateReader(copied, engine="onnx")
+    describe(copied, onnx_made_from="0" * 64)
+    with pytest.raises(WeightsError, match=r"not made from .*; run make export"):
+        PlateReader(copied, engine="onnx")
+
+
+def test_an_unknown_engine(copied):
+    with pytest.raises(ValueError, match="engine must be keras or onnx"):
+        PlateReader(copied, engine="abacus")

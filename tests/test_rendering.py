@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from plate_ocr.dataset import draw_plates
+from plate_ocr.rendering import (
+    MARGIN,
+    MINIMUM_GAP,
+    PLATE_DIGITS,
+    PLATE_HEIGHT,
+    PLATE_WIDTH,
+    SIZES,
+    draw_glyphs,
+    draw_plate,
+    place_glyphs,
+    plate_numbers,
+    plate_text,
+    room,
+)
+
+
+def assert_inside(image):
+    assert image.shape == (PLATE_HEIGHT, PLATE_WIDTH) and image.dtype == np.uint8
+    frame = image.copy()
+    frame[MARGIN:-MARGIN, MARGIN:-MARGIN] = 255
+    assert (frame == 255).all()
+
+
+def test_all_ink_is_inside_at_every_extreme(fonts):
+    """Every font, instance and size, with its widest digit five times: at every corner."""
+    for font in fonts:
+        for axes in font.instances:
+            for size in SIZES:
+                glyphs = draw_glyphs(font.path, axes, size)
+                widest = max(glyphs, key=lambda glyph: glyph.ink.shape[1])
+                highest = max(glyphs, key=lambda glyph: glyph.rise)
+                lowest = max(glyphs, key=lambda glyph: glyph.ink.shape[0] - glyph.rise)
+                for row in ([widest] * PLATE_DIGITS, [highest, lowest, widest, widest, widest]):
+                    columns, rows = room(row, MINIMUM_GAP)
+                    assert columns >= 0 and rows >= 0, (font.family, axes, size)
+                    gap = MINIMUM_GAP + columns // (PLATE_DIGITS - 1)
+                    columns, rows = room(row, gap)
+                    assert_inside(place_glyphs(row, gap, MARGIN, MARGIN))
+                    assert_inside(place_glyphs(row, gap, MARGIN + columns, MARGIN + rows))
+
+
+def test_recorded_gaps_and_places_are_those_of_the_ink(fonts):
+    for index in range(2_000):
+        image, record = draw_plate(fonts, 7, index)
+        assert_inside(image)
+        rows = np.flatnonzero((image < 255).any(axis=1))
+        columns = (image < 255).any(axis=0)
+        assert (rows[0], np.flatnonzero(columns)[0]) == (record.y, record.x)
+        # Five runs of ink, or more where a glyph itself has an empty column; never fewer.
+        edges = np.flatnonzero(np.diff(np.pad(columns.astype(int), 1)))
+        gaps = edges[2::2] - edges[1:-1:2]
+        assert (gaps == record.spacing).sum() >= PLATE_DIGITS - 1
+
+
+def test_a_plate_depends_on_its_seed_and_index_alone(fonts):
+    forwards = [draw_plate(fonts, 3, index) for index in range(200)]
+    backwards = [draw_plate(fonts, 3, index) for index in reversed(range(200))][::-1]
+    for (image, record), (other, other_record) in zip(forwards, backwards, strict=True):
+        assert np.array_equal(image, other) and record == other_record
+    others = [draw_plate(fonts, 4, index)[1].text for index in range(200)]
+    assert others != [record.text for _, record in forwards]
+
+
+def test_every_number_has_one_place():
+    assert sorted(plate_numbers(2026)) == list(range(100_000))
+    assert plate_text(2026, 0) != plate_text(2026, 1)
+
+
+def test_fonts_sizes_and_gaps_are_used_evenly(fonts):
+    records = draw_plates(range(22 * 400)).records
+    for font in fonts:
+        assert sum(record["font"] == font.family for record in records) == 400
+    for size in SIZES:
+        count = sum(record["size"] == size for record in records)
+        assert count == pytest.approx(len(records) / len(SIZES), rel=0.1)
+    assert len({record["spacing"] for record in records}) >= 20

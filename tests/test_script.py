@@ -1,0 +1,158 @@
+"""`model_test.py` as a user runs it: a process, its output and its exit code."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import PROJECT
+from PIL import Image
+
+from plate_ocr.dataset import draw_plates
+
+SUMMARY = {"images", "unreadable", "exact_match", "character_error_rate", "images_per_second"}
+
+
+def run(*arguments, cwd, engine="onnx"):
+    command = [sys.executable, PROJECT / "model_test.py", "--engine", engine, *arguments]
+    environment = os.environ | {"MPLBACKEND": "Agg"}
+    environment.pop("DISPLAY", None)
+    done = subprocess.run(
+        [*map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five plates of the test set in a folder, beside the weights."""
+    for suffix in (".h5", ".json", ".onnx"):
+        shutil.copy(PROJECT / f"dr_model{suffix}", tmp_path)
+    (tmp_path / "plates").mkdir()
+    for path in sorted((PROJECT / "data" / "test").glob("*.png"))[:5]:
+        shutil.copy(path, tmp_path / "plates")
+    return tmp_path
+
+
+def test_the_committed_test_set_with_keras(tmp_path):
+    """The command as it is described, default arguments, from the top of the project."""
+    report = tmp_path / "report.json"
+    plot = tmp_path / "plot.png"
+    done = run("--json", report, "--plot", plot, cwd=PROJECT, engine="keras")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "restoring dr_model.h5 with keras"
+    assert "exact match  60/60  100.00 %" in lines
+    assert "character error rate  0.00 %" in lines
+    for start in ("mean confidence  ", "images per second  "):
+        assert sum(line.startswith(start) for line in lines) == 1
+    content = json.loads(report.read_text(encoding="utf-8"))
+    assert set(content["summary"]) == SUMMARY
+    assert content["summary"]["exact_match"] == 1 and content["summary"]["images"] == 60
+    assert len(content["readings"]) == 60
+    for reading in content["readings"]:
+        assert set(reading) == {"file_name", "label", "text", "confidence", "greedy"}
+        assert reading["text"] == reading["label"] == reading["file_name"][:5]
+    with Image.open(plot) as image:
+        assert image.size[0] > 500 and np.asarray(image.convert("L")).std() > 10
+
+
+def test_unreadable_files_are_named_and_the_rest_is_read(folder):
+    (folder / "plates" / "11111.png").write_bytes(b"no image")
+    (folder / "plates" / "notes.txt").write_text("not an image name", encoding="utf-8")
+    (folder / "plates" / "22222.jpg").mkdir()
+    done = run("plates", "--json", "out.json", cwd=folder)
+    assert done.returncode == 1
+    assert "11111.png: not a PNG" in done.stderr and "22222.jpg: " in done.stderr
+    content = json.loads((folder / "out.json").read_text(encoding="utf-8"))
+    summary = content["summary"]
+    assert (summary["images"], summary["unreadable"]) == (7, 2)
+    assert summary["exact_match"] == pytest.approx(5 / 7)  # unreadable ones count as wrong
+    assert summary["character_error_rate"] == pytest.approx(10 / 35)
+    assert len(content["readings"]) == 5 and (folder / "predictions.png").is_file()
+
+
+def test_a_folder_of_nothing_readable(folder):
+    for path in (folder / "plates").iterdir():
+        path.write_bytes(b"")
+    done = run("plates", cwd=folder)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 5
+    assert not (folder / "predictions.png").exists()
+
+
+def test_without_labels_it_only_reads(folder):
+    for number, path in enumerate((folder / "plates").iterdir()):
+        path.rename(path.with_name(f"photo-{number}.png"))
+    done = run("plates", "--json", "out.json", "--min-confidence", "1", cwd=folder)
+    assert done.returncode == 0 and "exact match" not in done.stdout
+    assert "refused  " in done.stdout
+    content = json.loads((folder / "out.json").read_text(encoding="utf-8"))
+    assert content["summary"]["exact_match"] is None
+    assert content["summary"]["character_error_rate"] is None
+    assert all(reading["label"] is None for reading in content["readings"])
+
+
+def test_labels_from_metadata(folder):
+    plates = draw_plates(range(90_000, 90_002))
+    shutil.rmtree(folder / "plates")
+    (folder / "plates").mkdir()
+    lines = []
+    for number, (image, text) in enumerate(zip(plates.images, plates.texts, strict=True)):
+        Image.fromarray(image[:, :, 0]).resize((256, 128)).save(folder / f"plates/{number}.webp")
+        lines.append(json.dumps({"file_name": f"{number}.webp", "text": text}) + "\n")
+    (folder / "plates" / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
+    done = run("plates", cwd=folder)
+    assert done.returncode == 0 and "exact match  2/2" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere: No such file or directory"),
+        (["empty"], "empty: holds no images"),
+        (["plates", "--weights", "none.h5"], "none.h5: there is no such file"),
+        (["plates", "--weights", "plates/none.h5"], "none.h5: there is no such file"),
+        (["plates", "--json", "nowhere/out.json"], "there is no folder nowhere"),
+        (["plates", "--plot", "nowhere/plot.png"], "there is no folder nowhere"),
+        (["plates", "--plot", "plot.docx"], "plot.docx"),
+        (["plates", "--min-confidence", "2"], "--min-confidence must be 0 to 1"),
+        (["plates", "--engine", "abacus"], "invalid choice"),
+    ],
+)
+def test_what_cannot_be_done_exits_with_two(folder, arguments, message):
+    (folder / "empty").mkdir()
+    before = sorted(folder.rglob("*"))
+    done = run(*arguments, cwd=folder)
+    assert done.returncode == 2 and message in done.stderr
+    assert sorted(folder.rglob("*")) == before  # nothing half-written
+
+
+def test_truncated_weights_exit_with_two(folder):
+    path = folder / "dr_model.h5"
+    path.write_bytes(path.read_bytes()[:1000])
+    done = run("plates", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.strip().startswith("dr_model.h5: truncated or changed")
+
+
+def test_broken_metadata_exits_with_two(folder):
+    (folder / "plates" / "metadata.jsonl").write_text("{", encoding="utf-8")
+    done = run("plates", cwd=folder)
+    assert done.returncode == 2 and "metadata.jsonl:1: " in done.stderr
+
+
+def test_reading_with_onnx_does_not_import_tensorflow():
+    code = (
+        "import sys; from plate_ocr.reader import PlateReader; "
+        "print(PlateReader('dr_model.h5', engine='onnx').read('data/test/' + sys.argv[1]).text);"
+        "assert not {'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)"
+    )
+    name = min(path.name for path in (PROJECT / "data" / "test").glob("*.png"))
+    done = subprocess.run(
+        [sys.executable, "-c", code, name], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.strip() == name[:5], done.stderr

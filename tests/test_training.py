@@ -1,0 +1,190 @@
+import json
+from dataclasses import replace
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from plate_ocr import training
+from plate_ocr.dataset import draw_plates
+from plate_ocr.training import (
+    RECIPES,
+    Checkpoints,
+    ShuffledPlates,
+    TrainingError,
+    read_results,
+    save_reader,
+    train,
+    write_results,
+)
+
+TINY = replace(RECIPES["described"], name="tiny", batch_size=16, epochs=4, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def plates():
+    return draw_plates(range(48))
+
+
+@pytest.fixture(scope="module")
+def validation():
+    return draw_plates(range(90_000, 90_008))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(plates, validation, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return train(plates, validation, TINY, folder, validation.images[:2], verbose=0)
+
+
+def test_the_described_recipe_is_the_described_run():
+    recipe = RECIPES["described"]
+    assert (recipe.learning_rate, recipe.batch_size) == (3e-4, 256)
+    assert (recipe.epochs, recipe.patience, recipe.plates) == (55, 5, 60_000)
+
+
+def test_every_epoch_takes_every_plate_once_in_an_order_of_its_own(plates):
+    orders = []
+    data = ShuffledPlates(plates, 20, seed=1)
+    for _ in range(2):
+        batches = [data[batch] for batch in range(len(data))]
+        assert [len(labels) for _, labels in batches] == [20, 20, 8]
+        orders.append(np.concatenate([images for images, _ in batches]))
+        data.on_epoch_end()
+    assert not np.array_equal(*orders)
+    ordered = [sorted(image.tobytes() for image in images) for images in (*orders, plates.images)]
+    assert ordered[0] == ordered[1] == ordered[2]
+    again = ShuffledPlates(plates, 20, seed=1, epoch=1)
+    assert np.array_equal(np.concatenate([again[batch][0] for batch in range(3)]), orders[1])
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", ["weights", "state"])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    plates, validation, uninterrupted, tmp_path, monkeypatch, moment
+):
+    """Killed in epoch 3, before or after its weights are written; then run again."""
+    write_text, save_weights = training.write_text, keras.Model.save_weights
+
+    def write(path, text):
+        if json.loads(text)["epoch"] == 3:
+            raise Killed
+        write_text(path, text)
+
+    def save(model, path, **options):
+        if "epoch-003" in str(path):
+            raise Killed
+        save_weights(model, path, **options)
+
+    if moment == "state":
+        monkeypatch.setattr(training, "write_text", write)
+    else:
+        monkeypatch.setattr(keras.Model, "save_weights", save)
+    with pytest.raises(Killed):
+        train(plates, validation, TINY, tmp_path, validation.images[:2], verbose=0)
+    monkeypatch.undo()
+    assert json.loads((tmp_path / "state.json").read_text(encoding="utf-8"))["epoch"] == 2
+    model, state = train(plates, validation, TINY, tmp_path, validation.images[:2], verbose=0)
+    expected_model, expected = uninterrupted
+    assert [row["epoch"] for row in state["history"]] == [1, 2, 3, 4]
+    for row, expected_row in zip(state["history"], expected["history"], strict=True):
+        assert row["loss"] == pytest.approx(expected_row["loss"], rel=1e-4)
+        assert row["val_loss"] == pytest.approx(expected_row["val_loss"], rel=1e-4)
+    assert state["best_epoch"] == expected["best_epoch"]
+    for ours, theirs in zip(model.get_weights(), expected_model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+    # The best and the last epoch are kept, nothing else and nothing half-written.
+    names = {f"epoch-{epoch:03d}.weights.h5" for epoch in (4, state["best_epoch"])}
+    assert {path.name for path in tmp_path.iterdir()} == names | {"state.json"}
+
+
+def test_a_finished_run_is_not_trained_again(plates, validation, tmp_path):
+    recipe = replace(TINY, epochs=1)
+    first, _ = train(plates, validation, recipe, tmp_path, validation.images[:2], verbose=0)
+    second, state = train(plates, validation, recipe, tmp_path, validation.images[:2], verbose=0)
+    assert len(state["history"]) == 1
+    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+
+
+class FakeModel:
+    """Stands in for a network: its weights are the number of the epoch."""
+
+    stop_training = False
+
+    def predict_on_batch(self, images):
+        return np.zeros((len(images), 32, 11))
+
+    def save_weights(self, path):
+        path.write_text(path.name, encoding="utf-8")
+
+
+def run_epochs(folder, losses, patience=2):
+    callback = Checkpoints(folder, {"name": "fake"}, patience, np.zeros((1, 64, 128, 1)))
+    callback.set_model(FakeModel())
+    for epoch, loss in enumerate(losses, start=callback.epoch):
+        callback.on_epoch_begin(epoch)
+        callback.on_epoch_end(epoch, {"loss": loss})
+    return callback
+
+
+def test_early_stopping_waits_for_its_patience_also_across_a_restart(tmp_path):
+    callback = run_epochs(tmp_path, [3.0, 2.0, 2.5])
+    assert not callback.finished
+    callback = run_epochs(tmp_path, [2.1])
+    assert callback.finished and callback.model.stop_training
+    assert callback.state["best_epoch"] == 2
+    names = [path.name for path in sorted(tmp_path.glob("*.h5"))]
+    assert names == ["epoch-002.weights.h5", "epoch-004.weights.h5"]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_state(tmp_path):
+    run_epochs(tmp_path, [3.0])
+    with pytest.raises(TrainingError, match="loss became nan in epoch 2"):
+        run_epochs(tmp_path, [float("nan")])
+    assert Checkpoints(tmp_path, {"name": "fake"}, 2, None).epoch == 1
+
+
+def test_checkpoints_of_another_run_are_refused(tmp_path):
+    run_epochs(tmp_path, [3.0])
+    with pytest.raises(TrainingError, match="holds another run"):
+        Checkpoints(tmp_path, {"name": "other"}, 2, None)
+    (tmp_path / "state.json").write_text("{", encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"state\.json: damaged"):
+        Checkpoints(tmp_path, {"name": "fake"}, 2, None)
+
+
+def test_damaged_checkpoint_weights_are_named(plates, validation, tmp_path):
+    recipe = replace(TINY, epochs=1)
+    train(plates, validation, recipe, tmp_path, validation.images[:2], verbose=0)
+    (tmp_path / "epoch-001.weights.h5").write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"epoch-001\.weights\.h5: cannot be restored"):
+        train(plates, validation, recipe, tmp_path, validation.images[:2], verbose=0)
+
+
+def test_saved_weights_carry_no_optimizer_and_load_both_ways(uninterrupted, tmp_path):
+    model, _ = uninterrupted
+    path = tmp_path / "saved.h5"
+    save_reader(model, path)
+    with h5py.File(path) as file:
+        assert "optimizer_weights" not in file
+    images = np.random.default_rng(0).integers(0, 256, (4, 64, 128, 1), np.uint8)
+    expected = model.predict(images, verbose=0)
+    rebuilt = training.build_model()
+    rebuilt.load_weights(path)
+    whole = keras.models.load_model(path)
+    for restored in (rebuilt, whole):
+        np.testing.assert_allclose(restored.predict(images, verbose=0), expected, atol=1e-5)
+
+
+def test_results_come_back_as_they_were_written(uninterrupted, tmp_path):
+    _, state = uninterrupted
+    write_results(TINY, state, {"fresh_exact": 3}, tmp_path)
+    ((result, history),) = read_results(tmp_path).values()
+    assert result["measured"] == {"fresh_exact": 3} and result["stopped_epoch"] == 4
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
+    assert history[0]["loss"] == pytest.approx(state["history"][0]["loss"], rel=1e-4)
