@@ -16,18 +16,19 @@ demo: .venv/ready  ## read the 60 plates of data/test with the trained weights
 test: .venv/ready lint  ## the tests, without the slow ones (a few minutes)
 	$(RUN) -m pytest -m "not slow"
 
-test-all: .venv/ready  ## every test (up to three quarters of an hour)
-	$(RUN) -m pytest
+test-all: .venv/ready  ## the slow tests too
+	$(RUN) -m pytest -m slow
 
 lint: .venv/ready  ## check style, in notebooks too
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
 data: .venv/ready  ## draw data/train: 60,000 plates, seconds
-	$(RUN) -m papermill data_generation.ipynb data_generation.ipynb
+	$(call execute,data_generation)
 
 train: .venv/ready  ## fit the reader as training.ipynb says; goes on where it was stopped
-	$(RUN) -m papermill training.ipynb training.ipynb
+	$(call execute,training)
+	$(RUN) -m plate_ocr.export
 
 export: .venv/ready  ## dr_model.h5 -> dr_model.onnx, for reading without TensorFlow
 	$(RUN) -m plate_ocr.export
@@ -43,6 +44,12 @@ lock: .venv/ready  ## resolve requirements.lock anew
 	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
 		--no-emit-index-url --no-header --no-annotate --quiet \
 		requirements.txt requirements-dev.txt --output-file requirements.lock
+
+# A notebook replaces the one here only when all of it has run.
+define execute
+	$(RUN) -m papermill --no-progress-bar $(1).ipynb .executed-$(1).ipynb
+	mv .executed-$(1).ipynb $(1).ipynb
+endef
 
 .venv/ready: requirements.lock
 	$(PYTHON) -m venv .venv

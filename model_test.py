@@ -18,6 +18,7 @@ from plate_ocr.files import write_text
 from plate_ocr.images import UnreadableImage, load_plate
 from plate_ocr.reader import PlateReader, Reading, WeightsError
 
+PICTURES = (".png", ".jpg", ".pdf", ".svg")
 SHOWN = 60  # rows of the table and plates of the plot, at most
 
 
@@ -49,6 +50,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not 0 <= options.min_confidence <= 1:
         parser.error(f"--min-confidence must be 0 to 1, not {options.min_confidence}")
+    if options.plot.suffix.lower() not in PICTURES:
+        parser.error(f"{options.plot}: not a kind of picture; take {', '.join(PICTURES)}")
     for file in (options.plot, options.json):
         if file is not None and not file.parent.is_dir():
             parser.error(f"{file}: there is no folder {file.parent}")
@@ -85,7 +88,7 @@ def read_folder(directory: Path, reader: PlateReader) -> tuple[list[Row], float]
     return rows, read / (time.perf_counter() - begun)
 
 
-def summarise(rows: list[Row], images_per_second: float) -> dict:
+def summary_of(rows: list[Row], images_per_second: float) -> dict:
     """The summary; rates are over all labelled files, unreadable ones counted wrong."""
     labelled = [row for row in rows if row.label is not None]
     truths = [row.label for row in labelled]
@@ -116,7 +119,7 @@ def report(rows: list[Row], summary: dict, min_confidence: float) -> None:
     if summary["exact_match"] is not None:
         labelled = sum(row.label is not None for row in rows)
         right = sum(row.label is not None and not row.wrong for row in rows)
-        print(f"exact match  {right}/{labelled}  {summary['exact_match']:.2%}".replace("%", " %"))
+        print(f"exact match  {right}/{labelled}  {100 * summary['exact_match']:.2f} %")
         print(f"character error rate  {100 * summary['character_error_rate']:.2f} %")
     if read:
         mean = sum(row.reading.confidence for row in read) / len(read)
@@ -172,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"restoring {options.weights} with {options.engine}", flush=True)
         reader = PlateReader(options.weights, engine=options.engine)
         rows, images_per_second = read_folder(options.directory, reader)
-        summary = summarise(rows, images_per_second)
+        summary = summary_of(rows, images_per_second)
         report(rows, summary, options.min_confidence)
         if options.json:
             write_json(options.json, rows, summary)
@@ -182,7 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"{error.filename}: {error.strerror or error}", file=sys.stderr)
+        print(f"{error.filename or options.plot}: {error.strerror or error}", file=sys.stderr)
         return 2
     return 1 if summary["unreadable"] else 0
 

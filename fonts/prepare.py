@@ -143,10 +143,8 @@ Instance = dict[str, float]
 
 
 def fetch(entry: Family) -> None:
-    """Put the font file and its licence here, unless both are."""
+    """Put the font file and its licence here."""
     font, licence = HERE / entry.file, HERE / f"{entry.slug}.LICENSE.txt"
-    if font.exists() and licence.exists():
-        return
     with tempfile.TemporaryDirectory() as tmp:
         command = ["npm", "pack", "--silent", f"{entry.package}@{entry.version}"]
         subprocess.run(command, cwd=tmp, check=True, stdout=subprocess.DEVNULL)

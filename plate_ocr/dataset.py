@@ -9,6 +9,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tqdm.auto import tqdm
 from plate_ocr.alphabet import is_plate_text
 from plate_ocr.files import replacing, write_text
 from plate_ocr.fonts import FONT_DIRECTORY, PlateFont, fonts_digest, load_fonts
-from plate_ocr.images import UnreadableImage, is_image_name, load_plate
+from plate_ocr.images import UnreadableImage, is_image_name, load_gray, load_plate
 from plate_ocr.rendering import (
     DEFAULT_SEED,
     NUMBERS,
@@ -162,32 +163,47 @@ def generate(
         write_text(directory / "metadata.jsonl", "".join(lines))
     except OSError as error:
         raise DatasetError(f"{error.filename or directory}: {error.strerror or error}") from error
+    except BrokenProcessPool as error:
+        raise DatasetError(
+            f"{directory}: a drawing process ended; a script that calls generate needs "
+            'if __name__ == "__main__", or processes=1'
+        ) from error
     return records
+
+
+def _settings(positions: range, seed: int, fonts: Path | str) -> Settings:
+    return Settings(positions.start, len(positions), seed, fonts_digest(fonts), PIL.__version__)
+
+
+def _read_settings(path: Path) -> dict:
+    """The settings of a folder as JSON; empty where it has none yet."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DatasetError(f"{path}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise DatasetError(f"{path}: not the settings of a folder of plates")
+    return found
 
 
 def _claim(directory: Path, settings: Settings) -> None:
     """Make the folder ours: new, or begun with the same settings."""
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "settings.json"
-    if path.exists():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DatasetError(f"{path}: not JSON ({error})") from error
-        wanted = asdict(settings)
-        changed = [name for name in wanted if found.get(name) != wanted[name]]
-        if changed:
-            name = changed[0]
+    for leftover in directory.glob(".*.part.*"):
+        leftover.unlink(missing_ok=True)
+    found, wanted = _read_settings(directory / "settings.json"), asdict(settings)
+    if not found:
+        if any(directory.iterdir()):
+            raise DatasetError(f"{directory}: holds files but no settings.json; choose another")
+        write_text(directory / "settings.json", json.dumps(wanted, indent=2) + "\n")
+    for name, value in wanted.items():
+        if found and found.get(name) != value:
             raise DatasetError(
-                f"{directory}: was drawn with {name} {found.get(name)!r}, not {wanted[name]!r}; "
+                f"{directory}: was drawn with {name} {found.get(name)!r}, not {value!r}; "
                 "choose another directory or delete this one"
             )
-        for leftover in directory.glob(".*.part.*"):
-            leftover.unlink(missing_ok=True)
-    elif any(directory.iterdir()):
-        raise DatasetError(f"{directory}: holds files but no settings.json; choose an empty one")
-    else:
-        write_text(path, json.dumps(asdict(settings), indent=2) + "\n")
 
 
 def _jobs_by_instance(fonts: Sequence[PlateFont], positions: range) -> list[list[int]]:
@@ -257,8 +273,8 @@ def read_records(directory: Path | str) -> dict[str, dict]:
 
 
 def label_of(name: str, records: dict[str, dict]) -> str | None:
-    """The label of an image: `text` of its record, else a file name of five digits, else None."""
-    text = records[name].get("text") if name in records else Path(name).stem
+    """The label of an image: `text` of its record, else its file name; None if not five digits."""
+    text = records.get(name, {}).get("text", Path(name).stem)
     return text if is_plate_text(text) else None
 
 
@@ -270,12 +286,16 @@ def list_images(directory: Path | str) -> list[Path]:
     """
     directory = Path(directory)
     try:
-        paths = sorted(path for path in directory.iterdir() if is_image_name(path.name))
+        paths = sorted(_images(directory))
     except OSError as error:
         raise DatasetError(f"{directory}: {error.strerror or error}") from error
     if not paths:
         raise DatasetError(f"{directory}: holds no images")
     return paths
+
+
+def _images(directory: Path) -> Iterator[Path]:
+    return (path for path in directory.iterdir() if is_image_name(path.name))
 
 
 def load_folder(directory: Path | str) -> PlateSet:
@@ -298,15 +318,26 @@ def load_folder(directory: Path | str) -> PlateSet:
     return PlateSet(images, texts, [records.get(path.name, {}) for path in paths])
 
 
-def load_or_generate(directory: Path | str, count: int | None = None) -> PlateSet:
-    """Read a folder of plates, drawing it first, or what is missing of it.
+def load_or_generate(
+    directory: Path | str, count: int | None = None, seed: int = DEFAULT_SEED
+) -> PlateSet:
+    """Read a folder of plates, drawing first what is missing of it.
 
-    A folder that was not drawn by `generate` (it has no `settings.json`) is read as it is.
+    A folder of images without `settings.json` is somebody's own and is read as it is.
+
+    Raises:
+        DatasetError: the folder was drawn with other settings, or as `load_folder`.
+        UnreadableImage: as `load_folder`.
     """
     directory = Path(directory)
-    own = directory.is_dir() and not (directory / "settings.json").exists()
-    if not own and not (directory / "metadata.jsonl").exists():
-        generate(directory, count=count)
+    found = _read_settings(directory / "settings.json")
+    if not found and directory.is_dir() and any(_images(directory)):
+        return load_folder(directory)
+    positions = choose_range(directory.name, count=count)
+    # A finished folder is good whatever Pillow drew it.
+    wanted = asdict(_settings(positions, seed, FONT_DIRECTORY)) | {"pillow": found.get("pillow")}
+    if found != wanted or not (directory / "metadata.jsonl").exists():
+        generate(directory, count=count, seed=seed)
     return load_folder(directory)
 
 
@@ -315,7 +346,11 @@ def check_folder(directory: Path | str) -> list[str]:
 
     Returns:
         One line for each problem, naming the file: an image that cannot be read or has another
-        size, a label that is not five digits, a label that stands twice, a record without image.
+        size; a label that is not five digits, stands twice or differs from the file name; a
+        record without image, or an image without record beside others that have one.
+
+    Raises:
+        DatasetError: the folder is missing or empty, or its records cannot be read.
     """
     problems = []
     records = read_records(directory)
@@ -329,11 +364,16 @@ def check_folder(directory: Path | str) -> list[str]:
             problems.append(f"{path}: shows {text} like {first_with[text]}")
         else:
             first_with[text] = path.name
+        if is_plate_text(path.stem) and text not in (None, path.stem):
+            problems.append(f"{path}: its record says {text}")
+        if records and path.name not in records:
+            problems.append(f"{path}: has no record")
         try:
-            load_plate(path)
-            with Image.open(path) as image:
-                if image.size != (PLATE_WIDTH, PLATE_HEIGHT):
-                    problems.append(f"{path}: is {image.size[0]} x {image.size[1]}, not 128 x 64")
+            rows, columns = load_gray(path).shape
+            if (rows, columns) != (PLATE_HEIGHT, PLATE_WIDTH):
+                problems.append(
+                    f"{path}: is {columns} x {rows}, not {PLATE_WIDTH} x {PLATE_HEIGHT}"
+                )
         except UnreadableImage as error:
             problems.append(str(error))
     names = {path.name for path in paths}

@@ -11,7 +11,8 @@ class Summary:
     """How a set of labelled plates was read; rates are fractions of 0 to 1."""
 
     images: int
-    exact_match: float  # plates with all five digits right
+    exact: int  # images with all five digits right
+    exact_match: float  # the same as a rate
     character_error_rate: float  # edit distance over the number of true digits
     mean_confidence: float
 
@@ -49,6 +50,7 @@ def summarise(truths: Sequence[str], readings: Sequence[Reading]) -> Summary:
     texts = [reading.text for reading in readings]
     return Summary(
         images=len(truths),
+        exact=sum(map(str.__eq__, truths, texts)),
         exact_match=exact_match_rate(truths, texts),
         character_error_rate=character_error_rate(truths, texts),
         mean_confidence=sum(reading.confidence for reading in readings) / len(readings),

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
+import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 
 from plate_ocr.files import replacing, write_text
-from plate_ocr.model import build_model
-from plate_ocr.reader import OnnxEngine, WeightsError, check_weights
+from plate_ocr.reader import WEIGHTS, KerasEngine, OnnxEngine, WeightsError, check_weights
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 TOLERANCE = 1e-4  # largest difference of a logit between the two engines
@@ -25,8 +25,7 @@ def export_onnx(weights: Path | str) -> Path:
     """
     weights = Path(weights)
     description = check_weights(weights)
-    model = build_model(use_cudnn=False)  # a cuDNN LSTM cannot be exported
-    model.load_weights(weights)
+    model = KerasEngine(weights, use_cudnn=False).model  # a cuDNN LSTM cannot be exported
     noise = np.random.default_rng(0).integers(0, 256, (8, PLATE_HEIGHT, PLATE_WIDTH, 1), np.uint8)
     expected = model.predict(noise, verbose=0)
     path = weights.with_suffix(".onnx")
@@ -44,6 +43,7 @@ def export_onnx(weights: Path | str) -> Path:
 
 
 if __name__ == "__main__":
-    from plate_ocr.reader import WEIGHTS
-
-    print(export_onnx(WEIGHTS))
+    try:
+        print(export_onnx(WEIGHTS))
+    except WeightsError as error:
+        sys.exit(str(error))

@@ -1,6 +1,8 @@
 """Any image from outside -> uint8 (64, 128); the only place that does it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -29,14 +31,10 @@ def is_image_name(name: str) -> bool:
 def load_plate(source: ImageSource) -> np.ndarray:
     """Turn an image into what the reader takes.
 
-    Rotation by EXIF is applied, transparency is flattened on white, 16 bits become 8, of several
-    frames the first is taken. Another size is scaled to fit and surrounded by the median grey of
-    the image's own border, because white would frame an inverted plate.
+    As `load_gray`, and another size is letterboxed.
 
     Args:
-        source: a path, the bytes of a file, an open binary file, a Pillow image, or an array of
-            shape (height, width), (height, width, 1), (..., 3) RGB or (..., 4) RGBA, of dtype
-            uint8, uint16, bool, or floats from 0 to 1.
+        source: what `load_gray` takes.
 
     Returns:
         uint8 array of shape (64, 128), grayscale, 255 is white.
@@ -44,10 +42,33 @@ def load_plate(source: ImageSource) -> np.ndarray:
     Raises:
         UnreadableImage: the source is no image of these kinds, is broken or too large.
     """
+    gray = load_gray(source)
+    return gray if gray.shape == (PLATE_HEIGHT, PLATE_WIDTH) else letterbox(gray)
+
+
+def load_gray(source: ImageSource) -> np.ndarray:
+    """Read an image in its own size.
+
+    Rotation by EXIF is applied, transparency is flattened on white, 16 bits become 8, of several
+    frames the first is taken.
+
+    Args:
+        source: a path, the bytes of a file, an open binary file, a Pillow image, or an array of
+            shape (height, width), (height, width, 1), (..., 3) RGB or (..., 4) RGBA, of dtype
+            uint8, uint16, bool, or floats from 0 to 1.
+
+    Returns:
+        uint8 array of shape (height, width), grayscale, 255 is white.
+
+    Raises:
+        UnreadableImage: the source is no image of these kinds, is broken or too large.
+    """
     if isinstance(source, np.ndarray):
         gray = _array_to_gray(source)
     elif isinstance(source, Image.Image):
-        gray = _decode(source, f"image {source.mode} {source.size[0]} x {source.size[1]}")
+        name = f"image {source.mode} {source.size[0]} x {source.size[1]}"
+        with _named_errors(name):
+            gray = _decode(source, name)
     elif isinstance(source, bytes | bytearray | memoryview):
         gray = _open(BytesIO(source), f"{len(source):,} bytes")
     elif isinstance(source, str | os.PathLike):
@@ -56,11 +77,14 @@ def load_plate(source: ImageSource) -> np.ndarray:
         gray = _open(source, str(getattr(source, "name", "open file")))
     else:
         raise UnreadableImage(f"{type(source).__name__}: not a path, bytes, image or array")
-    return gray if gray.shape == (PLATE_HEIGHT, PLATE_WIDTH) else letterbox(gray)
+    return gray
 
 
 def letterbox(gray: np.ndarray) -> np.ndarray:
     """Scale a gray image of any size into the plate's frame, keeping its proportions.
+
+    The rest is filled with the median grey of the image's own border, because white would frame an
+    inverted plate.
 
     Args:
         gray: uint8 array of shape (height, width).
@@ -79,9 +103,15 @@ def letterbox(gray: np.ndarray) -> np.ndarray:
 
 
 def _open(file: str | BinaryIO, name: str) -> np.ndarray:
+    with _named_errors(name), Image.open(file, formats=FORMATS) as image:
+        return _decode(image, name)
+
+
+@contextmanager
+def _named_errors(name: str) -> Iterator[None]:
+    """Turn whatever Pillow raises for a bad image into one line that names it."""
     try:
-        with Image.open(file, formats=FORMATS) as image:
-            return _decode(image, name)
+        yield
     except UnreadableImage:
         raise
     except Image.UnidentifiedImageError as error:
@@ -100,8 +130,10 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
     image = ImageOps.exif_transpose(image)
     if image.mode == "L" and "transparency" not in image.info:
         return np.array(image)
-    if image.mode.startswith(("I", "F")):
-        return _array_to_gray(np.asarray(image), name)
+    if image.mode.startswith("I;16"):
+        return _array_to_gray(np.asarray(image).astype(np.uint16), name)
+    if image.mode in ("I", "F"):
+        raise UnreadableImage(f"{name}: has 32 bits a pixel; we read 8 and 16")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -124,10 +156,10 @@ def _array_to_gray(array: np.ndarray, name: str | None = None) -> np.ndarray:
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
             raise UnreadableImage(f"{name}: floats must be finite and lie between 0 and 1")
         array = np.rint(array * 255).astype(np.uint8)
-    elif array.dtype != np.uint8:
-        if not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() > 65535:
-            raise UnreadableImage(f"{name}: not 8-bit or 16-bit values")
+    elif array.dtype == np.uint16:
         array = np.rint(array / 257).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise UnreadableImage(f"{name}: must be uint8, uint16, bool, or floats from 0 to 1")
     if array.ndim == 2:
         return np.ascontiguousarray(array)
     return _decode(Image.fromarray(array), name)

@@ -138,7 +138,8 @@ def loss_curves(runs: dict[str, tuple[dict, list[dict]]], mark: str = "") -> Fig
         losses.plot(best, loss[best - 1], "o", color=colour)
         losses.axvline(epochs[-1], color=colour, linewidth=1, alpha=0.5)
         losses.annotate(
-            f"stopped after epoch {epochs[-1]:.0f},\nkept epoch {best}: {loss[best - 1]:.2g}",
+            f"{'stopped' if result['stopped_early'] else 'ended'} after epoch {epochs[-1]:.0f},\n"
+            f"kept epoch {best}: {loss[best - 1]:.2g}",
             (epochs[-1], max(loss)),
             xytext=(-4, 0),
             textcoords="offset points",

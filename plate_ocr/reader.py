@@ -36,17 +36,22 @@ class Reading:
 
 
 class KerasEngine:
-    """Runs the weights in Keras: uint8 (n, 64, 128, 1) -> float32 logits (n, 32, 11)."""
+    """Runs the weights in Keras: uint8 (n, 64, 128, 1) -> float32 logits (n, 32, 11).
 
-    def __init__(self, weights: Path):
+    Args:
+        weights: the HDF5 file; its hash has been checked.
+        use_cudnn: passed to `build_model`.
+    """
+
+    def __init__(self, weights: Path, use_cudnn: str | bool = "auto"):
         # Not at the top of the module: importing Keras takes seconds.
         from plate_ocr.model import build_model
 
-        self.model = build_model()
+        self.model = build_model(use_cudnn)
         try:
             self.model.load_weights(weights)
         except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = str(error).strip().partition("\n")[0]
             raise WeightsError(f"{weights}: does not hold this network ({reason})") from error
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -153,16 +158,16 @@ def check_weights(weights: Path) -> dict:
         WeightsError: either file is missing or unreadable, the weights differ from the hash, or
             were made for another alphabet or image size.
     """
+    if not weights.is_file():
+        raise WeightsError(f"{weights}: there is no such file")
     path = weights.with_suffix(".json")
     try:
-        if not weights.is_file():
-            raise WeightsError(f"{weights}: there is no such file")
         description = json.loads(path.read_text(encoding="utf-8"))
         made_for = (description["alphabet"], list(description["image"]))
         _check_hash(weights, description)
     except OSError as error:
         raise WeightsError(f"{error.filename}: {error.strerror or error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path}: does not describe {weights.name}") from error
     if made_for != (DIGITS, [PLATE_HEIGHT, PLATE_WIDTH]):
         raise WeightsError(f"{path}: made for another alphabet or image size: {made_for}")
@@ -174,5 +179,5 @@ def _check_hash(path: Path, description: dict) -> None:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
-    if digest != description["sha256"][path.name]:
+    if digest != description["sha256"].get(path.name):
         raise WeightsError(f"{path}: truncated or changed; its SHA-256 is not the one described")

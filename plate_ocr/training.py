@@ -53,23 +53,30 @@ RECIPES = {
 
 
 class ShuffledPlates(keras.utils.PyDataset):
-    """Batches of plates in an order that depends on (seed, epoch) alone, so a rerun repeats it.
+    """Batches of plates, uint8 images (n, 64, 128, 1) and int32 labels (n, 5).
+
+    The order depends on seed and epoch alone, so a resumed run takes the plates as an
+    uninterrupted one does. Keras also iterates before the first epoch, to build the model, so
+    `Checkpoints` calls `shuffle` and there is no `on_epoch_end`.
 
     Args:
         plates: the training plates; images stay uint8 in memory.
         batch_size: plates a batch; the last batch of an epoch may be smaller.
         seed: of the order.
-        epoch: the epoch to begin with, counted from 0.
     """
 
-    def __init__(self, plates: PlateSet, batch_size: int, seed: int, epoch: int = 0):
-        super().__init__(workers=1, max_queue_size=4)
+    def __init__(self, plates: PlateSet, batch_size: int, seed: int):
+        super().__init__()
         self.images = plates.images
         self.labels = encode(plates.texts)
         self.batch_size = batch_size
         self.seed = seed
-        self.epoch = epoch
-        self._shuffle()
+        self.shuffle(epoch=0)
+
+    def shuffle(self, epoch: int) -> None:
+        """Take the order of an epoch, counted from 0."""
+        random = np.random.default_rng([self.seed, epoch])
+        self.order = random.permutation(len(self.labels))
 
     def __len__(self) -> int:
         return -(-len(self.labels) // self.batch_size)
@@ -77,15 +84,6 @@ class ShuffledPlates(keras.utils.PyDataset):
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
         return self.images[rows], self.labels[rows]
-
-    def on_epoch_end(self) -> None:
-        """Called by Keras when every batch of the epoch was taken."""
-        self.epoch += 1
-        self._shuffle()
-
-    def _shuffle(self) -> None:
-        random = np.random.default_rng([self.seed, self.epoch])
-        self.order = random.permutation(len(self.labels))
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -99,6 +97,7 @@ class Checkpoints(keras.callbacks.Callback):
     Args:
         directory: where to write; belongs to this run alone.
         run: what decides the result; a directory of another run is refused.
+        batches: the training plates, shuffled anew before every epoch.
         patience: epochs without a lower training loss before stopping.
         watched: images, uint8 (n, 64, 128, 1), read by greedy decoding after every epoch.
 
@@ -106,8 +105,16 @@ class Checkpoints(keras.callbacks.Callback):
         TrainingError: the directory holds another run, or a damaged state.
     """
 
-    def __init__(self, directory: Path | str, run: dict, patience: int, watched: np.ndarray):
+    def __init__(
+        self,
+        directory: Path | str,
+        run: dict,
+        batches: ShuffledPlates,
+        patience: int,
+        watched: np.ndarray,
+    ):
         super().__init__()
+        self.batches = batches
         self.directory = Path(directory)
         self.patience = patience
         self.watched = watched
@@ -149,7 +156,8 @@ class Checkpoints(keras.callbacks.Callback):
             raise TrainingError(f"{path}: cannot be restored ({error})") from error
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Take the time."""
+        """Shuffle the plates and take the time."""
+        self.batches.shuffle(epoch)
         self._begun = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -208,22 +216,29 @@ def train(
         `history` (a dict an epoch), `best_epoch`, `best_loss`, `stopped`.
 
     Raises:
-        TrainingError: the checkpoints cannot be used, or the loss is not finite.
+        TrainingError: training and validation share a number, the checkpoints cannot be used, or
+            the loss is not finite.
     """
-    run = {
-        "recipe": asdict(recipe),
-        "texts": hashlib.sha256("".join(plates.texts).encode()).hexdigest(),
-    }
-    callback = Checkpoints(checkpoints, run, recipe.patience, watched)
+    shared = set(plates.texts) & set(validation.texts)
+    if shared:
+        raise TrainingError(f"{len(shared)} validation numbers are trained on, {min(shared)} first")
     keras.utils.set_random_seed(recipe.seed)
     model = build_model()
     compile_model(model, recipe.learning_rate)
     model.optimizer.build(model.trainable_variables)
+    batches = ShuffledPlates(plates, recipe.batch_size, recipe.seed)
+    run = {
+        "recipe": asdict(recipe),
+        "network": [list(weight.shape) for weight in model.weights],
+        "plates": hashlib.sha256(plates.images.tobytes() + batches.labels.tobytes()).hexdigest(),
+    }
+    callback = Checkpoints(checkpoints, run, batches, recipe.patience, watched)
     if callback.epoch:
         callback.restore(model, callback.epoch)
     if not callback.finished and callback.epoch < recipe.epochs:
         model.fit(
-            ShuffledPlates(plates, recipe.batch_size, recipe.seed, callback.epoch),
+            batches,
+            shuffle=False,  # else Keras shuffles the batches once more, unrepeatably on resuming
             validation_data=(validation.images, encode(validation.texts)),
             validation_batch_size=recipe.batch_size,
             initial_epoch=callback.epoch,
@@ -243,12 +258,10 @@ def save_reader(model: keras.Model, path: Path | str) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    reader = build_model()  # without the optimizer's state
-    reader.set_weights(model.get_weights())
-    # Keras advises its own format; HDF5 is what the project promises.
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    network = build_model()  # without the optimizer's state
+    network.set_weights(model.get_weights())
     with replacing(path) as temporary:
-        reader.save(temporary)
+        _save_hdf5(network, temporary)
         description = {
             "alphabet": DIGITS,
             "blank": BLANK,
@@ -258,6 +271,16 @@ def save_reader(model: keras.Model, path: Path | str) -> None:
             "versions": versions(),
         }
         write_text(path.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
+
+
+def _save_hdf5(network: keras.Model, path: Path) -> None:
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # Keras advises its own format; the project promises HDF5
+    try:
+        network.save(path)
+    finally:
+        logger.setLevel(level)
 
 
 def versions() -> dict[str, str]:
@@ -307,7 +330,8 @@ def write_results(recipe: Recipe, state: dict, measured: dict, directory: Path |
     write_text(directory / f"training_{recipe.name}.csv", "\n".join(table) + "\n")
     result = {
         "recipe": asdict(recipe),
-        "stopped_epoch": state["epoch"],
+        "epochs": state["epoch"],
+        "stopped_early": state["stopped"],
         "best_epoch": state["best_epoch"],
         "best_training_loss": state["best_loss"],
         "minutes": round(sum(row["seconds"] for row in history) / 60, 1),

@@ -227,4 +227,5 @@ def test_checking_finds_every_problem(tmp_path):
     assert f"{names[2]}: is 10 x 10" in problems
     assert "unknown.png: its label is not five digits" in problems
     assert f"shows {names[3][:5]} like" in problems
-    assert len(problems.splitlines()) == 5
+    assert f"{names[3][:5]}.bmp: has no record" in problems
+    assert len(problems.splitlines()) == 8

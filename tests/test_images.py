@@ -99,7 +99,7 @@ def test_array_values():
     [
         np.full((64, 128), np.nan),
         np.full((64, 128), 2.5),
-        np.full((64, 128), -1),
+        np.full((64, 128), 200),  # int64: is 200 light of 255, or dark of 65535?
         np.zeros((64, 128, 2), np.uint8),
         np.zeros((64,), np.uint8),
         np.zeros((0, 128), np.uint8),
@@ -120,6 +120,12 @@ def test_a_png_cut_anywhere_is_refused_by_name(plate, tmp_path):
         path.write_bytes(data[:length])
         with pytest.raises(UnreadableImage, match=r"cut\.png: "):
             load_plate(path)
+
+
+def test_a_pillow_image_that_cannot_be_decoded(plate):
+    data = encoded(Image.fromarray(plate), format="PNG")
+    with pytest.raises(UnreadableImage, match="image L 128 x 64: "):
+        load_plate(Image.open(BytesIO(data[:-40])))
 
 
 def test_bombs_folders_and_missing_files(tmp_path):

@@ -23,6 +23,7 @@ def execute(name, folder, python_path, **parameters):
     for key, value in parameters.items():
         command += ["-p", key, value]
     environment = os.environ | {"PYTHONPATH": str(python_path), "JUPYTER_PLATFORM_DIRS": "1"}
+    environment.pop("MPLBACKEND", None)  # the kernel chooses its own, which keeps the figures
     done = subprocess.run(
         [*map(str, command)], cwd=folder, env=environment, capture_output=True, text=True
     )
