@@ -26,9 +26,10 @@ lint: .venv/ready  ## check style, in notebooks too
 data: .venv/ready  ## draw data/train: 60,000 plates, seconds
 	$(call execute,data_generation)
 
-train: .venv/ready  ## fit the reader as training.ipynb says; goes on where it was stopped
+train: .venv/ready  ## fit, export and test the reader; goes on where it was stopped
 	$(call execute,training)
 	$(RUN) -m plate_ocr.export
+	$(RUN) model_test.py --plot results/predictions.png --json results/test.json
 
 export: .venv/ready  ## dr_model.h5 -> dr_model.onnx, for reading without TensorFlow
 	$(RUN) -m plate_ocr.export

@@ -4,7 +4,7 @@ For every family in the table below: `npm pack` the exact version, copy one font
 and its licence next to this script, then draw seeded points of its design space and keep
 those whose ten digits stay legible at the smallest and the largest plate size. Writes
 fonts.json (read by the plate renderer), contact_sheet.png and README.md. The font files are
-shipped unmodified, as the package holds them. A second run gives the same bytes.
+not modified. A second run gives the same bytes.
 
 Needs npm, pillow, numpy, opencv and fonttools[woff]:
 $ python fonts/prepare.py
@@ -340,7 +340,7 @@ def write_readme(rows: list[dict]) -> None:
 
 {len(rows)} families with open licences, {count} instances. A reader learns digit shapes from
 these, so they are chosen to differ: plates, print, code, stencils, dot matrices, hand lettering.
-All figures are lining. Every file is shipped whole and unmodified, with its licence beside it.
+All figures are lining. Every file is as the npm package holds it, with its licence beside it.
 Every instance was checked at 18 and 25 pixels: enough ink, open counters, no two digits alike,
 one height, one base line. `fonts.json` lists the instances; `prepare.py` makes everything here.
 

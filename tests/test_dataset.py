@@ -182,7 +182,9 @@ def test_reading_a_folder(reference):
     order = np.argsort(drawn.texts)
     assert plates.texts == [drawn.texts[row] for row in order]
     assert np.array_equal(plates.images, drawn.images[order])
-    assert load_or_generate(reference).texts == plates.texts
+    assert load_or_generate(reference, count=66).texts == plates.texts
+    with pytest.raises(DatasetError, match="was drawn with count 66, not 60000"):
+        load_or_generate(reference)
 
 
 def test_loading_draws_what_is_missing(tmp_path):
@@ -228,4 +230,13 @@ def test_checking_finds_every_problem(tmp_path):
     assert "unknown.png: its label is not five digits" in problems
     assert f"shows {names[3][:5]} like" in problems
     assert f"{names[3][:5]}.bmp: has no record" in problems
-    assert len(problems.splitlines()) == 8
+    assert len(problems.splitlines()) == 7
+
+
+def test_checking_compares_records_with_names(tmp_path):
+    folder = tmp_path / "mine"
+    generate(folder, start=0, count=2, processes=1, progress=False)
+    path = folder / "metadata.jsonl"
+    path.write_text(path.read_text(encoding="utf-8").replace('"text": "6', '"text": "7'))
+    (problem,) = check_folder(folder)
+    assert problem.endswith("65446.png: its record says 75446")

@@ -37,23 +37,29 @@ def test_all_ink_is_inside_at_every_extreme(fonts):
                 for row in ([widest] * PLATE_DIGITS, [highest, lowest, widest, widest, widest]):
                     columns, rows = room(row, MINIMUM_GAP)
                     assert columns >= 0 and rows >= 0, (font.family, axes, size)
-                    gap = MINIMUM_GAP + columns // (PLATE_DIGITS - 1)
-                    columns, rows = room(row, gap)
-                    assert_inside(place_glyphs(row, gap, MARGIN, MARGIN))
-                    assert_inside(place_glyphs(row, gap, MARGIN + columns, MARGIN + rows))
+                    for gap in (MINIMUM_GAP, MINIMUM_GAP + columns // (PLATE_DIGITS - 1)):
+                        right, down = room(row, gap)
+                        assert_inside(place_glyphs(row, gap, MARGIN, MARGIN))
+                        assert_inside(place_glyphs(row, gap, MARGIN + right, MARGIN + down))
 
 
 def test_recorded_gaps_and_places_are_those_of_the_ink(fonts):
+    by_family = {font.family: font for font in fonts}
     for index in range(2_000):
         image, record = draw_plate(fonts, 7, index)
         assert_inside(image)
-        rows = np.flatnonzero((image < 255).any(axis=1))
-        columns = (image < 255).any(axis=0)
-        assert (rows[0], np.flatnonzero(columns)[0]) == (record.y, record.x)
-        # Five runs of ink, or more where a glyph itself has an empty column; never fewer.
-        edges = np.flatnonzero(np.diff(np.pad(columns.astype(int), 1)))
-        gaps = edges[2::2] - edges[1:-1:2]
-        assert (gaps == record.spacing).sum() >= PLATE_DIGITS - 1
+        rows, columns = ((image < 255).any(axis=axis) for axis in (1, 0))
+        assert (np.argmax(rows), np.argmax(columns)) == (record.y, record.x)
+        font = by_family[record.font]
+        glyphs = draw_glyphs(font.path, tuple(record.axes.items()), record.size)
+        left = record.x
+        for digit in record.text:
+            width = glyphs[int(digit)].ink.shape[1]
+            assert columns[left] and columns[left + width - 1]
+            gap = columns[left + width : left + width + record.spacing]
+            assert record.spacing >= MINIMUM_GAP and not gap.any()
+            left += width + record.spacing
+        assert not columns[left - record.spacing :].any()
 
 
 def test_a_plate_depends_on_its_seed_and_index_alone(fonts):
