@@ -27,6 +27,7 @@ from plate_ocr.rendering import (
     NUMBERS,
     PLATE_HEIGHT,
     PLATE_WIDTH,
+    SIZES,
     draw_plate,
 )
 
@@ -39,6 +40,7 @@ SPLITS = {
     "benchmark": (92_000, 7_940),
     "test": (99_940, 60),
 }
+SMALLEST_SIZE = 8  # pixels per em; below it no digit is legible
 PNG_COMPRESSION = 1  # level 9 saves 12 % of the bytes for six times the encoding time
 
 
@@ -53,6 +55,7 @@ class Settings:
     start: int
     count: int
     seed: int
+    sizes: list[int]  # smallest and largest font size
     fonts: str  # SHA-256 of fonts.json
     pillow: str  # glyphs are equal to the byte for one Pillow build only
 
@@ -121,6 +124,7 @@ def generate(
     start: int | None = None,
     count: int | None = None,
     seed: int = DEFAULT_SEED,
+    sizes: range = SIZES,
     fonts: Path | str = FONT_DIRECTORY,
     processes: int | None = None,
     progress: bool = True,
@@ -132,6 +136,7 @@ def generate(
         start: first position, for a name that is not in `SPLITS`.
         count: number of plates.
         seed: chooses the permutation of the numbers and every plate's size, gap and place.
+        sizes: font sizes to choose from, in pixels per em.
         fonts: the folder of fonts.
         processes: how many draw at once; by default one a core.
         progress: show a progress bar.
@@ -140,14 +145,14 @@ def generate(
         The records in order of position, as written to `metadata.jsonl`.
 
     Raises:
-        DatasetError: the range is refused, the folder holds something else, or cannot be
+        DatasetError: the range or the sizes are refused, the folder holds something else, or cannot be
             written.
         FontError: a font cannot be used.
     """
     directory = Path(directory)
     positions = choose_range(directory.name, start, count)
     loaded = load_fonts(fonts)
-    settings = Settings(positions.start, len(positions), seed, fonts_digest(fonts), PIL.__version__)
+    settings = _settings(positions, seed, sizes, fonts)
     jobs = _jobs_by_instance(loaded, positions)
     processes = min(processes or os.cpu_count() or 1, len(jobs))
     records: list[dict] = []
@@ -155,7 +160,7 @@ def generate(
         _claim(directory, settings)
         bar = tqdm(total=len(positions), unit=" plates", desc=str(directory), disable=not progress)
         with bar:
-            for batch in _run(jobs, (directory, loaded, seed), processes):
+            for batch in _run(jobs, (directory, loaded, seed, sizes), processes):
                 records += batch
                 bar.update(len(batch))
         records.sort(key=lambda record: record["index"])
@@ -171,8 +176,17 @@ def generate(
     return records
 
 
-def _settings(positions: range, seed: int, fonts: Path | str) -> Settings:
-    return Settings(positions.start, len(positions), seed, fonts_digest(fonts), PIL.__version__)
+def _settings(positions: range, seed: int, sizes: range, fonts: Path | str) -> Settings:
+    if not sizes or sizes[0] < SMALLEST_SIZE or sizes.step != 1:
+        raise DatasetError(f"sizes: must rise from {SMALLEST_SIZE} pixels on, not {sizes}")
+    return Settings(
+        start=positions.start,
+        count=len(positions),
+        seed=seed,
+        sizes=[sizes[0], sizes[-1]],
+        fonts=fonts_digest(fonts),
+        pillow=PIL.__version__,
+    )
 
 
 def _read_settings(path: Path) -> dict:
@@ -233,11 +247,15 @@ def _run(jobs: list[list[int]], arguments: tuple, processes: int) -> Iterator[li
 
 
 def _write_plates(
-    positions: Sequence[int], directory: Path, fonts: Sequence[PlateFont], seed: int
+    positions: Sequence[int],
+    directory: Path,
+    fonts: Sequence[PlateFont],
+    seed: int,
+    sizes: range,
 ) -> list[dict]:
     records = []
     for index in positions:
-        image, record = draw_plate(fonts, seed, index)
+        image, record = draw_plate(fonts, seed, index, sizes)
         path = directory / record.file_name
         if not path.exists():
             with replacing(path) as temporary:
@@ -335,7 +353,9 @@ def load_or_generate(
         return load_folder(directory)
     positions = choose_range(directory.name, count=count)
     # A finished folder is good whatever Pillow drew it.
-    wanted = asdict(_settings(positions, seed, FONT_DIRECTORY)) | {"pillow": found.get("pillow")}
+    wanted = asdict(_settings(positions, seed, SIZES, FONT_DIRECTORY)) | {
+        "pillow": found.get("pillow")
+    }
     if found != wanted or not (directory / "metadata.jsonl").exists():
         generate(directory, count=count, seed=seed)
     return load_folder(directory)

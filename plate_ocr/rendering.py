@@ -19,7 +19,7 @@ from plate_ocr.fonts import FontError, PlateFont
 
 PLATE_HEIGHT = 64  # pixels
 PLATE_WIDTH = 128
-SIZES = tuple(range(18, 26))  # font sizes in pixels per em
+SIZES = range(18, 26)  # font sizes in pixels per em
 MARGIN = 2  # background pixels kept free on all four sides
 MINIMUM_GAP = 1  # background columns between neighbouring glyphs
 NUMBERS = 10**PLATE_DIGITS  # 00000 to 99999
@@ -131,13 +131,16 @@ def place_glyphs(glyphs: Sequence[Glyph], gap: int, x: int, y: int) -> np.ndarra
     return image
 
 
-def draw_plate(fonts: Sequence[PlateFont], seed: int, index: int) -> tuple[np.ndarray, PlateRecord]:
+def draw_plate(
+    fonts: Sequence[PlateFont], seed: int, index: int, sizes: Sequence[int] = SIZES
+) -> tuple[np.ndarray, PlateRecord]:
     """Draw plate `index`.
 
     Args:
         fonts: the fonts of the data set, in order.
         seed: the seed of the data set.
         index: position in the permutation of all numbers, 0 to 99,999.
+        sizes: font sizes to choose from, in pixels per em.
 
     Returns:
         The image, uint8 (64, 128) with black ink on 255, and its record.
@@ -148,7 +151,7 @@ def draw_plate(fonts: Sequence[PlateFont], seed: int, index: int) -> tuple[np.nd
     text = plate_text(seed, index)
     font, axes = font_and_instance(fonts, index)
     random = np.random.default_rng([seed, index])
-    size = int(random.choice(SIZES))
+    size = int(random.choice(sizes))
     ten = draw_glyphs(font.path, axes, size)
     glyphs = [ten[int(digit)] for digit in text]
     columns, rows = room(glyphs, MINIMUM_GAP)

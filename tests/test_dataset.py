@@ -23,6 +23,7 @@ from plate_ocr.dataset import (
     load_or_generate,
     read_records,
 )
+from plate_ocr.fonts import FontError
 from plate_ocr.images import UnreadableImage
 from plate_ocr.rendering import plate_numbers
 
@@ -144,6 +145,24 @@ def test_ranges_that_are_refused(tmp_path, name, arguments, message):
     with pytest.raises(DatasetError, match=message):
         generate(tmp_path / name, progress=False, **arguments)
     assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("sizes", [range(0), range(0, 10), range(7, 9), range(18, 26, 2)])
+def test_sizes_that_are_refused(tmp_path, sizes):
+    with pytest.raises(DatasetError, match="sizes: must rise from 8 pixels on"):
+        generate(tmp_path / "train", count=1, sizes=sizes, progress=False)
+
+
+def test_sizes_that_do_not_fit_are_refused_by_font(tmp_path):
+    with pytest.raises(FontError, match="at size 60 does not fit the plate"):
+        generate(tmp_path / "train", count=44, sizes=range(60, 61), processes=1, progress=False)
+
+
+def test_other_sizes(tmp_path):
+    records = generate(
+        tmp_path / "train", count=44, sizes=range(12, 14), processes=1, progress=False
+    )
+    assert {record["size"] for record in records} == {12, 13}
 
 
 def test_a_directory_of_any_name(tmp_path):
