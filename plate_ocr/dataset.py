@@ -29,6 +29,7 @@ from plate_ocr.rendering import (
     PLATE_WIDTH,
     SIZES,
     draw_plate,
+    font_and_instance,
 )
 
 DATA_DIRECTORY = Path("data")
@@ -145,8 +146,8 @@ def generate(
         The records in order of position, as written to `metadata.jsonl`.
 
     Raises:
-        DatasetError: the range or the sizes are refused, the folder holds something else, or cannot be
-            written.
+        DatasetError: the range or the sizes are refused, or the folder holds something else or
+            cannot be written.
         FontError: a font cannot be used.
     """
     directory = Path(directory)
@@ -222,11 +223,11 @@ def _claim(directory: Path, settings: Settings) -> None:
 
 def _jobs_by_instance(fonts: Sequence[PlateFont], positions: range) -> list[list[int]]:
     """Group positions by font and instance, so that every glyph is drawn only once."""
-    groups: dict[tuple[int, int], list[int]] = {}
+    groups: dict[tuple, list[int]] = {}
     for index in positions:
-        turn, font = divmod(index, len(fonts))
-        groups.setdefault((font, turn % len(fonts[font].instances)), []).append(index)
-    return [groups[key] for key in sorted(groups)]
+        font, axes = font_and_instance(fonts, index)
+        groups.setdefault((font.family, axes), []).append(index)
+    return list(groups.values())
 
 
 def _run(jobs: list[list[int]], arguments: tuple, processes: int) -> Iterator[list[dict]]:
