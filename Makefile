@@ -1,6 +1,9 @@
 # One command for each thing one does here. `make` lists them.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN = .venv/bin/python
+# The outputs replace those of the notebook only when all of it has run.
+EXECUTE = $(RUN) -m jupyter nbconvert --to notebook --execute --inplace \
+	--ExecutePreprocessor.timeout=-1 --ExecutePreprocessor.record_timing=False
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
@@ -24,10 +27,10 @@ lint: .venv/ready  ## check style, in notebooks too
 	$(RUN) -m ruff format --check .
 
 data: .venv/ready  ## draw data/train: 60,000 plates, seconds
-	$(call execute,data_generation)
+	$(EXECUTE) data_generation.ipynb
 
 train: .venv/ready  ## fit, export and test the reader; goes on where it was stopped
-	$(call execute,training)
+	$(EXECUTE) training.ipynb
 	$(RUN) -m plate_ocr.export
 	$(RUN) model_test.py --plot results/predictions.png --json results/test.json
 
@@ -45,12 +48,6 @@ lock: .venv/ready  ## resolve requirements.lock anew
 	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
 		--no-emit-index-url --no-header --no-annotate --quiet \
 		requirements.txt requirements-dev.txt --output-file requirements.lock
-
-# A notebook replaces the one here only when all of it has run.
-define execute
-	$(RUN) -m papermill --no-progress-bar $(1).ipynb .executed-$(1).ipynb
-	mv .executed-$(1).ipynb $(1).ipynb
-endef
 
 .venv/ready: requirements.lock
 	$(PYTHON) -m venv .venv

@@ -12,7 +12,7 @@ import numpy as np
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 CLEAN_SHARE = 0.1  # of the plates stays as it is
-EDGE = 1  # background pixels kept between the digits' box and the frame
+EDGE = 2  # background pixels kept between the digits' box and the frame
 SMALLEST_SCALE = 0.75
 LOWEST_CONTRAST = 40  # grey levels between ink and paper
 

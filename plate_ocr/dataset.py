@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 from PIL import Image
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from plate_ocr.alphabet import is_plate_text
 from plate_ocr.files import replacing, write_text

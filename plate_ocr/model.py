@@ -9,13 +9,13 @@ from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 STEPS = PLATE_WIDTH // 4  # time steps of 4 pixel columns, left to right
 
 # Filters, kernel, strides (rows, columns), and whether the layer is normalised. The first is not:
-# BatchNorm over its large map would cost a fifth of the training step.
+# BatchNorm over its large map would cost about a fifth of the training step.
 CONVOLUTIONS = (
     (16, 5, (2, 2), False),
-    (48, 3, (2, 2), True),
-    (64, 3, (2, 1), True),
-    (80, 3, (2, 1), True),
-    (128, 3, (2, 1), True),
+    (32, 3, (2, 2), True),
+    (48, 3, (2, 1), True),
+    (64, 3, (1, 1), True),
+    (80, 3, (1, 1), True),
 )
 RECURRENT_UNITS = 64  # each way
 MOMENTUM = 0.9  # of BatchNorm; at 0.99 its averages lag behind weights that still move fast
@@ -24,8 +24,8 @@ MOMENTUM = 0.9  # of BatchNorm; at 0.99 its averages lag behind weights that sti
 def build_model(use_cudnn: str | bool = "auto") -> keras.Model:
     """Build the CNN + BiLSTM, with fresh weights.
 
-    Convolutions halve the height to 2 rows and the width to 32 columns; every column, its rows
-    and channels together, is one time step of the BiLSTM.
+    Convolutions leave 8 rows and 32 columns. The strongest answer of every column, whatever its
+    row, is one time step of the BiLSTM: a plate reads alike wherever it stands in the frame.
 
     Args:
         use_cudnn: passed to the LSTM; `False` for exports.
@@ -51,8 +51,8 @@ def build_model(use_cudnn: str | bool = "auto") -> keras.Model:
             )
         features = layers.ReLU(name=f"relu_{number}")(features)
     rows, columns, channels = features.shape[1:]
-    features = layers.Permute((2, 1, 3), name="width_first")(features)
-    steps = layers.Reshape((columns, rows * channels), name="time_steps")(features)
+    features = layers.MaxPooling2D((rows, 1), name="strongest_row")(features)
+    steps = layers.Reshape((columns, channels), name="time_steps")(features)
     steps = layers.Bidirectional(
         layers.LSTM(RECURRENT_UNITS, return_sequences=True, use_cudnn=use_cudnn), name="bilstm"
     )(steps)
