@@ -51,7 +51,11 @@ def plate_grid(
     columns = min(columns, len(captions))
     rows = -(-len(captions) // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(1.75 * columns, 1.14 * rows + 0.45), squeeze=False
+        rows,
+        columns,
+        figsize=(1.75 * columns, 1.14 * rows + 0.45),
+        squeeze=False,
+        layout="constrained",
     )
     for axis in axes.flat:
         axis.set_axis_off()
@@ -71,7 +75,6 @@ def plate_grid(
         for spine in axis.spines.values():
             spine.set(visible=True, color=RED if is_wrong else "#bbbbbb")
     figure.suptitle(title, x=0.01, ha="left")
-    figure.tight_layout(pad=0.4)
     return figure
 
 
