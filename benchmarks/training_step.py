@@ -2,7 +2,7 @@
 
 Random plates, batches of 256, the median of ten steps after three to warm up. Each variant runs
 in a process of its own, because TensorFlow keeps what it compiled. Writes
-`results/training_step.json`; takes about five minutes on two cores.
+`results/training_step.json`; takes about one minute on two cores.
 
 $ python benchmarks/training_step.py
 """
