@@ -115,7 +115,7 @@ def draw_plates(
     for row, index in enumerate(positions):
         image, record = draw_plate(loaded, seed, index)
         images[row, :, :, 0] = image
-        records.append(record.as_dict())
+        records.append(asdict(record))
     return PlateSet(images, [record["text"] for record in records], records)
 
 
@@ -261,7 +261,7 @@ def _write_plates(
         if not path.exists():
             with replacing(path) as temporary:
                 Image.fromarray(image).save(temporary, format="PNG", compress_level=PNG_COMPRESSION)
-        records.append(record.as_dict())
+        records.append(asdict(record))
     return records
 
 

@@ -6,7 +6,7 @@ evenly; size, gap and place are drawn at random from a generator of the plate's 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +37,7 @@ class Glyph(NamedTuple):
 
 @dataclass(frozen=True)
 class PlateRecord:
-    """What is on a plate and how it was drawn; lengths in pixels."""
+    """What is on a plate and how it was drawn, a line of `metadata.jsonl`; lengths in pixels."""
 
     file_name: str
     text: str
@@ -49,10 +49,6 @@ class PlateRecord:
     y: int  # top edge of the ink
     seed: int
     index: int
-
-    def as_dict(self) -> dict:
-        """The record as one JSON object of `metadata.jsonl`."""
-        return asdict(self)
 
 
 @lru_cache(maxsize=4)
