@@ -123,7 +123,7 @@ FAMILIES = [
     variable("Stick No Bills", "wght", "Mooniak", "stencil", {"wght": (300, 800)},
              "Painted stencil with slanted gaps."),
     variable("Handjet", "full", "David Březina (Rosetta)", "pixel",
-             {"wght": (250, 700), "ELGR": (1, 2), "ELSH": (0, 16)},
+             {"wght": (250, 420), "ELGR": (1, 2), "ELSH": (0, 16)},
              "Dot-matrix digits built of one element of many shapes."),
     variable("Bitcount Single", "full", "Petr van Blokland (TYPETR)", "pixel",
              {"wght": (350, 600), "slnt": (-8, 0)},

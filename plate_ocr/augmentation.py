@@ -1,20 +1,32 @@
 """Training-time distortions: a clean plate -> the same number as a camera might see it.
 
-One warp moves, scales, turns, slants and bends the plate; then come stroke weight, gaps, light,
-blur, noise and compression, each on a share of the plates. Everything is drawn from one generator,
-so a batch is a pure function of its seed. OpenCV does the work: the whole chain costs about as
-much as one of Keras' preprocessing layers.
+Digits are set closer, then one warp moves, scales, turns, slants and bends the plate; then come
+stroke weight, gaps, dirt, light, shadow, blur, noise and compression, each on a share of the
+plates. How strong the damage may be depends on the height of the digits and on their contrast,
+so that every plate stays readable by a person. Everything is drawn from one generator: a batch is
+a pure function of its seed. OpenCV does the work: the whole chain costs little more than one of
+Keras' preprocessing layers.
 """
 
 import cv2
 import numpy as np
 
+from plate_ocr.alphabet import PLATE_DIGITS
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
+cv2.setNumThreads(1)  # one plate is too little to share among threads
+
+FRAME = np.array((PLATE_WIDTH, PLATE_HEIGHT))
 CLEAN_SHARE = 0.1  # of the plates stays as it is
-EDGE = 2  # background pixels kept between the digits' box and the frame
-SMALLEST_SCALE = 0.75
+LOWEST_DIGITS = 8.5  # pixels high after scaling
+NARROWEST_ROW = 30  # pixels of all digits together after scaling
+USUAL_HEIGHT = 16  # pixels of a digit that bears the usual damage
 LOWEST_CONTRAST = 40  # grey levels between ink and paper
+
+# Coordinates of every pixel: in pixels, and from -1 to 1 along the longer side.
+POINTS = np.stack(np.meshgrid(np.arange(PLATE_WIDTH), np.arange(PLATE_HEIGHT)), axis=-1)
+POINTS = POINTS.astype(np.float32)
+ACROSS, DOWN = np.moveaxis((2 * POINTS - FRAME + 1) / PLATE_WIDTH, -1, 0).astype(np.float32)
 
 
 def augment_batch(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -37,69 +49,100 @@ def augment(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Distort one clean plate, uint8 (64, 128) with dark ink on 255, into one of the same kind."""
     if random.random() < CLEAN_SHARE:
         return plate
-    plate = _warp(plate, random)
-    if random.random() < 0.25:
+    if random.random() < 0.3:
+        plate = _respace(plate, random)
+    plate, height = _warp(plate, random)
+    strength = min(height / USUAL_HEIGHT, 2.0)
+    damaged = random.random() < strength  # small digits bear less, and less often
+    if damaged and random.random() < 0.25:
         plate = _change_stroke_weight(plate, random)
-    if random.random() < 0.08:
+    if damaged and random.random() < 0.08:
         plate = _cut_gaps(plate, random)
-    plate = _light(plate, random)
-    if random.random() < 0.35:
-        plate = _blur(plate, random)
-    if random.random() < 0.4:
-        plate = _add_noise(plate, random)
-    if random.random() < 0.2:
+    if damaged and random.random() < 0.12:
+        plate = _add_dirt(plate, random)
+    plate, contrast = _light(plate, random)
+    kind = random.random() if damaged else 1.0
+    if kind < 0.35:
+        plate = _blur(plate, strength, random)
+    if 0.25 < kind < 0.7:
+        both = 0.4 if kind < 0.35 else 1.0
+        plate = _add_noise(plate, both * strength * contrast / 255, random)
+    if random.random() < 0.15:
         plate = _compress(plate, random)
     return plate
 
 
-def _warp(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Scale, turn, slant, tilt, bend and move the digits, all in one resampling."""
-    ink = cv2.boundingRect(255 - plate)
-    x, y, width, height = ink
+def _respace(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Set the digits close or unevenly; plates whose digits overlap or break stay as they are."""
+    inked = (plate < 128).any(axis=0)
+    edges = np.flatnonzero(np.diff(inked.astype(np.int8), prepend=0, append=0))
+    if len(edges) != 2 * PLATE_DIGITS:
+        return plate
+    starts, ends = edges[::2], edges[1::2]
+    if random.random() < 0.7:
+        gaps = np.full(PLATE_DIGITS - 1, random.integers(0, 3))
+    else:
+        gaps = np.maximum(starts[1:] - ends[:-1] + random.integers(-2, 3, PLATE_DIGITS - 1), 1)
+    rises = random.integers(-1, 2, PLATE_DIGITS) * (random.random() < 0.3)
+    width = (ends - starts).sum() + gaps.sum()
+    if width > PLATE_WIDTH - 4:
+        return plate
+    spaced = np.full_like(plate, 255)
+    x = max(2, min(starts[0], PLATE_WIDTH - 2 - width))
+    for start, end, gap, rise in zip(starts, ends, [*gaps, 0], rises, strict=True):
+        digit = np.roll(plate[:, start - 1 : end + 1], rise, axis=0)  # with its soft edges
+        target = spaced[:, x - 1 : x + 1 + end - start]
+        np.minimum(target, digit, out=target)
+        x += end - start + gap
+    return spaced
+
+
+def _warp(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Scale, turn, slant, tilt, bend and move the digits, all in one resampling.
+
+    Returns:
+        The plate, and how high its digits are now, in pixels.
+    """
+    x, y, width, height = cv2.boundingRect(255 - plate)
     box = np.float32([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
     centre = box.mean(axis=0)
 
-    turn = np.deg2rad(np.clip(random.normal(0, 3), -8, 8))
+    turn = np.deg2rad(np.clip(random.normal(0, 3.5), -9, 9))
     slant = np.clip(random.normal(0, 0.12), -0.35, 0.35)
-    uneven = np.exp(random.normal(0, 0.12))
+    uneven = np.exp(np.clip(random.normal(0, 0.13), -0.35, 0.35))
     cosine, sine = np.cos(turn), np.sin(turn)
     shape = np.array([[cosine, -sine], [sine, cosine]]) @ [[uneven, slant], [0, 1 / uneven]]
     corners = (box - centre) @ shape.T
     corners *= 1 + random.uniform(-0.06, 0.06, corners.shape)  # perspective
 
-    size = np.ptp(corners, axis=0)
-    largest = ((PLATE_WIDTH, PLATE_HEIGHT) - np.array(2 * EDGE)) / size
-    largest = max(largest.min(), 1e-3)
-    smallest = min(SMALLEST_SCALE, largest)
-    # Most plates a little larger or smaller, some as large as the frame allows.
+    height /= uneven
+    largest = float((FRAME / np.ptp(corners, axis=0)).min())
+    smallest = max(LOWEST_DIGITS / height, NARROWEST_ROW / (width * uneven))
+    smallest = min(smallest, 0.99 * largest)
     scale = np.exp(random.uniform(np.log(smallest), np.log(largest)))
     corners *= scale
-    free = (PLATE_WIDTH, PLATE_HEIGHT) - np.ptp(corners, axis=0) - 2 * EDGE
-    corners += EDGE + random.uniform(0, 1, 2) * np.maximum(free, 0) - corners.min(axis=0)
+    free = np.maximum(FRAME - np.ptp(corners, axis=0), 0)
+    place = np.clip(random.uniform(-0.15, 1.15, 2), 0, 1)  # a share at the very edges
+    corners += place * free - corners.min(axis=0)
 
     matrix = cv2.getPerspectiveTransform(box, corners.astype(np.float32))
-    frame = (PLATE_WIDTH, PLATE_HEIGHT)
     if random.random() < 0.25:
         warped = _warp_elastically(plate, matrix, random)
     else:
-        warped = cv2.warpPerspective(plate, matrix, frame, flags=cv2.INTER_LINEAR, borderValue=255)
+        warped = cv2.warpPerspective(plate, matrix, FRAME, flags=cv2.INTER_LINEAR, borderValue=255)
     if scale > 1.2 and random.random() < 0.7:
         # Enlarged strokes have soft edges; a face drawn at that size has sharp ones.
-        warped = cv2.convertScaleAbs(
-            np.clip(warped.astype(np.float32) * scale - 127 * (scale - 1), 0, 255)
-        )
-    return warped
+        warped = cv2.addWeighted(warped, scale, warped, 0, -127 * (scale - 1))
+    return warped, height * scale
 
 
 def _warp_elastically(
     plate: np.ndarray, matrix: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
     """The warp with a smooth random displacement added: bent, uneven digits."""
-    columns, rows = np.meshgrid(np.arange(PLATE_WIDTH), np.arange(PLATE_HEIGHT))
-    points = np.stack([columns, rows], axis=-1).astype(np.float32)
-    source = cv2.perspectiveTransform(points, np.linalg.inv(matrix))
+    source = cv2.perspectiveTransform(POINTS, np.linalg.inv(matrix))
     grid = random.normal(0, random.uniform(0.3, 1.0), (5, 9, 2)).astype(np.float32)
-    source += cv2.resize(grid, (PLATE_WIDTH, PLATE_HEIGHT), interpolation=cv2.INTER_CUBIC)
+    source += cv2.resize(grid, FRAME, interpolation=cv2.INTER_CUBIC)
     return cv2.remap(plate, source, None, cv2.INTER_LINEAR, borderValue=255)
 
 
@@ -115,7 +158,7 @@ def _cut_gaps(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """One or two thin lines of paper across the digits, as stencils and scratches have."""
     plate = plate.copy()
     for _ in range(random.integers(1, 3)):
-        start, end = random.uniform(0, 1, (2, 2)) * (PLATE_WIDTH, PLATE_HEIGHT)
+        start, end = random.uniform(0, 1, (2, 2)) * FRAME
         if random.random() < 0.5:  # level, through all digits
             start[0], end[0], end[1] = 0, PLATE_WIDTH, start[1]
         points = [tuple(map(int, point)) for point in (start, end)]
@@ -123,28 +166,58 @@ def _cut_gaps(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return plate
 
 
-def _light(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Grey levels of ink and paper, inversion, and a gradient across the plate."""
+def _add_dirt(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Dark specks and scratches, some of them over the digits."""
+    plate = plate.copy()
+    for x, y in random.integers(0, FRAME, (random.integers(3, 40), 2)).tolist():
+        cv2.circle(plate, (x, y), int(random.integers(0, 2)), int(random.integers(0, 160)), -1)
+    for _ in range(random.integers(0, 4)):
+        x, y = random.integers(0, FRAME).tolist()
+        length, angle = random.uniform(8, 50), random.uniform(0, 2 * np.pi)
+        end = int(x + length * np.cos(angle)), int(y + length * np.sin(angle))
+        cv2.line(plate, (x, y), end, int(random.integers(0, 160)), 1, cv2.LINE_AA)
+    return plate
+
+
+def _light(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Grey levels of ink and paper, inversion, and a gradient or the edge of a shadow.
+
+    Returns:
+        The plate, and the grey levels between its ink and its paper where they are fewest.
+    """
+    contrast = 255.0
     if random.random() < 0.3:
-        return plate
-    contrast = random.uniform(LOWEST_CONTRAST, 255)
+        return plate, contrast
+    if random.random() < 0.6:
+        contrast = random.uniform(LOWEST_CONTRAST, 255)
     dark = random.uniform(0, 255 - contrast)
     lit = plate.astype(np.float32) * (contrast / 255) + dark
     if random.random() < 0.2:
         lit = 2 * dark + contrast - lit
-    if random.random() < 0.3:
-        across = np.linspace(-1, 1, PLATE_WIDTH, dtype=np.float32)
-        down = np.linspace(-1, 1, PLATE_HEIGHT, dtype=np.float32)[:, None]
-        slope = random.normal(0, contrast / 5, 2).astype(np.float32)
-        lit += slope[0] * across + slope[1] * down
-    return np.clip(lit, 0, 255).astype(np.uint8)
+    kind = random.random()
+    if kind < 0.2:
+        slope = random.normal(0, contrast / 4, 2).astype(np.float32)
+        lit += slope[0] * ACROSS + slope[1] * DOWN
+    elif kind < 0.4:
+        angle = random.uniform(0, 2 * np.pi)
+        distance = np.cos(angle) * ACROSS + np.sin(angle) * DOWN + random.uniform(-0.8, 0.8)
+        shade = random.uniform(0.25, 0.8)
+        lit *= shade + (1 - shade) * np.clip(0.5 + random.uniform(1, 12) * distance, 0, 1)
+        contrast *= shade
+    return np.clip(lit, 0, 255).astype(np.uint8), contrast
 
 
-def _blur(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Out of focus, or moved while the shutter was open."""
-    if random.random() < 0.7:
-        return cv2.GaussianBlur(plate, (0, 0), random.uniform(0.3, 1.4))
-    length = int(random.integers(3, 6))
+def _blur(plate: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
+    """Out of focus, of few pixels, or moved while the shutter was open."""
+    kind = random.random()
+    if kind < 0.55:
+        return cv2.GaussianBlur(plate, (0, 0), random.uniform(0.3, 0.3 + 1.1 * strength))
+    if kind < 0.7:
+        share = max(1 / random.uniform(1.2, 1.2 + 1.2 * strength), 0.3)
+        few = cv2.resize(plate, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+        way = cv2.INTER_NEAREST if random.random() < 0.5 else cv2.INTER_LINEAR
+        return cv2.resize(few, FRAME, interpolation=way)
+    length = int(random.integers(3, 4 + int(4 * strength)))
     kernel = np.zeros((length, length), np.float32)
     cosine, sine = np.cos(angle := random.uniform(0, np.pi)), np.sin(angle)
     reach = (length - 1) / 2 * np.array([cosine, sine])
@@ -153,13 +226,18 @@ def _blur(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return cv2.filter2D(plate, -1, kernel / kernel.sum())
 
 
-def _add_noise(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _add_noise(plate: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
     """Sensor noise, or single pixels gone black or white."""
-    if random.random() < 0.75:
-        noise = random.standard_normal(plate.shape, np.float32) * random.uniform(2, 22)
+    strength = min(strength, 1.3)
+    kind = random.random()
+    if kind < 0.7:
+        deviation = random.uniform(2, max(65 * strength, 3))
+        noise = random.standard_normal(plate.shape, np.float32) * deviation
+        if kind < 0.25:  # shot noise: strong where there is light
+            noise *= np.sqrt(plate / np.float32(255))
         return np.clip(plate + noise, 0, 255).astype(np.uint8)
     chance = random.random(plate.shape, np.float32)
-    share = random.uniform(0.002, 0.03)
+    share = random.uniform(0.002, max(0.06 * strength, 0.004))
     plate = plate.copy()
     plate[chance < share] = 0
     plate[chance > 1 - share] = 255
@@ -168,6 +246,6 @@ def _add_noise(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 def _compress(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The blocks and ringing of JPEG."""
-    quality = int(random.integers(20, 90))
+    quality = int(random.integers(15, 90))
     _, encoded = cv2.imencode(".jpg", plate, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE)

@@ -11,11 +11,11 @@ STEPS = PLATE_WIDTH // 4  # time steps of 4 pixel columns, left to right
 # Filters, kernel, strides (rows, columns), and whether the layer is normalised. The first is not:
 # BatchNorm over its large map would cost 14 % of the training rate (results/training_step.json).
 CONVOLUTIONS = (
-    (16, 5, (2, 2), False),
-    (32, 3, (2, 2), True),
-    (48, 3, (2, 1), True),
-    (64, 3, (1, 1), True),
-    (80, 3, (1, 1), True),
+    (24, 5, (2, 2), False),
+    (40, 3, (2, 2), True),
+    (56, 3, (2, 1), True),
+    (80, 3, (2, 1), True),
+    (112, 3, (1, 1), True),
 )
 RECURRENT_UNITS = 64  # each way
 MOMENTUM = 0.9  # of BatchNorm; at 0.99 its averages lag behind weights that still move fast
@@ -24,7 +24,7 @@ MOMENTUM = 0.9  # of BatchNorm; at 0.99 its averages lag behind weights that sti
 def build_model(use_cudnn: str | bool = "auto") -> keras.Model:
     """Build the CNN + BiLSTM, with fresh weights.
 
-    Convolutions leave 8 rows and 32 columns. The strongest answer of every column, whatever its
+    Convolutions leave 4 rows and 32 columns. The strongest answer of every column, whatever its
     row, is one time step of the BiLSTM: a plate reads alike wherever it stands in the frame.
 
     Args:
@@ -84,7 +84,10 @@ def exact_match(labels, logits):
     return ops.cast(ops.logical_and(hits == length, order[:, -1] == length), "float32")
 
 
-def compile_model(model: keras.Model, learning_rate: float) -> None:
+def compile_model(
+    model: keras.Model,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+) -> None:
     """Compile for training: Adam, CTC loss (mean over plates), exact match as the metric."""
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate),

@@ -134,26 +134,18 @@ def loss_curves(runs: dict[str, tuple[dict, list[dict]]], mark: str = "") -> Fig
     for colour, (name, (result, history)) in zip(COLOURS, runs.items(), strict=False):
         epochs = [row["epoch"] for row in history]
         loss = [row["loss"] for row in history]
-        losses.semilogy(epochs, loss, color=colour, label=f"{name}, training")
+        best = result["best_epoch"]
+        ending = "stopped" if result["stopped_early"] else "ended"
+        label = f"{name}, training: {ending} after {len(epochs)}, kept {best}, {loss[best - 1]:.2g}"
+        losses.semilogy(epochs, loss, color=colour, label=label)
         validation = [row["val_loss"] for row in history]
         losses.semilogy(epochs, validation, ":", color=colour, label=f"{name}, validation")
-        best = result["best_epoch"]
         losses.plot(best, loss[best - 1], "o", color=colour)
         losses.axvline(epochs[-1], color=colour, linewidth=1, alpha=0.5)
-        losses.annotate(
-            f"{'stopped' if result['stopped_early'] else 'ended'} after epoch {epochs[-1]:.0f},\n"
-            f"kept epoch {best}: {loss[best - 1]:.2g}",
-            (epochs[-1], max(loss)),
-            xytext=(-4, 0),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            fontsize=9,
-        )
         exact = [100 * row["val_exact_match"] for row in history]
         matches.plot(epochs, exact, color=colour, label=name)
     losses.set(title=f"CTC loss{mark}", xlabel="epoch")
-    losses.legend(loc="center right", fontsize=8)
+    losses.legend(fontsize=8)
     matches.set(title=f"Validation plates read exactly (%){mark}", xlabel="epoch")
     if len(runs) > 1:
         matches.legend(loc="lower right", fontsize=8)

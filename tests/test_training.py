@@ -19,7 +19,8 @@ from plate_ocr.training import (
     write_results,
 )
 
-TINY = replace(RECIPES["described"], name="tiny", batch_size=16, epochs=4, learning_rate=1e-3)
+# With everything a recipe can ask for: the learning rate rises and falls, plates are distorted.
+TINY = replace(RECIPES["shipped"], name="tiny", batch_size=16, epochs=4, warmup_steps=3)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,15 @@ def test_the_described_recipe_is_the_described_run():
     recipe = RECIPES["described"]
     assert (recipe.learning_rate, recipe.batch_size) == (3e-4, 256)
     assert (recipe.epochs, recipe.patience, recipe.plates) == (55, 5, 60_000)
+    assert recipe.schedule(235) == 3e-4 and recipe.plain_epochs is None
+
+
+def test_the_shipped_recipe_warms_up_and_decays():
+    recipe = RECIPES["shipped"]
+    assert (recipe.batch_size, recipe.epochs, recipe.patience) == (256, 55, 5)
+    rates = [float(recipe.schedule(235)(step)) for step in (0, 300, 6000, 55 * 235)]
+    assert rates[0] < rates[1] > rates[2] > rates[3]
+    assert rates[1] == pytest.approx(1e-3, rel=1e-2) and rates[3] == pytest.approx(1e-5, rel=1e-2)
 
 
 def test_every_epoch_takes_every_plate_once_in_an_order_of_its_own(plates):
@@ -56,6 +66,19 @@ def test_every_epoch_takes_every_plate_once_in_an_order_of_its_own(plates):
     assert not np.array_equal(first, second) and np.array_equal(second, epoch(1))
     ordered = [sorted(map(np.ndarray.tobytes, images)) for images in (first, second, plates.images)]
     assert ordered[0] == ordered[1] == ordered[2]
+
+
+def test_plates_are_distorted_anew_every_epoch_after_the_plain_ones(plates):
+    data, plain = ShuffledPlates(plates, 20, 1, plain_epochs=1), ShuffledPlates(plates, 20, 1)
+    batches = {}
+    for epoch in range(3):
+        data.shuffle(epoch)
+        plain.shuffle(epoch)
+        batches[epoch], labels = data[0]
+        clean, clean_labels = plain[0]
+        assert np.array_equal(labels, clean_labels)
+        assert np.array_equal(batches[epoch], clean) == (epoch == 0)
+        assert np.array_equal(batches[epoch], data[0][0])  # and repeatably
 
 
 class Killed(BaseException):
