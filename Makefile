@@ -8,7 +8,7 @@ EXECUTE = $(RUN) -m jupyter nbconvert --to notebook --execute --inplace \
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help demo test test-all lint data train export fonts notebooks lock
+.PHONY: help demo test test-all lint data train evaluate export fonts notebooks lock
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -29,10 +29,14 @@ lint: .venv/ready  ## check style, in notebooks too
 data: .venv/ready  ## draw data/train: 60,000 plates, seconds
 	$(EXECUTE) data_generation.ipynb
 
-train: .venv/ready  ## fit, export and test the reader; goes on where it was stopped
+train: .venv/ready  ## fit, export, calibrate and test the reader; goes on where it was stopped
 	$(EXECUTE) training.ipynb
 	$(RUN) -m plate_ocr.export
+	$(EXECUTE) evaluation.ipynb
 	$(RUN) model_test.py --plot results/predictions.png --json results/test.json
+
+evaluate: .venv/ready  ## calibrate, and measure on data/benchmark
+	$(EXECUTE) evaluation.ipynb
 
 export: .venv/ready  ## dr_model.h5 -> dr_model.onnx, for reading without TensorFlow
 	$(RUN) -m plate_ocr.export

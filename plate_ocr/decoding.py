@@ -6,10 +6,11 @@ Graves et al., "Connectionist Temporal Classification" (ICML 2006).
 
 from collections.abc import Sequence
 from itertools import groupby, product
+from typing import NamedTuple
 
 import numpy as np
 
-from plate_ocr.alphabet import BLANK, CLASSES, PLATE_DIGITS, decode
+from plate_ocr.alphabet import BLANK, CLASSES, PLATE_DIGITS, decode, encode
 
 IMPOSSIBLE = -1e30  # log of zero that stays finite in sums and differences
 
@@ -76,6 +77,57 @@ def text_log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         two_back = np.where(skips, two_back, IMPOSSIBLE)
         forward = np.logaddexp(np.logaddexp(forward, one_back), two_back) + emitted[:, step]
     return np.logaddexp(forward[:, -1], forward[:, -2])
+
+
+def length_log_probability(logits: np.ndarray) -> np.ndarray:
+    """Log of P(exactly five digits | image): the sum over all alignments of all such texts.
+
+    The forward algorithm over step, digits emitted so far and last class.
+
+    Args:
+        logits: float array of shape (n, steps, 11).
+
+    Returns:
+        float64 array of shape (n,).
+    """
+    probabilities = np.exp(log_softmax(logits))
+    count, steps, _ = probabilities.shape
+    digits = slice(1, CLASSES)
+    # forward[n, emitted, last class]; scaled at every step, so that nothing underflows.
+    forward = np.zeros((count, PLATE_DIGITS + 1, CLASSES))
+    forward[:, 0, BLANK] = 1
+    log_scale = np.zeros(count)
+    for step in range(steps):
+        total = forward.sum(axis=2)
+        arrived = np.zeros_like(forward)
+        arrived[:, :, BLANK] = total
+        arrived[:, :, digits] = forward[:, :, digits]  # held
+        arrived[:, 1:, digits] += total[:, :-1, None] - forward[:, :-1, digits]  # emitted anew
+        forward = arrived * probabilities[:, step, None, :]
+        scale = forward.sum(axis=(1, 2))
+        scale = np.where(scale > 0, scale, 1)  # all mass on six digits and more
+        forward /= scale[:, None, None]
+        log_scale += np.log(scale)
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(forward[:, PLATE_DIGITS].sum(axis=1)) + log_scale, IMPOSSIBLE)
+
+
+class Decoded(NamedTuple):
+    """What logits of n plates say."""
+
+    texts: list[str]  # exactly five digits each
+    text_probability: np.ndarray  # P(text | image), float64 (n,)
+    length_probability: np.ndarray  # P(exactly five digits | image), float64 (n,)
+
+
+def decode_plates(logits: np.ndarray) -> Decoded:
+    """Read logits of shape (n, steps, 11) as five digits, with what CTC says about them."""
+    texts, _ = five_digit_decode(logits)
+    return Decoded(
+        texts,
+        np.exp(text_log_probability(logits, encode(texts))),
+        np.exp(length_log_probability(logits)),
+    )
 
 
 def probability_over_all_alignments(probabilities: np.ndarray, classes: Sequence[int]) -> float:

@@ -1,7 +1,7 @@
 """Every figure of the notebooks, of `model_test.py` and of the README, in one style."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -149,6 +149,117 @@ def loss_curves(runs: dict[str, tuple[dict, list[dict]]], mark: str = "") -> Fig
     matches.set(title=f"Validation plates read exactly (%){mark}", xlabel="epoch")
     if len(runs) > 1:
         matches.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+def accuracy_bars(groups: Mapping[Hashable, tuple[int, int]], title: str, most: int = 30) -> Figure:
+    """Exact match of groups of plates, the first `most` of them.
+
+    Args:
+        groups: name -> right readings and plates, the worst first.
+        title: above the bars.
+        most: bars, at most.
+    """
+    shown = list(groups.items())[:most]
+    figure, axis = plt.subplots(figsize=(8, 0.22 * len(shown) + 0.9), layout="constrained")
+    rates = [100 * right / plates for _, (right, plates) in shown]
+    axis.barh([str(name) for name, _ in shown], rates, color=BLUE)
+    for row, (rate, (_, (right, plates))) in enumerate(zip(rates, shown, strict=True)):
+        axis.text(rate, row, f" {right}/{plates}", va="center", fontsize=8)
+    axis.invert_yaxis()
+    axis.set(title=title, xlabel="read exactly (%)", xlim=(0, 112))
+    axis.tick_params(axis="y", labelsize=8)
+    axis.grid(False, axis="y")
+    return figure
+
+
+def severity_heatmap(groups: Mapping[tuple[str, int], tuple[int, int]], title: str) -> Figure:
+    """Exact match of every corruption (row) and severity (column).
+
+    Args:
+        groups: (corruption, severity) -> right readings and plates.
+        title: above the table.
+    """
+    severities = sorted({severity for _, severity in groups})
+    rate = {key: 100 * right / plates for key, (right, plates) in groups.items()}
+    names = sorted(
+        {name for name, _ in groups},
+        key=lambda name: sum(rate.get((name, severity), 100) for severity in severities),
+    )
+    table = np.array([[rate.get((name, severity), np.nan) for severity in severities]
+                      for name in names])  # fmt: skip
+    figure, axis = plt.subplots(figsize=(6, 0.27 * len(names) + 1), layout="constrained")
+    axis.imshow(table, cmap="cividis", vmin=min(80, np.nanmin(table)), vmax=100, aspect="auto")
+    for (row, column), value in np.ndenumerate(table):
+        light = value < (100 + min(80, np.nanmin(table))) / 2
+        axis.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8,
+                  color="white" if light else "black")  # fmt: skip
+    axis.set_xticks(range(len(severities)), severities)
+    axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=8)
+    axis.grid(False)
+    axis.set(title=title, xlabel="severity")
+    return figure
+
+
+def confusion_matrix(counts: np.ndarray, title: str) -> Figure:
+    """Which digit was read as which: int (10, 10), truth in rows; the right ones are left out."""
+    wrong = counts.astype(float)
+    np.fill_diagonal(wrong, np.nan)
+    figure, axis = plt.subplots(figsize=(4.6, 4.1), layout="constrained")
+    axis.imshow(wrong, cmap="cividis_r")
+    for (row, column), value in np.ndenumerate(wrong):
+        if value > 0:
+            axis.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8,
+                      color="white" if value > np.nanmax(wrong) / 2 else "black")  # fmt: skip
+    axis.set_xticks(range(10))
+    axis.set_yticks(range(10))
+    axis.grid(False)
+    axis.set(title=title, xlabel="read as", ylabel="digit")
+    return figure
+
+
+def reliability_diagram(table: Sequence[dict], error: float, mark: str = "") -> Figure:
+    """How often readings of a confidence are right, and how many there are of each.
+
+    Args:
+        table: as `evaluation.reliability` gives it.
+        error: the expected calibration error, 0 to 1.
+        mark: appended to the title.
+    """
+    figure, (axis, counts) = plt.subplots(
+        2, 1, figsize=(5, 4.6), height_ratios=(3, 1), sharex=True, layout="constrained"
+    )
+    confidence = [row["confidence"] for row in table]
+    axis.plot([0, 1], [0, 1], color=GRAY, linewidth=1, label="perfect")
+    axis.plot(confidence, [row["right"] for row in table], "o-", color=BLUE, label="measured")
+    axis.set(title=f"Calibration error {error:.2%}{mark}", ylabel="share right")
+    axis.legend(loc="upper left")
+    counts.bar(confidence, [row["plates"] for row in table], width=0.03, color=BLUE)
+    counts.set(yscale="log", xlabel="confidence", ylabel="plates")
+    return figure
+
+
+def distance_scatter(
+    distances: Sequence[float], rates: Sequence[float], names: Sequence[str], title: str
+) -> Figure:
+    """Exact match of fonts over how far their digits are from any training font.
+
+    Args:
+        distances: one a font.
+        rates: exact match, 0 to 1.
+        names: of the fonts; the five worst are written out.
+        title: above the points.
+    """
+    figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    axis.plot(distances, [100 * rate for rate in rates], "o", color=BLUE, alpha=0.7)
+    for row in sorted(range(len(names)), key=lambda row: rates[row])[:5]:
+        axis.annotate(names[row], (distances[row], 100 * rates[row]), xytext=(5, -3),
+                      textcoords="offset points", fontsize=8)  # fmt: skip
+    axis.set(
+        title=title,
+        xlabel="distance of the digits to the nearest training font (mean difference of ink)",
+        ylabel="read exactly (%)",
+    )
     return figure
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from plate_ocr import resources
-from plate_ocr.alphabet import DIGITS, encode
-from plate_ocr.decoding import five_digit_decode, greedy_decode, text_log_probability
+from plate_ocr.alphabet import DIGITS
+from plate_ocr.calibration import Calibration
+from plate_ocr.decoding import decode_plates, greedy_decode
 from plate_ocr.images import ImageSource, load_plate
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
@@ -31,7 +32,7 @@ class Reading:
     """What the network reads on one plate."""
 
     text: str  # exactly five digits
-    confidence: float  # P(text | image) under CTC, 0 to 1
+    confidence: float  # the probability that all five digits are right, 0 to 1
     greedy: str  # plain greedy decoding, any number of digits
 
 
@@ -98,6 +99,7 @@ class PlateReader:
     ) -> None:
         weights = Path(weights)
         description = check_weights(weights)
+        self.calibration = _calibration(weights, description)
         if engine == "keras":
             self.engine: KerasEngine | OnnxEngine = KerasEngine(weights)
         elif engine == "onnx":
@@ -135,17 +137,28 @@ class PlateReader:
         if not source:
             return []
         images = np.stack([load_plate(one) for one in source])
-        return readings_from_logits(self.logits(images[..., None]))
+        return readings_from_logits(self.logits(images[..., None]), self.calibration)
 
 
-def readings_from_logits(logits: np.ndarray) -> list[Reading]:
-    """Logits (n, 32, 11) -> n readings."""
-    texts, _ = five_digit_decode(logits)
-    confidences = np.exp(text_log_probability(logits, encode(texts)))
+def readings_from_logits(
+    logits: np.ndarray, calibration: Calibration | None = None
+) -> list[Reading]:
+    """Logits (n, 32, 11) -> n readings; without a calibration, confidence is P(text)."""
+    texts, confidences, of_length = decode_plates(logits)
+    if calibration is not None:
+        confidences = calibration(confidences, of_length)
     return [
         Reading(text, float(confidence), greedy)
         for text, confidence, greedy in zip(texts, confidences, greedy_decode(logits), strict=True)
     ]
+
+
+def _calibration(weights: Path, description: dict) -> Calibration | None:
+    found = description.get("calibration")
+    try:
+        return None if found is None else Calibration(**found)
+    except TypeError as error:
+        raise WeightsError(f"{weights.with_suffix('.json')}: its calibration is damaged") from error
 
 
 def check_weights(weights: Path) -> dict:

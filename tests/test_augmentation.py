@@ -2,7 +2,14 @@ import cv2
 import numpy as np
 import pytest
 
-from plate_ocr.augmentation import CLEAN_SHARE, LOWEST_CONTRAST, _warp, augment_batch
+from plate_ocr.augmentation import (
+    CLEAN_SHARE,
+    LOWEST_CONTRAST,
+    LOWEST_DIGITS,
+    _respace,
+    _warp,
+    augment_batch,
+)
 from plate_ocr.dataset import draw_plates
 
 
@@ -25,19 +32,32 @@ def test_a_share_stays_clean(plates):
     assert same == pytest.approx(CLEAN_SHARE, abs=0.04)
 
 
-def test_no_digit_leaves_the_frame(plates):
-    """Bending may push a pixel of ink to the border, nothing else may."""
+def test_no_digit_leaves_the_frame_or_becomes_too_small(plates):
     random = np.random.default_rng(0)
-    heights, touching = [], 0
+    told, found = [], []
     for plate in plates[:, :, :, 0]:
-        warped = _warp(plate, random)
-        border = np.concatenate([warped[0], warped[-1], warped[:, 0], warped[:, -1]])
-        touching += (border < 128).any()
-        _, _, _, height = cv2.boundingRect((warped < 128).astype(np.uint8))
-        heights.append(height / cv2.boundingRect((plate < 128).astype(np.uint8))[3])
-    assert touching / len(plates) < 0.03
-    assert np.quantile(heights, 0.01) > 0.55  # never too small to read
-    assert np.quantile(heights, 0.95) > 1.5  # some as large as the frame allows
+        warped, height = _warp(plate, random)
+        inked = (warped < 128).astype(np.uint8)
+        # Nothing is cut off: about as much ink as there was, for its size.
+        before = cv2.boundingRect((plate < 128).astype(np.uint8))[3]
+        share = (255.0 - warped).sum() / (255.0 - plate).sum() / (height / before) ** 2
+        assert share > 0.35  # squeezed digits have less
+        told.append(height)
+        found.append(cv2.boundingRect(inked)[3])
+    assert min(told) >= LOWEST_DIGITS * 0.6 and np.quantile(told, 0.05) >= LOWEST_DIGITS * 0.9
+    assert np.corrcoef(told, found)[0, 1] > 0.9
+    assert np.quantile(found, 0.95) > 40  # some as large as the frame allows
+
+
+def test_digits_are_set_closer_and_none_is_lost(plates):
+    random = np.random.default_rng(1)
+    changed = 0
+    for plate in plates[:, :, :, 0]:
+        spaced = _respace(plate, random)
+        dark = [(image < 60).sum() for image in (plate, spaced)]
+        assert dark[1] >= 0.98 * dark[0] and spaced.shape == plate.shape
+        changed += not np.array_equal(plate, spaced)
+    assert changed > 0.5 * len(plates)
 
 
 def test_every_plate_keeps_some_contrast(plates):

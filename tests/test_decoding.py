@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from plate_ocr.alphabet import BLANK, CLASSES, decode, encode
+from plate_ocr.dataset import draw_plates
 from plate_ocr.decoding import (
+    _best_five_digit_paths,
     emitting_steps,
     five_digit_decode,
     greedy_decode,
+    length_log_probability,
     log_softmax,
     probability_over_all_alignments,
     text_log_probability,
@@ -98,3 +101,63 @@ def test_text_probability_is_minus_the_loss_of_keras():
     labels[0] = 4  # one digit five times
     loss = np.asarray(keras.losses.CTC(reduction=None)(labels, logits))
     np.testing.assert_allclose(-text_log_probability(logits, labels), loss, rtol=1e-4)
+
+
+def test_length_probability_is_the_sum_over_all_paths_of_five_digits():
+    """Brute force as above; all mass is on three classes, so nothing is left out."""
+    random = np.random.default_rng(3)
+    every = np.array(list(product(range(3), repeat=9)))
+    fives = every[emitting_steps(every).sum(axis=1) == 5]
+    logits = np.full((20, 9, CLASSES), -800.0)
+    logits[:, :, :3] = random.normal(size=(20, 9, 3)) * 3
+    found = np.exp(length_log_probability(logits))
+    for probabilities, one in zip(np.exp(log_softmax(logits)), found, strict=True):
+        expected = probabilities[np.arange(9), fives].prod(axis=1).sum()
+        assert one == pytest.approx(expected)
+
+
+def test_no_text_is_more_probable_than_its_length():
+    random = np.random.default_rng(4)
+    logits = random.normal(size=(200, 32, CLASSES)) * np.linspace(0, 30, 200)[:, None, None]
+    texts, _ = five_digit_decode(logits)
+    of_text = text_log_probability(logits, encode(texts))
+    of_length = length_log_probability(logits)
+    assert (of_text <= of_length + 1e-9).all() and (of_length <= 1e-9).all()
+
+
+def assert_fast_path_loses_nothing(logits):
+    """The answer scores as high as that of the full search over five-digit paths."""
+    log_probabilities = log_softmax(logits)
+
+    def scores(paths):
+        return np.take_along_axis(log_probabilities, paths[:, :, None], axis=2).sum(axis=(1, 2))
+
+    texts, paths = five_digit_decode(logits)
+    full = _best_five_digit_paths(log_probabilities)
+    assert (emitting_steps(full).sum(axis=1) == 5).all()
+    np.testing.assert_allclose(scores(paths), scores(full), rtol=1e-12)
+    differ = [row for row in range(len(texts)) if texts[row] != decode_path(full[row])]
+    # Another text of the very same probability is as good; it is rare.
+    assert len(differ) <= len(texts) / 1000
+
+
+def decode_path(path):
+    return decode(path[emitting_steps(path[None])[0]])
+
+
+@pytest.mark.slow
+def test_the_fast_path_loses_nothing_on_random_logits():
+    random = np.random.default_rng(5)
+    for scale in np.linspace(0.5, 20, 50):
+        logits = random.normal(size=(2_000, 32, CLASSES)).astype(np.float32) * scale
+        logits[:, :, BLANK] += random.uniform(0, 3) * scale  # from too many digits to too few
+        assert_fast_path_loses_nothing(logits)
+
+
+@pytest.mark.slow
+def test_the_fast_path_loses_nothing_on_real_logits(shipped):
+    images = draw_plates(range(90_000, 95_000)).images
+    noise = np.random.default_rng(6).normal(0, 90, images.shape)
+    noisy = np.clip(images + noise, 0, 255).astype(np.uint8)  # many readings of other lengths
+    for plates in (images, noisy):
+        assert_fast_path_loses_nothing(shipped.logits(plates))

@@ -1,6 +1,7 @@
 """The notebooks run top to bottom, here and alone; what is committed is one real run."""
 
 import base64
+import json
 import os
 import subprocess
 import sys
@@ -88,6 +89,18 @@ def test_training(tmp_path):
     assert not (tmp_path / "dr_model.h5").exists()  # a quick run never replaces the real one
 
 
+def test_evaluation(tmp_path):
+    benchmark = PROJECT / "data" / "benchmark"
+    notebook = execute(
+        "evaluation.ipynb", tmp_path, PROJECT, quick=True, benchmark_directory=benchmark
+    )
+    text = text_of(notebook)
+    assert "| unseen_fonts | 300 |" in text and "Its confidence is off by" in text
+    assert len(figures_of(notebook)) >= 8
+    result = json.loads((tmp_path / "quick" / "results" / "evaluation.json").read_text())
+    assert result["sets"]["fresh"]["images"] == 300
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """The package as pip installs it."""
@@ -101,7 +114,10 @@ def installed(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_alone_in_a_bare_folder_beside_the_installed_package(name, tmp_path, installed):
-    execute(name, tmp_path, installed, quick=True)
+    parameters = {"quick": True}
+    if name == "evaluation.ipynb":  # its plates are not in the package
+        parameters["benchmark_directory"] = PROJECT / "data" / "benchmark"
+    execute(name, tmp_path, installed, **parameters)
     made = {path.name for path in tmp_path.iterdir()}
     assert made <= {f"executed-{name}", "quick", "data", "checkpoints"}
 

@@ -1,0 +1,126 @@
+import json
+
+import numpy as np
+import pytest
+
+from plate_ocr.calibration import Calibration
+from plate_ocr.dataset import draw_plates
+from plate_ocr.evaluation import (
+    SETS,
+    BenchmarkError,
+    BenchmarkSet,
+    character_error_rate,
+    digit_confusion,
+    digit_shapes,
+    edit_distance,
+    evaluate,
+    load_benchmark,
+    pool,
+    right_by,
+    shape_distance,
+    training_shapes,
+    write_calibration,
+)
+from plate_ocr.reader import PlateReader, WeightsError
+
+
+class Engine:
+    """Stands in for a reader: its logits are given."""
+
+    def __init__(self, texts):
+        self.texts = texts
+
+    def logits(self, images):
+        logits = np.zeros((len(images), 32, 11), np.float32)
+        for row, text in enumerate(self.texts):
+            logits[row, :, 0] = 10
+            logits[row, np.arange(1, 2 * len(text), 2), [int(digit) + 1 for digit in text]] = 30
+        return logits
+
+
+@pytest.fixture
+def evaluated():
+    plates = BenchmarkSet(
+        np.zeros((4, 64, 128, 1), np.uint8),
+        ["12345", "00000", "99999", "13579"],
+        {"font": np.array(["a", "a", "b", "b"]), "severity": np.array([1, 2, 1, 2])},
+    )
+    return evaluate(Engine(["12345", "00008", "99999", "1357"]), plates)
+
+
+@pytest.mark.parametrize(
+    ("truth", "text", "distance"),
+    [("12345", "12345", 0), ("12345", "", 5), ("12345", "1345", 1), ("12345", "21345", 2)],
+)
+def test_edit_distance(truth, text, distance):
+    assert edit_distance(truth, text) == distance
+    assert character_error_rate([truth], [text]) == distance / 5
+
+
+def test_figures_by_hand(evaluated):
+    figures = evaluated.figures()
+    assert (figures["images"], figures["exact"]) == (4, 2)
+    assert figures["exact_match"] == 0.5 and figures["exact_match_greedy"] == 0.5
+    assert evaluated.greedy[3] == "1357" and len(evaluated.texts[3]) == 5
+
+
+def test_groups_come_worst_first(evaluated):
+    assert right_by(evaluated, "severity") == {2: (0, 2), 1: (2, 2)}
+    assert list(right_by(evaluated, "severity")) == [2, 1]
+    assert right_by(evaluated, "font", "severity")[("a", 1)] == (1, 1)
+
+
+def test_parts_and_pools(evaluated):
+    part = evaluated.where(evaluated.tags["severity"] == 1)
+    assert part.truths == ["12345", "99999"] and part.right.all()
+    both = pool([part, evaluated])
+    assert len(both.truths) == len(both.right) == len(both.text_probability) == 6
+
+
+def test_confusion_counts_places():
+    counts = digit_confusion(["00123", "99999"], ["00128", "99990"])
+    assert counts[0, 0] == 2 and counts[3, 8] == 1 and counts[9, 9] == 4 and counts[9, 0] == 1
+    assert counts.sum() == 10
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_set_can_be_loaded(name):
+    plates = load_benchmark(name)
+    assert plates.images.dtype == np.uint8 and plates.images.shape[1:] == (64, 128, 1)
+    assert len(plates.images) == len(plates.texts) == len(plates.tags["font"])
+    few = plates.sample(10)
+    assert len(few.texts) == len(few.images) == 10 and few.texts[0] == plates.texts[0]
+
+
+def test_a_missing_or_damaged_set_is_named(tmp_path):
+    with pytest.raises(BenchmarkError, match=r"layout\.npz"):
+        load_benchmark("layout", tmp_path)
+    (tmp_path / "layout.npz").write_bytes(b"PK nothing")
+    with pytest.raises(BenchmarkError, match=r"layout\.npz"):
+        load_benchmark("layout", tmp_path)
+
+
+def test_training_fonts_are_near_to_themselves_and_others_are_not():
+    known = training_shapes()
+    assert len(known) == 528 and known[0].shape == (10, 24, 24)
+    plates = draw_plates(range(0, 22 * 40, 22))  # one family, all its instances
+    own = digit_shapes(plates.images, plates.texts)
+    noise = np.random.default_rng(0).random((10, 24, 24), np.float32)
+    assert shape_distance(own, known) < 0.15 < shape_distance(noise, known)
+
+
+def test_the_calibration_reaches_every_reader(random_weights, tmp_path):
+    for suffix in (".h5", ".json", ".onnx"):
+        copy = tmp_path / f"random{suffix}"
+        copy.write_bytes(random_weights.with_suffix(suffix).read_bytes())
+    weights = tmp_path / "random.h5"
+    image = np.full((64, 128), 255, np.uint8)
+    before = PlateReader(weights, engine="onnx").read(image)
+    write_calibration(weights, Calibration(intercept=50.0, text=0.0, length=0.0))
+    after = PlateReader(weights, engine="onnx").read(image)
+    assert before.confidence < 0.5 < after.confidence == pytest.approx(1)
+    assert before.text == after.text
+    description = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+    weights.with_suffix(".json").write_text(json.dumps(description | {"calibration": {"x": 1}}))
+    with pytest.raises(WeightsError, match="calibration is damaged"):
+        PlateReader(weights, engine="onnx")
