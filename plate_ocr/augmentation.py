@@ -49,9 +49,23 @@ def augment(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Distort one clean plate, uint8 (64, 128) with dark ink on 255, into one of the same kind."""
     if random.random() < CLEAN_SHARE:
         return plate
+    plate, height = change_geometry(plate, random)
+    return change_picture(plate, height, random)
+
+
+def change_geometry(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Where the digits stand and how they are bent.
+
+    Returns:
+        The plate, and how high its digits are now, in pixels.
+    """
     if random.random() < 0.3:
         plate = _respace(plate, random)
-    plate, height = _warp(plate, random)
+    return _warp(plate, random)
+
+
+def change_picture(plate: np.ndarray, height: float, random: np.random.Generator) -> np.ndarray:
+    """Strokes, dirt, light, blur, noise and compression, as digits of this height bear it."""
     strength = min(height / USUAL_HEIGHT, 2.0)
     damaged = random.random() < strength  # small digits bear less, and less often
     if damaged and random.random() < 0.25:

@@ -24,9 +24,6 @@ MOMENTUM = 0.9  # of BatchNorm; at 0.99 its averages lag behind weights that sti
 def build_model(use_cudnn: str | bool = "auto") -> keras.Model:
     """Build the CNN + BiLSTM, with fresh weights.
 
-    Convolutions leave 4 rows and 32 columns. The strongest answer of every column, whatever its
-    row, is one time step of the BiLSTM: a plate reads alike wherever it stands in the frame.
-
     Args:
         use_cudnn: passed to the LSTM; `False` for exports.
 
@@ -34,6 +31,16 @@ def build_model(use_cudnn: str | bool = "auto") -> keras.Model:
         A functional model from uint8 (n, 64, 128, 1) to float32 logits (n, 32, 11), no softmax.
     """
     plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
+    return keras.Model(plates, read_columns(plates, use_cudnn), name="plate_reader")
+
+
+def read_columns(plates: keras.KerasTensor, use_cudnn: str | bool = "auto") -> keras.KerasTensor:
+    """Images (n, rows, columns, 1) -> logits (n, columns / 4, 11): time runs along the columns.
+
+    Convolutions leave a sixteenth of the rows and a quarter of the columns. The strongest answer
+    of every column, whatever its row, is one time step of the BiLSTM: a plate reads alike
+    wherever it stands in the frame.
+    """
     features = layers.Rescaling(-1 / 255, offset=1, name="rescale")(plates)  # paper 0, ink 1
     for number, (filters, kernel, strides, normalised) in enumerate(CONVOLUTIONS, start=1):
         features = layers.Conv2D(
@@ -56,8 +63,7 @@ def build_model(use_cudnn: str | bool = "auto") -> keras.Model:
     steps = layers.Bidirectional(
         layers.LSTM(RECURRENT_UNITS, return_sequences=True, use_cudnn=use_cudnn), name="bilstm"
     )(steps)
-    logits = layers.Dense(CLASSES, dtype="float32", name="logits")(steps)
-    return keras.Model(plates, logits, name="plate_reader")
+    return layers.Dense(CLASSES, dtype="float32", name="logits")(steps)
 
 
 @keras.saving.register_keras_serializable(package="plate_ocr")

@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -86,17 +86,25 @@ class ShuffledPlates(keras.utils.PyDataset):
         plates: the training plates; images stay uint8 in memory.
         batch_size: plates a batch; the last batch of an epoch may be smaller.
         seed: of order and distortions.
-        plain_epochs: epochs before plates are distorted; `None` never distorts them.
+        augment: distorts a batch with a generator, as `augment_batch` does; `None` leaves plates
+            as they are.
+        plain_epochs: epochs before plates are distorted.
     """
 
     def __init__(
-        self, plates: PlateSet, batch_size: int, seed: int, plain_epochs: int | None = None
+        self,
+        plates: PlateSet,
+        batch_size: int,
+        seed: int,
+        augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
+        plain_epochs: int = 0,
     ):
-        super().__init__(workers=1 if plain_epochs is None else AUGMENTING_THREADS)
+        super().__init__(workers=1 if augment is None else AUGMENTING_THREADS)
         self.images = plates.images
         self.labels = encode(plates.texts)
         self.batch_size = batch_size
         self.seed = seed
+        self.augment = augment
         self.plain_epochs = plain_epochs
         self.shuffle(epoch=0)
 
@@ -112,9 +120,8 @@ class ShuffledPlates(keras.utils.PyDataset):
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
         images = self.images[rows]
-        if self.plain_epochs is not None and self.epoch >= self.plain_epochs:
-            random = np.random.default_rng([self.seed, self.epoch, batch])
-            images = augment_batch(images, random)
+        if self.augment is not None and self.epoch >= self.plain_epochs:
+            images = self.augment(images, np.random.default_rng([self.seed, self.epoch, batch]))
         return images, self.labels[rows]
 
 
@@ -256,7 +263,10 @@ def train(
         raise TrainingError(f"{len(shared)} validation numbers are trained on, {min(shared)} first")
     keras.utils.set_random_seed(recipe.seed)
     model = build_model()
-    batches = ShuffledPlates(plates, recipe.batch_size, recipe.seed, recipe.plain_epochs)
+    augment = None if recipe.plain_epochs is None else augment_batch
+    batches = ShuffledPlates(
+        plates, recipe.batch_size, recipe.seed, augment, recipe.plain_epochs or 0
+    )
     compile_model(model, recipe.schedule(len(batches)))
     model.optimizer.build(model.trainable_variables)
     run = {

@@ -46,9 +46,9 @@ class Glyph(NamedTuple):
     top: int
 
 
-def read_table() -> list[Face]:
-    """All faces in the order of fonts.csv."""
-    with (HERE / "fonts.csv").open(encoding="utf-8", newline="") as lines:
+def read_table(path: Path = HERE / "fonts.csv") -> list[Face]:
+    """All faces in the order of the table."""
+    with path.open(encoding="utf-8", newline="") as lines:
         return [Face(**row) for row in csv.DictReader(lines)]
 
 

@@ -1,0 +1,205 @@
+"""One change each from the shipped recipe, in equal short runs: what does each part bring?
+
+Every run takes the same number of steps, a seventh of the full one, so that the numbers compare
+with each other and not with the shipped weights. A finished run is kept in results/ablations.json
+and not trained again. Needs npm for the families of more_fonts.csv. About 8 minutes a run on 2
+cores; all of them with
+$ python benchmarks/ablations.py
+"""
+
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the package, where it is not installed
+sys.path.insert(0, str(Path(__file__).parents[1] / "data" / "benchmark"))
+
+import faces
+
+from plate_ocr.augmentation import CLEAN_SHARE, augment_batch, change_geometry, change_picture
+from plate_ocr.dataset import PlateSet, draw_plates, generate, load_folder
+from plate_ocr.evaluation import SETS, BenchmarkSet, evaluate, load_benchmark
+from plate_ocr.files import write_text
+from plate_ocr.fonts import FONT_DIRECTORY
+from plate_ocr.model import build_model, compile_model, read_columns
+from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.training import RECIPES, ShuffledPlates, describe_device, versions
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results" / "ablations.json"
+CACHE = ROOT / ".cache" / "ablations"
+MORE_FONTS = ROOT / "benchmarks" / "more_fonts.csv"
+RECIPE = replace(RECIPES["shipped"], name="ablation", epochs=8)
+USUAL_HEIGHT = 14.0  # pixels of a digit as the plates are drawn
+
+Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def every_plate(change: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Augment:
+    """A distortion of one plate, uint8 (64, 128), as one of a batch with its share left clean."""
+
+    def augment(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        return np.stack(
+            [
+                image
+                if random.random() < CLEAN_SHARE
+                else change(image[:, :, 0], random)[..., None]
+                for image in images
+            ]
+        )
+
+    return augment
+
+
+def build_with_rows_as_time() -> keras.Model:
+    """The same layers over the plate laid on its side: 16 steps of 4 pixel rows."""
+    plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8")
+    return keras.Model(plates, read_columns(keras.layers.Permute((2, 1, 3))(plates)))
+
+
+def families(step: int = 1, most: int | None = None, instances: int | None = None) -> list[dict]:
+    """Every `step`-th row of fonts.json, at most so many, each with its first instances."""
+    rows = json.loads((FONT_DIRECTORY / "fonts.json").read_text(encoding="utf-8"))
+    return [row | {"instances": row["instances"][:instances]} for row in rows[::step][:most]]
+
+
+def more_families() -> list[dict]:
+    """The 22 and 78 others, as rows of fonts.json."""
+    others = faces.read_table(MORE_FONTS)
+    faces.fetch(others)
+    return families() + [
+        {
+            "family": face.family,
+            "kind": face.kind,
+            "file": face.path.name,
+            "sha256": hashlib.sha256(face.path.read_bytes()).hexdigest(),
+            "instances": [{}],
+        }
+        for face in others
+    ]
+
+
+def plates_in(rows: list[dict], name: str) -> PlateSet:
+    """The 60,000 training numbers drawn in these fonts, by the way all plates are drawn."""
+    fonts = CACHE / name / "fonts"
+    fonts.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        source = FONT_DIRECTORY / row["file"]
+        shutil.copyfile(
+            source if source.exists() else faces.FONTS / row["file"], fonts / row["file"]
+        )
+    write_text(fonts / "fonts.json", json.dumps(rows))
+    generate(CACHE / name / "train", fonts=fonts)
+    return load_folder(CACHE / name / "train")
+
+
+def all_plates() -> PlateSet:
+    """The plates of data/train."""
+    generate(ROOT / "data" / "train")
+    return load_folder(ROOT / "data" / "train")
+
+
+def some_plates(count: int) -> PlateSet:
+    """The first of them."""
+    plates = all_plates()
+    return PlateSet(plates.images[:count], plates.texts[:count], plates.records[:count])
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A change from the shipped recipe."""
+
+    change: str
+    plates: Callable[[], PlateSet] = all_plates
+    augment: Augment | None = augment_batch
+    build: Callable[[], keras.Model] = build_model
+
+
+VARIANTS = {
+    "shipped": Variant("none: the shipped recipe, for as long as the others"),
+    "rows_as_time": Variant("the image's rows are the time steps", build=build_with_rows_as_time),
+    "no_augmentation": Variant("no augmentation", augment=None),
+    "geometry_only": Variant(
+        "geometry only",
+        augment=every_plate(lambda plate, random: change_geometry(plate, random)[0]),
+    ),
+    "photometry_only": Variant(
+        "photometry only",
+        augment=every_plate(lambda plate, random: change_picture(plate, USUAL_HEIGHT, random)),
+    ),
+    "5_fonts": Variant("5 fonts", plates=lambda: plates_in(families(4, most=5), "5_fonts")),
+    "11_fonts": Variant("11 fonts", plates=lambda: plates_in(families(2), "11_fonts")),
+    "static_fonts": Variant(
+        "22 fonts, one instance of each", plates=lambda: plates_in(families(instances=1), "static")
+    ),
+    "100_families": Variant(
+        "100 families: leaves the described data set",
+        plates=lambda: plates_in(more_families(), "100_families"),
+    ),
+    "6000_plates": Variant("6,000 plates", plates=lambda: some_plates(6_000)),
+    "20000_plates": Variant("20,000 plates", plates=lambda: some_plates(20_000)),
+}
+
+
+def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
+    """Train one variant and read every set with it."""
+    plates = variant.plates()
+    epochs = round(RECIPE.epochs * RECIPE.plates / len(plates.texts))
+    recipe = replace(RECIPE, epochs=epochs, plates=len(plates.texts))
+    plain_epochs = round(epochs / RECIPE.epochs)  # as many plain steps as in the others
+    keras.utils.set_random_seed(recipe.seed)
+    batches = ShuffledPlates(plates, recipe.batch_size, recipe.seed, variant.augment, plain_epochs)
+    shuffle = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch)
+    )
+    model = variant.build()
+    compile_model(model, recipe.schedule(len(batches)))
+    begun = time.perf_counter()
+    history = model.fit(batches, epochs=epochs, shuffle=False, callbacks=[shuffle], verbose=2)
+    seconds = time.perf_counter() - begun
+
+    class Reader:
+        """What `evaluate` needs of a reader."""
+
+        def logits(self, images: np.ndarray) -> np.ndarray:
+            return np.asarray(model.predict(images, batch_size=250, verbose=0))
+
+    return {
+        "change": variant.change,
+        "plates": len(plates.texts),
+        "steps": epochs * len(batches),
+        "training_loss": history.history["loss"][-1],
+        "minutes": round(seconds / 60, 1),
+        "sets": {name: evaluate(Reader(), one).figures() for name, one in sets.items()},
+    }
+
+
+def main() -> None:
+    """Train what is missing in the results."""
+    fresh = draw_plates(range(90_000, 92_000))
+    sets = {name: load_benchmark(name) for name in SETS if name != "no_plate"}
+    sets["fresh"] = BenchmarkSet(fresh.images, fresh.texts, {})
+    results = {"epochs": RECIPE.epochs, "device": describe_device(), "versions": versions()}
+    runs = {}
+    if RESULTS.exists():
+        runs = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"]
+    for name in sys.argv[1:] or VARIANTS:
+        if name in runs:
+            continue
+        print(f"{name}: {VARIANTS[name].change}", flush=True)
+        runs[name] = run(VARIANTS[name], sets)
+        ordered = {key: runs[key] for key in VARIANTS if key in runs}
+        write_text(RESULTS, json.dumps(results | {"runs": ordered}, indent=1) + "\n")
+        print(json.dumps(runs[name]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
