@@ -21,20 +21,23 @@ RECURRENT_UNITS = 64  # each way
 MOMENTUM = 0.9  # of BatchNorm; at 0.99 its averages lag behind weights that still move fast
 
 
-def build_model(use_cudnn: str | bool = "auto") -> keras.Model:
+def build_model(use_cudnn: str | bool = "auto", dropout: float = 0.0) -> keras.Model:
     """Build the CNN + BiLSTM, with fresh weights.
 
     Args:
         use_cudnn: passed to the LSTM; `False` for exports.
+        dropout: share of the features of a time step that training hides from the LSTM.
 
     Returns:
         A functional model from uint8 (n, 64, 128, 1) to float32 logits (n, 32, 11), no softmax.
     """
     plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
-    return keras.Model(plates, read_columns(plates, use_cudnn), name="plate_reader")
+    return keras.Model(plates, read_columns(plates, use_cudnn, dropout), name="plate_reader")
 
 
-def read_columns(plates: keras.KerasTensor, use_cudnn: str | bool = "auto") -> keras.KerasTensor:
+def read_columns(
+    plates: keras.KerasTensor, use_cudnn: str | bool = "auto", dropout: float = 0.0
+) -> keras.KerasTensor:
     """Images (n, rows, columns, 1) -> logits (n, columns / 4, 11): time runs along the columns.
 
     Convolutions leave a sixteenth of the rows and a quarter of the columns. The strongest answer
@@ -60,6 +63,8 @@ def read_columns(plates: keras.KerasTensor, use_cudnn: str | bool = "auto") -> k
     rows, columns, channels = features.shape[1:]
     features = layers.MaxPooling2D((rows, 1), name="strongest_row")(features)
     steps = layers.Reshape((columns, channels), name="time_steps")(features)
+    if dropout:
+        steps = layers.Dropout(dropout, name="dropout")(steps)
     steps = layers.Bidirectional(
         layers.LSTM(RECURRENT_UNITS, return_sequences=True, use_cudnn=use_cudnn), name="bilstm"
     )(steps)
