@@ -116,18 +116,34 @@ class Decoded(NamedTuple):
     """What logits of n plates say."""
 
     texts: list[str]  # exactly five digits each
+    digit_probability: np.ndarray  # of every digit at its peak, float64 (n, 5)
+    digit_step: np.ndarray  # the middle of the steps that say it, float64 (n, 5)
     text_probability: np.ndarray  # P(text | image), float64 (n,)
     length_probability: np.ndarray  # P(exactly five digits | image), float64 (n,)
 
 
 def decode_plates(logits: np.ndarray) -> Decoded:
     """Read logits of shape (n, steps, 11) as five digits, with what CTC says about them."""
-    texts, _ = five_digit_decode(logits)
+    texts, paths = five_digit_decode(logits)
+    probability, step = _digits_along(np.exp(log_softmax(logits)), paths)
     return Decoded(
         texts,
+        probability,
+        step,
         np.exp(text_log_probability(logits, encode(texts))),
         np.exp(length_log_probability(logits)),
     )
+
+
+def _digits_along(probabilities: np.ndarray, paths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The peak and the middle of every digit's run of steps along paths of five digits each."""
+    starts = emitting_steps(paths)
+    place = np.cumsum(starts, axis=1)[:, :, None] == np.arange(1, PLATE_DIGITS + 1)
+    runs = place & (paths != BLANK)[:, :, None]  # (n, steps, 5)
+    taken = np.take_along_axis(probabilities, paths[:, :, None], axis=2)
+    steps = np.arange(paths.shape[1])[:, None]
+    middle = (runs * steps).sum(axis=1) / runs.sum(axis=1)
+    return (runs * taken).max(axis=1), middle
 
 
 def probability_over_all_alignments(probabilities: np.ndarray, classes: Sequence[int]) -> float:

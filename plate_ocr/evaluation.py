@@ -112,15 +112,15 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
 def evaluate(reader: PlateReader, plates: BenchmarkSet) -> Evaluated:
     """Read a set."""
     logits = reader.logits(plates.images)
-    texts, text_probability, length_probability = decode_plates(logits)
-    right = np.array([text == truth for text, truth in zip(texts, plates.texts, strict=True)])
+    decoded = decode_plates(logits)
+    right = np.array(list(map(str.__eq__, decoded.texts, plates.texts)))
     return Evaluated(
         plates.texts,
-        texts,
+        decoded.texts,
         greedy_decode(logits),
         right,
-        text_probability,
-        length_probability,
+        decoded.text_probability,
+        decoded.length_probability,
         plates.tags,
     )
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -27,12 +27,21 @@ class WeightsError(ValueError):
     """Weights cannot be used; the message names the file and what is wrong."""
 
 
+class Digit(NamedTuple):
+    """One digit of a reading."""
+
+    digit: str
+    confidence: float  # the network's probability of this digit at its peak, 0 to 1
+    x: float  # pixel columns from the left edge of the plate of 128 to the middle of the peak
+
+
 @dataclass(frozen=True)
 class Reading:
     """What the network reads on one plate."""
 
     text: str  # exactly five digits
     confidence: float  # the probability that all five digits are right, 0 to 1
+    digits: tuple[Digit, ...]  # the five, from left to right
     greedy: str  # plain greedy decoding, any number of digits
 
 
@@ -144,12 +153,21 @@ def readings_from_logits(
     logits: np.ndarray, calibration: Calibration | None = None
 ) -> list[Reading]:
     """Logits (n, 32, 11) -> n readings; without a calibration, confidence is P(text)."""
-    texts, confidences, of_length = decode_plates(logits)
+    decoded = decode_plates(logits)
+    confidences = decoded.text_probability
     if calibration is not None:
-        confidences = calibration(confidences, of_length)
+        confidences = calibration(confidences, decoded.length_probability)
+    columns = (decoded.digit_step + 0.5) * (PLATE_WIDTH / logits.shape[1])
     return [
-        Reading(text, float(confidence), greedy)
-        for text, confidence, greedy in zip(texts, confidences, greedy_decode(logits), strict=True)
+        Reading(text, confidence, tuple(map(Digit, text, *of_digits)), greedy)
+        for text, confidence, *of_digits, greedy in zip(
+            decoded.texts,
+            confidences.tolist(),
+            decoded.digit_probability.tolist(),
+            columns.tolist(),
+            greedy_decode(logits),
+            strict=True,
+        )
     ]
 
 

@@ -11,6 +11,7 @@ from plate_ocr.alphabet import BLANK, CLASSES, decode, encode
 from plate_ocr.dataset import draw_plates
 from plate_ocr.decoding import (
     _best_five_digit_paths,
+    decode_plates,
     emitting_steps,
     five_digit_decode,
     greedy_decode,
@@ -114,6 +115,16 @@ def test_length_probability_is_the_sum_over_all_paths_of_five_digits():
     for probabilities, one in zip(np.exp(log_softmax(logits)), found, strict=True):
         expected = probabilities[np.arange(9), fives].prod(axis=1).sum()
         assert one == pytest.approx(expected)
+
+
+def test_digits_stand_where_the_path_says_them():
+    path = np.zeros(32, int)
+    path[[2, 3, 4]], path[7], path[9], path[[20, 21]], path[30] = 4, 1, 1, 10, 4
+    decoded = decode_plates(path_logits(path, peak=5))
+    assert decoded.texts == ["30093"]
+    assert decoded.digit_step.tolist() == [[3, 7, 9, 20.5, 30]]
+    peak = np.exp(5) / (np.exp(5) + 10)
+    np.testing.assert_allclose(decoded.digit_probability, peak)
 
 
 def test_no_text_is_more_probable_than_its_length():

@@ -54,6 +54,18 @@ def test_one_image_or_many(shipped):
         shipped.read(path)
 
 
+def test_digits_of_a_reading_stand_where_they_are_drawn(shipped):
+    plates = draw_plates(range(90_000, 90_100))
+    readings = shipped.read(list(plates.images))
+    for image, text, reading in zip(plates.images, plates.texts, readings, strict=True):
+        assert "".join(digit.digit for digit in reading.digits) == reading.text
+        xs = [digit.x for digit in reading.digits]
+        assert xs == sorted(xs) and all(0 <= digit.confidence <= 1 for digit in reading.digits)
+        if reading.text == text:
+            inked = np.flatnonzero((image < 128).any(axis=(0, 2)))
+            assert inked[0] - 8 < xs[0] and xs[-1] < inked[-1] + 8
+
+
 @pytest.mark.parametrize("weights", ["random", "dr_model"])
 def test_onnx_gives_the_logits_of_keras(random_weights, weights):
     path = random_weights if weights == "random" else PROJECT / "dr_model.h5"
