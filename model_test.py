@@ -23,11 +23,10 @@ SHOWN = 60  # rows of the table and plates of the plot, at most
 
 
 class Row(NamedTuple):
-    """One file of the folder; `image` and `reading` are None where it cannot be read."""
+    """One file of the folder; `reading` is None where it cannot be read."""
 
-    file_name: str
+    path: Path
     label: str | None
-    image: np.ndarray | None
     reading: Reading | None
 
     @property
@@ -67,23 +66,12 @@ def read_folder(directory: Path, reader: PlateReader) -> tuple[list[Row], float]
     paths, records = list_images(directory), read_records(directory)
     reader.read(np.full((64, 128), 255, np.uint8))  # the first call compiles; it is not timed
     begun = time.perf_counter()
-    images: list[np.ndarray | None] = []
-    for path in paths:
-        try:
-            images.append(load_plate(path))
-        except UnreadableImage as error:
-            print(f"unreadable: {error}", file=sys.stderr)
-            images.append(None)
-    readings = iter(reader.read([image for image in images if image is not None]))
-    rows = [
-        Row(
-            path.name,
-            label_of(path.name, records),
-            image,
-            None if image is None else next(readings),
-        )
-        for path, image in zip(paths, images, strict=True)
-    ]
+    rows = []
+    for path, reading in zip(paths, reader.stream(paths), strict=True):
+        if isinstance(reading, UnreadableImage):
+            print(f"unreadable: {reading}", file=sys.stderr)
+            reading = None
+        rows.append(Row(path, label_of(path.name, records), reading))
     read = sum(row.reading is not None for row in rows)
     return rows, read / (time.perf_counter() - begun)
 
@@ -111,7 +99,7 @@ def report(rows: list[Row], summary: dict, min_confidence: float) -> None:
         mark = "  wrong" if row.wrong else ""
         mark += "  refused" if row.reading.confidence < min_confidence else ""
         print(
-            f"{row.file_name:24}{row.label or '-':8}{row.reading.text:8}"
+            f"{row.path.name:24}{row.label or '-':8}{row.reading.text:8}"
             f"{row.reading.confidence:10.2%}{mark}"
         )
     if len(read) > SHOWN:
@@ -134,7 +122,7 @@ def write_json(path: Path, rows: list[Row], summary: dict) -> None:
     """Write summary and readings; the file is whole or not there."""
     readings = [
         {
-            "file_name": row.file_name,
+            "file_name": row.path.name,
             "label": row.label,
             "text": row.reading.text,
             "confidence": row.reading.confidence,
@@ -157,7 +145,7 @@ def draw(path: Path, rows: list[Row], summary: dict) -> None:
     if summary["exact_match"] is not None:
         title += f": {100 * summary['exact_match']:.2f} % of all labelled read exactly"
     figure = prediction_grid(
-        np.stack([row.image for row in read]),
+        np.stack([load_plate(row.path) for row in read]),
         [row.label for row in read],
         [row.reading for row in read],
         title,

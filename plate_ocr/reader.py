@@ -2,8 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +17,7 @@ from plate_ocr import resources
 from plate_ocr.alphabet import DIGITS
 from plate_ocr.calibration import Calibration
 from plate_ocr.decoding import decode_plates, greedy_decode
-from plate_ocr.images import ImageSource, load_plate
+from plate_ocr.images import ImageSource, UnreadableImage, load_plate
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 if TYPE_CHECKING:
@@ -72,11 +76,11 @@ class KerasEngine:
 class OnnxEngine:
     """Runs the exported weights in ONNX Runtime, with the same input and output."""
 
-    def __init__(self, path: Path, threads: int = 0):
+    def __init__(self, path: Path):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1  # cores share batches, not the small layers of one
         try:
             self.session = onnxruntime.InferenceSession(
                 path.read_bytes(), options, providers=["CPUExecutionProvider"]
@@ -97,7 +101,7 @@ class PlateReader:
         weights: the HDF5 file; `<name>.json` beside it holds its hash and what it was made for,
             `<name>.onnx` its export.
         engine: `"keras"`, or `"onnx"` to read without TensorFlow.
-        threads: of the ONNX engine; 0 takes all cores.
+        threads: of the ONNX engine, each reads a batch of its own; 0 takes all cores.
 
     Raises:
         WeightsError: a file is missing, damaged, changed, or made for another network.
@@ -111,12 +115,14 @@ class PlateReader:
         self.calibration = _calibration(weights, description)
         if engine == "keras":
             self.engine: KerasEngine | OnnxEngine = KerasEngine(weights)
+            self.threads = 1  # Keras spreads one batch over the cores itself
         elif engine == "onnx":
             path = weights.with_suffix(".onnx")
             if description.get("onnx_made_from") != description["sha256"][weights.name]:
                 raise WeightsError(f"{path}: not made from {weights}; run make export")
             _check_hash(path, description)
-            self.engine = OnnxEngine(path, threads)
+            self.engine = OnnxEngine(path)
+            self.threads = threads or os.cpu_count() or 1
         else:
             raise ValueError(f"engine must be keras or onnx, not {engine!r}")
 
@@ -142,11 +148,46 @@ class PlateReader:
             UnreadableImage: an image cannot be read; it is named.
         """
         if not isinstance(source, list | tuple):
-            return self.read([source])[0]
-        if not source:
-            return []
-        images = np.stack([load_plate(one) for one in source])
-        return readings_from_logits(self.logits(images[..., None]), self.calibration)
+            return self._read_plates([load_plate(source)])[0]
+        readings = []
+        for reading in self.stream(source):
+            if isinstance(reading, UnreadableImage):
+                raise reading
+            readings.append(reading)
+        return readings
+
+    def stream(self, sources: Iterable[ImageSource]) -> Iterator[Reading | UnreadableImage]:
+        """Read any number of images in their order; only a few batches are in memory at a time.
+
+        Args:
+            sources: what `images.load_plate` takes, each.
+
+        Yields:
+            A reading of each, or, where an image cannot be read, the error that names it.
+        """
+        remaining = iter(sources)
+        pending: deque[Future] = deque()
+        with ThreadPoolExecutor(self.threads) as pool:
+            while batch := list(islice(remaining, BATCH)):
+                pending.append(pool.submit(self._read_batch, batch))
+                if len(pending) > 2 * self.threads:
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
+
+    def _read_batch(self, sources: list[ImageSource]) -> list[Reading | UnreadableImage]:
+        plates: list[np.ndarray | UnreadableImage] = []
+        for source in sources:
+            try:
+                plates.append(load_plate(source))
+            except UnreadableImage as error:
+                plates.append(error)
+        readable = [plate for plate in plates if isinstance(plate, np.ndarray)]
+        readings = iter(self._read_plates(readable) if readable else [])
+        return [next(readings) if isinstance(plate, np.ndarray) else plate for plate in plates]
+
+    def _read_plates(self, plates: list[np.ndarray]) -> list[Reading]:
+        return readings_from_logits(self.logits(np.stack(plates)[..., None]), self.calibration)
 
 
 def readings_from_logits(

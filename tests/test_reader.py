@@ -66,6 +66,35 @@ def test_digits_of_a_reading_stand_where_they_are_drawn(shipped):
             assert inked[0] - 8 < xs[0] and xs[-1] < inked[-1] + 8
 
 
+def test_a_stream_keeps_order_and_names_what_cannot_be_read(random_weights):
+    reader = PlateReader(random_weights, engine="onnx", threads=3)
+    images = np.random.default_rng(0).integers(0, 256, (300, 64, 128), np.uint8)
+    expected = reader.read(list(images))
+    sources = [*images[:100], b"no image", *images[100:], "missing.png"]
+    found = list(reader.stream(iter(sources)))
+    errors = {row: str(one) for row, one in enumerate(found) if isinstance(one, UnreadableImage)}
+    assert list(errors) == [100, 301] and "8 bytes" in errors[100] and "missing.png" in errors[301]
+    readings = [one for one in found if not isinstance(one, UnreadableImage)]
+    assert [one.text for one in readings] == [one.text for one in expected]
+    np.testing.assert_allclose(
+        [one.confidence for one in readings], [one.confidence for one in expected], rtol=1e-3
+    )
+
+
+def test_a_stream_takes_only_a_few_batches_ahead(random_weights):
+    taken = []
+
+    def sources():
+        for number in range(10_000):
+            taken.append(number)
+            yield np.full((64, 128), 255, np.uint8)
+
+    stream = PlateReader(random_weights, engine="onnx", threads=2).stream(sources())
+    next(stream)
+    stream.close()
+    assert len(taken) <= 64 * 6
+
+
 @pytest.mark.parametrize("weights", ["random", "dr_model"])
 def test_onnx_gives_the_logits_of_keras(random_weights, weights):
     path = random_weights if weights == "random" else PROJECT / "dr_model.h5"
