@@ -31,7 +31,7 @@ data: .venv/ready  ## draw data/train: 60,000 plates, seconds
 
 train: .venv/ready  ## fit, export, calibrate and test the reader; goes on where it was stopped
 	$(EXECUTE) training.ipynb
-	$(RUN) -m plate_ocr.export
+	$(RUN) -m plate_ocr export
 	$(EXECUTE) evaluation.ipynb
 	$(RUN) model_test.py --plot results/predictions.png --json results/test.json
 
@@ -39,7 +39,7 @@ evaluate: .venv/ready  ## calibrate, and measure on data/benchmark
 	$(EXECUTE) evaluation.ipynb
 
 export: .venv/ready  ## dr_model.h5 -> dr_model.onnx, for reading without TensorFlow
-	$(RUN) -m plate_ocr.export
+	$(RUN) -m plate_ocr export
 
 fonts: .venv/ready  ## fetch the fonts from npm again and choose their instances
 	$(RUN) fonts/prepare.py

@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 
 from plate_ocr.files import replacing, write_text
-from plate_ocr.reader import WEIGHTS, KerasEngine, OnnxEngine, WeightsError, check_weights
+from plate_ocr.reader import KerasEngine, OnnxEngine, WeightsError, check_weights
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 TOLERANCE = 1e-4  # largest difference of a logit between the two engines
@@ -40,10 +39,3 @@ def export_onnx(weights: Path | str) -> Path:
         description["onnx_made_from"] = description["sha256"][weights.name]
         write_text(weights.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
     return path
-
-
-if __name__ == "__main__":
-    try:
-        print(export_onnx(WEIGHTS))
-    except WeightsError as error:
-        sys.exit(str(error))

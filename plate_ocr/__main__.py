@@ -1,0 +1,156 @@
+"""The command `plate-ocr`: read plates, draw them, check a folder of them, export the weights.
+
+Exit codes: 0 all done; 1 some images could not be read, or the check found problems; 2 nothing to
+do or unusable arguments.
+"""
+
+import argparse
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from plate_ocr.dataset import DatasetError, check_folder, choose_range, generate, list_images
+from plate_ocr.fonts import FontError
+from plate_ocr.images import UnreadableImage
+from plate_ocr.reader import WEIGHTS, PlateReader, WeightsError
+
+STANDARD_INPUT = "-"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (DatasetError, FontError, WeightsError) as error:
+        print(error, file=sys.stderr)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        print(f"{error.filename or 'error'}: {error.strerror or error}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="plate-ocr", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    read = commands.add_parser("read", help="read images: path, text and confidence a line")
+    read.add_argument("paths", nargs="+", metavar="PATH", help="image, folder of images, or - ")
+    layout = read.add_mutually_exclusive_group()
+    layout.add_argument("--json", action="store_true", help="one JSON object a line")
+    layout.add_argument("--csv", action="store_true", help="CSV with a header")
+    read.add_argument("--weights", type=Path, default=WEIGHTS)
+    read.add_argument("--engine", choices=("keras", "onnx"), default="onnx")
+    read.add_argument("--threads", type=int, default=0, help="of the onnx engine; 0: all cores")
+    read.add_argument(
+        "--min-confidence", type=_share, default=0.0, help="mark readings below this as refused"
+    )
+    read.set_defaults(run=_read)
+
+    draw = commands.add_parser("generate", help="draw a folder of plates")
+    draw.add_argument("directory", type=Path, help="its name chooses the plates: train, test, ...")
+    draw.add_argument("--start", type=int, help="first position in the shuffled list of numbers")
+    draw.add_argument("--count", type=int, help="number of plates")
+    draw.add_argument("--seed", type=int, help="of the list, and of every plate's looks")
+    draw.set_defaults(run=_generate)
+
+    check = commands.add_parser("check", help="check every image and record of a folder")
+    check.add_argument("directory", type=Path)
+    check.set_defaults(run=_check)
+
+    export = commands.add_parser("export", help="write the weights as ONNX")
+    export.add_argument("--weights", type=Path, default=WEIGHTS)
+    export.set_defaults(run=_export)
+    return parser
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be 0 to 1, not {text}")
+    return value
+
+
+def _read(options: argparse.Namespace) -> int:
+    names = [name for path in options.paths for name in _expand(path)]
+    reader = PlateReader(options.weights, engine=options.engine, threads=options.threads)
+    sources = (sys.stdin.buffer.read() if name == STANDARD_INPUT else name for name in names)
+    write = _writer(options)
+    unreadable = 0
+    for name, reading in zip(
+        names, _with_progress(reader.stream(sources), len(names)), strict=True
+    ):
+        if isinstance(reading, UnreadableImage):
+            print(f"unreadable: {reading}", file=sys.stderr)
+            unreadable += 1
+            continue
+        row = {"file": name, "text": reading.text, "confidence": round(reading.confidence, 6)}
+        row["refused"] = reading.confidence < options.min_confidence
+        write(row | {"digits": [digit._asdict() for digit in reading.digits]})
+    sys.stdout.flush()
+    return 1 if unreadable else 0
+
+
+def _expand(path: str) -> Iterator[str]:
+    """A folder's images, or the path itself."""
+    if path != STANDARD_INPUT and Path(path).is_dir():
+        yield from map(str, list_images(path))
+    else:
+        yield path
+
+
+def _with_progress(readings: Iterable[Any], total: int) -> Iterable[Any]:
+    """With a bar on standard error where somebody watches it and the output goes elsewhere."""
+    if not sys.stderr.isatty() or sys.stdout.isatty():
+        return readings
+    from tqdm import tqdm  # needed only here
+
+    return tqdm(readings, total=total, unit=" plates", file=sys.stderr)
+
+
+def _writer(options: argparse.Namespace) -> Callable[[dict], None]:
+    if options.json:
+        return lambda row: print(json.dumps(row))
+    if options.csv:
+        columns = csv.DictWriter(
+            sys.stdout, ["file", "text", "confidence", "refused"], extrasaction="ignore"
+        )
+        columns.writeheader()
+        return columns.writerow
+    return _print_line
+
+
+def _print_line(row: dict) -> None:
+    mark = "\trefused" if row["refused"] else ""
+    print(f"{row['file']}\t{row['text']}\t{row['confidence']:.4f}{mark}")
+
+
+def _generate(options: argparse.Namespace) -> int:
+    positions = choose_range(options.directory.name, options.start, options.count)
+    seed = {} if options.seed is None else {"seed": options.seed}
+    records = generate(options.directory, start=positions.start, count=len(positions), **seed)
+    print(f"{options.directory}: {len(records):,} plates")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    problems = check_folder(options.directory)
+    print("\n".join(problems) or f"{options.directory}: no problems found")
+    return 1 if problems else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from plate_ocr.export import export_onnx  # imports Keras
+
+    print(export_onnx(options.weights))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

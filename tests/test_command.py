@@ -1,0 +1,96 @@
+"""`plate-ocr` as a user runs it: a process, its output and its exit code."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import PROJECT
+
+TEST = PROJECT / "data" / "test"
+
+
+def run(*arguments, stdin=None, cwd=PROJECT):
+    command = [sys.executable, "-m", "plate_ocr", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, input=stdin, capture_output=True, timeout=120
+    )
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.fixture
+def plates():
+    return sorted(TEST.glob("*.png"))[:3]
+
+
+def test_reads_files_and_folders_in_order(plates):
+    code, out, err = run("read", *plates, TEST)
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert code == 0 and err == "" and len(lines) == 63
+    assert [file for file, *_ in lines[:3]] == list(map(str, plates))
+    assert all(len(text) == 5 and 0 <= float(confidence) <= 1 for _, text, confidence in lines)
+
+
+def test_json_csv_and_standard_input(plates):
+    _, out, _ = run("read", "--json", *plates)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [set(row) for row in rows] == [{"file", "text", "confidence", "refused", "digits"}] * 3
+    assert "".join(digit["digit"] for digit in rows[0]["digits"]) == rows[0]["text"]
+    _, out, _ = run("read", "--csv", *plates)
+    table = list(csv.DictReader(io.StringIO(out)))
+    assert [row["text"] for row in table] == [row["text"] for row in rows]
+    code, out, _ = run("read", "-", stdin=plates[0].read_bytes())
+    assert code == 0 and out.split("\t")[:2] == ["-", rows[0]["text"]]
+
+
+def test_refuses_what_is_not_sure(plates):
+    _, out, _ = run("read", "--min-confidence", 1, *plates)
+    assert all(line.endswith("\trefused") for line in out.splitlines())
+
+
+def test_a_bad_image_costs_no_other_its_reading(plates, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG")
+    code, out, err = run("read", plates[0], tmp_path / "bad.png", "none.png", plates[1])
+    assert code == 1 and len(out.splitlines()) == 2
+    assert len(err.splitlines()) == 2 and "bad.png" in err and "none.png" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "required"),
+        (("read", "--min-confidence", "2", "x.png"), "must be 0 to 1"),
+        (("read", "--weights", "none.h5", "x.png"), "none.h5: there is no such file"),
+        (("read", "."), "holds no images"),
+        (("generate", "elsewhere"), "needs start and count"),
+        (("check", "nowhere"), "nowhere"),
+        (("export", "--weights", "none.h5"), "none.h5: there is no such file"),
+    ],
+)
+def test_unusable_arguments(arguments, message, tmp_path):
+    code, out, err = run(*arguments, cwd=tmp_path) if arguments else run()
+    assert code == 2 and out == "" and message in err
+
+
+def test_generate_then_check(tmp_path):
+    folder = tmp_path / "mine"
+    code, out, _ = run("generate", folder, "--start", 90_000, "--count", 30)
+    assert code == 0 and "30 plates" in out
+    assert run("check", folder)[0] == 0
+    path = min(folder.glob("*.png"))
+    path.unlink()
+    code, out, _ = run("check", folder)
+    assert code == 1 and path.name in out
+
+
+def test_a_closed_pipe_is_no_error():
+    command = f'"{sys.executable}" -m plate_ocr read data/test data/test data/test | head -n 1'
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], cwd=PROJECT, capture_output=True, timeout=120
+    )
+    assert done.stdout.count(b"\n") == 1 and b"Traceback" not in done.stderr, done.stderr
