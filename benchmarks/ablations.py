@@ -12,7 +12,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,14 +24,22 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data" / "benchmark"))
 
 import faces
 
-from plate_ocr.augmentation import CLEAN_SHARE, augment_batch, change_geometry, change_picture
+from plate_ocr.augmentation import CLEAN_SHARE, change_geometry, change_picture
 from plate_ocr.dataset import PlateSet, draw_plates, generate, load_folder
 from plate_ocr.evaluation import SETS, BenchmarkSet, evaluate, load_benchmark
 from plate_ocr.files import write_text
 from plate_ocr.fonts import FONT_DIRECTORY
 from plate_ocr.model import build_model, compile_model, read_columns
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.training import RECIPES, ShuffledPlates, describe_device, versions
+from plate_ocr.training import (
+    RECIPES,
+    Augment,
+    Recipe,
+    ShuffledPlates,
+    augmentation_of,
+    describe_device,
+    versions,
+)
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "ablations.json"
@@ -40,13 +48,13 @@ MORE_FONTS = ROOT / "benchmarks" / "more_fonts.csv"
 RECIPE = replace(RECIPES["shipped"], name="ablation", epochs=8)
 USUAL_HEIGHT = 14.0  # pixels of a digit as the plates are drawn
 
-Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-
 
 def every_plate(change: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Augment:
     """A distortion of one plate, uint8 (64, 128), as one of a batch with its share left clean."""
 
-    def augment(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def augment(
+        images: np.ndarray, texts: Sequence[str], random: np.random.Generator
+    ) -> np.ndarray:
         return np.stack(
             [
                 image
@@ -119,14 +127,18 @@ class Variant:
 
     change: str
     plates: Callable[[], PlateSet] = all_plates
-    augment: Augment | None = augment_batch
+    recipe: Recipe = RECIPE
+    augment: Augment | None = None  # where it is not that of the recipe
     build: Callable[[], keras.Model] = build_model
 
 
 VARIANTS = {
     "shipped": Variant("none: the shipped recipe, for as long as the others"),
     "rows_as_time": Variant("the image's rows are the time steps", build=build_with_rows_as_time),
-    "no_augmentation": Variant("no augmentation", augment=None),
+    "no_augmentation": Variant("no augmentation", recipe=replace(RECIPE, plain_epochs=None)),
+    "blended_faces": Variant(
+        "two plates in five in blended faces", recipe=replace(RECIPE, blended_share=0.4)
+    ),
     "geometry_only": Variant(
         "geometry only",
         augment=every_plate(lambda plate, random: change_geometry(plate, random)[0]),
@@ -153,10 +165,11 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     """Train one variant and read every set with it."""
     plates = variant.plates()
     epochs = round(RECIPE.epochs * RECIPE.plates / len(plates.texts))
-    recipe = replace(RECIPE, epochs=epochs, plates=len(plates.texts))
+    recipe = replace(variant.recipe, epochs=epochs, plates=len(plates.texts))
     plain_epochs = round(epochs / RECIPE.epochs)  # as many plain steps as in the others
+    augment = variant.augment or augmentation_of(recipe)
     keras.utils.set_random_seed(recipe.seed)
-    batches = ShuffledPlates(plates, recipe.batch_size, recipe.seed, variant.augment, plain_epochs)
+    batches = ShuffledPlates(plates, recipe.batch_size, recipe.seed, augment, plain_epochs)
     shuffle = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch)
     )

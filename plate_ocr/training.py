@@ -17,9 +17,11 @@ import numpy as np
 
 from plate_ocr.alphabet import BLANK, DIGITS, encode
 from plate_ocr.augmentation import augment_batch
+from plate_ocr.blending import FaceBlender
 from plate_ocr.dataset import PlateSet
 from plate_ocr.decoding import greedy_decode
 from plate_ocr.files import replacing, write_text
+from plate_ocr.fonts import load_fonts
 from plate_ocr.model import STEPS, build_model, compile_model
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
@@ -42,6 +44,7 @@ class Recipe:
     fresh_plates: int  # read at the end, from position 90,000 on
     warmup_steps: int = 0  # over which the learning rate rises; 0 keeps it constant throughout
     plain_epochs: int | None = None  # before plates are distorted; None never distorts them
+    blended_share: float = 0.0  # of the distorted plates, redrawn in blended faces first
     dropout: float = 0.0  # before the LSTM
     seed: int = 2026  # of fresh weights, of the order of plates and of their distortions
 
@@ -75,6 +78,7 @@ RECIPES = {
     ]
 }
 AUGMENTING_THREADS = 2
+Augment = Callable[[np.ndarray, Sequence[str], np.random.Generator], np.ndarray]
 
 
 class ShuffledPlates(keras.utils.PyDataset):
@@ -88,8 +92,7 @@ class ShuffledPlates(keras.utils.PyDataset):
         plates: the training plates; images stay uint8 in memory.
         batch_size: plates a batch; the last batch of an epoch may be smaller.
         seed: of order and distortions.
-        augment: distorts a batch with a generator, as `augment_batch` does; `None` leaves plates
-            as they are.
+        augment: (images, texts, generator) -> distorted images; `None` leaves plates as they are.
         plain_epochs: epochs before plates are distorted.
     """
 
@@ -98,11 +101,12 @@ class ShuffledPlates(keras.utils.PyDataset):
         plates: PlateSet,
         batch_size: int,
         seed: int,
-        augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
+        augment: Augment | None = None,
         plain_epochs: int = 0,
     ):
         super().__init__(workers=1 if augment is None else AUGMENTING_THREADS)
         self.images = plates.images
+        self.texts = plates.texts
         self.labels = encode(plates.texts)
         self.batch_size = batch_size
         self.seed = seed
@@ -123,8 +127,26 @@ class ShuffledPlates(keras.utils.PyDataset):
         rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
         images = self.images[rows]
         if self.augment is not None and self.epoch >= self.plain_epochs:
-            images = self.augment(images, np.random.default_rng([self.seed, self.epoch, batch]))
+            texts = [self.texts[row] for row in rows]
+            random = np.random.default_rng([self.seed, self.epoch, batch])
+            images = self.augment(images, texts, random)
         return images, self.labels[rows]
+
+
+def augmentation_of(recipe: Recipe) -> Augment | None:
+    """What a recipe does to its batches after the plain epochs."""
+    if recipe.plain_epochs is None:
+        return None
+    if not recipe.blended_share:
+        return lambda images, texts, random: augment_batch(images, random)
+    blender = FaceBlender(load_fonts())
+
+    def augment(
+        images: np.ndarray, texts: Sequence[str], random: np.random.Generator
+    ) -> np.ndarray:
+        return augment_batch(blender.redraw(images, texts, recipe.blended_share, random), random)
+
+    return augment
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -265,9 +287,8 @@ def train(
         raise TrainingError(f"{len(shared)} validation numbers are trained on, {min(shared)} first")
     keras.utils.set_random_seed(recipe.seed)
     model = build_model()
-    augment = None if recipe.plain_epochs is None else augment_batch
     batches = ShuffledPlates(
-        plates, recipe.batch_size, recipe.seed, augment, recipe.plain_epochs or 0
+        plates, recipe.batch_size, recipe.seed, augmentation_of(recipe), recipe.plain_epochs or 0
     )
     compile_model(model, recipe.schedule(len(batches)))
     model.optimizer.build(model.trainable_variables)

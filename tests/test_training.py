@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from plate_ocr import training
-from plate_ocr.augmentation import augment_batch
 from plate_ocr.dataset import draw_plates
 from plate_ocr.training import (
     RECIPES,
     Checkpoints,
     ShuffledPlates,
     TrainingError,
+    augmentation_of,
     read_results,
     save_reader,
     train,
@@ -72,7 +72,10 @@ def test_every_epoch_takes_every_plate_once_in_an_order_of_its_own(plates):
 
 
 def test_plates_are_distorted_anew_every_epoch_after_the_plain_ones(plates):
-    data, plain = ShuffledPlates(plates, 20, 1, augment_batch, 1), ShuffledPlates(plates, 20, 1)
+    data, plain = (
+        ShuffledPlates(plates, 20, 1, augmentation_of(TINY), 1),
+        ShuffledPlates(plates, 20, 1),
+    )
     batches = {}
     for epoch in range(3):
         data.shuffle(epoch)
