@@ -263,6 +263,27 @@ def distance_scatter(
     return figure
 
 
+def ablation_dots(runs: Mapping[str, dict], sets: Sequence[str], title: str) -> Figure:
+    """Exact match of every ablation on some sets, a row each, the shipped recipe as a line.
+
+    Args:
+        runs: as `results/ablations.json` holds them, the shipped recipe first.
+        sets: names of the sets to show.
+        title: above the rows.
+    """
+    figure, axis = plt.subplots(figsize=(8, 0.32 * len(runs) + 1), layout="constrained")
+    first = next(iter(runs.values()))
+    for colour, marker, name in zip(COLOURS, "os^D", sets, strict=False):
+        rates = [100 * run["sets"][name]["exact_match"] for run in runs.values()]
+        axis.plot(rates, range(len(runs)), marker, color=colour, label=name.replace("_", " "))
+        axis.axvline(100 * first["sets"][name]["exact_match"], color=colour, linewidth=0.8)
+    axis.set_yticks(range(len(runs)), [run["change"] for run in runs.values()], fontsize=8)
+    axis.invert_yaxis()
+    axis.legend(loc="lower left", fontsize=8)
+    axis.set(title=title, xlabel="read exactly (%)")
+    return figure
+
+
 def step_probabilities(image: np.ndarray, probabilities: np.ndarray, title: str = "") -> Figure:
     """A plate above the probabilities of blank and digits at every time step.
 
