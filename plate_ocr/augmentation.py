@@ -90,7 +90,7 @@ def _respace(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Set the digits close or unevenly; plates whose digits overlap or break stay as they are."""
     inked = (plate < 128).any(axis=0)
     edges = np.flatnonzero(np.diff(inked.astype(np.int8), prepend=0, append=0))
-    if len(edges) != 2 * PLATE_DIGITS:
+    if len(edges) != 2 * PLATE_DIGITS or edges[0] < 1 or edges[-1] >= PLATE_WIDTH:
         return plate
     starts, ends = edges[::2], edges[1::2]
     if random.random() < 0.7:

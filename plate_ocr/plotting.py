@@ -152,7 +152,7 @@ def loss_curves(runs: dict[str, tuple[dict, list[dict]]], mark: str = "") -> Fig
     return figure
 
 
-def accuracy_bars(groups: Mapping[Hashable, tuple[int, int]], title: str, most: int = 30) -> Figure:
+def accuracy_bars(groups: Mapping[Hashable, tuple[int, int]], title: str, most: int = 20) -> Figure:
     """Exact match of groups of plates, the first `most` of them.
 
     Args:
