@@ -1,0 +1,1 @@
+"""One module a generator: `load(variant)` returns `draw(directory, count)`, which writes PNGs."""

@@ -1,0 +1,16 @@
+"""Our reader, as a user calls it."""
+
+import numpy as np
+
+from benchmarks.readers import Reader
+from plate_ocr.reader import WEIGHTS, PlateReader
+
+
+def load(variant: str) -> Reader:
+    """Load the committed weights in ONNX Runtime."""
+    reader = PlateReader(engine="onnx", threads=1)
+
+    def read(images: np.ndarray) -> list[str]:
+        return [reading.text for reading in reader.read(list(images))]
+
+    return Reader(read, (WEIGHTS.with_suffix(".onnx"),))
