@@ -8,7 +8,7 @@ EXECUTE = $(RUN) -m jupyter nbconvert --to notebook --execute --inplace \
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help demo test test-all lint data train evaluate export fonts notebooks lock
+.PHONY: help demo test test-all lint data train evaluate benchmark export fonts notebooks lock
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -28,15 +28,21 @@ lint: .venv/ready  ## check style, in notebooks too
 
 data: .venv/ready  ## draw data/train: 60,000 plates, seconds
 	$(EXECUTE) data_generation.ipynb
+	$(RUN) tools/tidy_notebooks.py data_generation.ipynb
 
 train: .venv/ready  ## fit, export, calibrate and test the reader; goes on where it was stopped
 	$(EXECUTE) training.ipynb
 	$(RUN) -m plate_ocr export
 	$(EXECUTE) evaluation.ipynb
+	$(RUN) tools/tidy_notebooks.py training.ipynb evaluation.ipynb
 	$(RUN) model_test.py --plot results/predictions.png --json results/test.json
 
 evaluate: .venv/ready  ## calibrate, and measure on data/benchmark
 	$(EXECUTE) evaluation.ipynb
+	$(RUN) tools/tidy_notebooks.py evaluation.ipynb
+
+benchmark: .venv/ready  ## ours against others, which it installs into .cache: 20 minutes
+	$(RUN) -m benchmarks.compare
 
 export: .venv/ready  ## dr_model.h5 -> dr_model.onnx, for reading without TensorFlow
 	$(RUN) -m plate_ocr export
