@@ -12,6 +12,7 @@ import numpy as np
 
 from plate_ocr.alphabet import BLANK, CLASSES, PLATE_DIGITS, decode, encode
 
+SCALED_EVERY = 8  # steps of the forward recursion
 IMPOSSIBLE = -1e30  # log of zero that stays finite in sums and differences
 
 
@@ -60,23 +61,23 @@ def text_log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
         float64 array of shape (n,); minus the CTC loss.
     """
-    log_probabilities = log_softmax(logits)
+    return _text_log_probability(np.exp(log_softmax(logits)), labels)
+
+
+def _text_log_probability(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     labels = np.asarray(labels)
     count, length = labels.shape
     extended = np.full((count, 2 * length + 1), BLANK)
     extended[:, 1::2] = labels
-    # A digit may be entered from two symbols back, over a blank, unless it repeats.
-    skips = np.zeros(extended.shape, dtype=bool)
-    skips[:, 3::2] = labels[:, 1:] != labels[:, :-1]
-    emitted = np.take_along_axis(log_probabilities, extended[:, None, :], axis=2)
-    forward = np.full(extended.shape, IMPOSSIBLE)
-    forward[:, :2] = emitted[:, 0, :2]
-    for step in range(1, logits.shape[1]):
-        one_back = np.pad(forward[:, :-1], ((0, 0), (1, 0)), constant_values=IMPOSSIBLE)
-        two_back = np.pad(forward[:, :-2], ((0, 0), (2, 0)), constant_values=IMPOSSIBLE)
-        two_back = np.where(skips, two_back, IMPOSSIBLE)
-        forward = np.logaddexp(np.logaddexp(forward, one_back), two_back) + emitted[:, step]
-    return np.logaddexp(forward[:, -1], forward[:, -2])
+    # From a state to itself and to the next one; over a blank only between different digits.
+    states = extended.shape[1]
+    transitions = np.tile(np.eye(states) + np.eye(states, k=1), (count, 1, 1))
+    before = np.arange(1, states - 2, 2)
+    transitions[:, before, before + 2] = labels[:, 1:] != labels[:, :-1]
+    emitted = np.take_along_axis(probabilities, extended[:, None, :], axis=2)
+    first = emitted[:, 0] * (np.arange(states) < 2)
+    forward, log_scale = _forward(first, transitions, emitted)
+    return _log(forward[:, -1] + forward[:, -2]) + log_scale
 
 
 def length_log_probability(logits: np.ndarray) -> np.ndarray:
@@ -90,26 +91,56 @@ def length_log_probability(logits: np.ndarray) -> np.ndarray:
     Returns:
         float64 array of shape (n,).
     """
-    probabilities = np.exp(log_softmax(logits))
-    count, steps, _ = probabilities.shape
-    digits = slice(1, CLASSES)
-    # forward[n, emitted, last class]; scaled at every step, so that nothing underflows.
-    forward = np.zeros((count, PLATE_DIGITS + 1, CLASSES))
-    forward[:, 0, BLANK] = 1
-    log_scale = np.zeros(count)
-    for step in range(steps):
-        total = forward.sum(axis=2)
-        arrived = np.zeros_like(forward)
-        arrived[:, :, BLANK] = total
-        arrived[:, :, digits] = forward[:, :, digits]  # held
-        arrived[:, 1:, digits] += total[:, :-1, None] - forward[:, :-1, digits]  # emitted anew
-        forward = arrived * probabilities[:, step, None, :]
-        scale = forward.sum(axis=(1, 2))
-        scale = np.where(scale > 0, scale, 1)  # all mass on six digits and more
-        forward /= scale[:, None, None]
-        log_scale += np.log(scale)
+    return _length_log_probability(np.exp(log_softmax(logits)))
+
+
+def _length_log_probability(probabilities: np.ndarray) -> np.ndarray:
+    emitted = np.tile(probabilities, PLATE_DIGITS + 1)
+    first = emitted[:, 0] * _LENGTH_STARTS
+    forward, log_scale = _forward(first, _LENGTH_TRANSITIONS, emitted)
+    return _log(forward[:, -CLASSES:].sum(axis=1)) + log_scale
+
+
+def _length_transitions() -> tuple[np.ndarray, np.ndarray]:
+    """Where a path may start, and what may follow what; a state is (digits emitted, last class)."""
+    emitted, last = np.divmod(np.arange((PLATE_DIGITS + 1) * CLASSES), CLASSES)
+    more = emitted - emitted[:, None]  # from row to column
+    digit, same = last != BLANK, last == last[:, None]
+    allowed = (more == 0) & (~digit | same) | (more == 1) & digit & ~same
+    return (emitted == digit).astype(float), allowed.astype(float)
+
+
+_LENGTH_STARTS, _LENGTH_TRANSITIONS = _length_transitions()
+
+
+def _forward(
+    first: np.ndarray, transitions: np.ndarray, emitted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The forward recursion, scaled now and then so that nothing underflows.
+
+    Args:
+        first: probabilities of the states at the first step, (n, states).
+        transitions: 1 where a state (row) may be followed by another, (states, states) or one
+            for each plate, (n, states, states).
+        emitted: probability of every state's class at every step, (n, steps, states).
+
+    Returns:
+        Scaled probabilities of the states after the last step, and the log of the scale, (n,).
+    """
+    forward, log_scale = first[:, None, :], np.zeros(len(first))
+    for step in range(1, emitted.shape[1]):
+        forward = np.matmul(forward, transitions) * emitted[:, step, None]
+        if step % SCALED_EVERY == 0:
+            scale = forward.sum(axis=(1, 2))
+            scale[scale == 0] = 1  # impossible, and stays so
+            forward /= scale[:, None, None]
+            log_scale += np.log(scale)
+    return forward[:, 0], log_scale
+
+
+def _log(probability: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore"):
-        return np.maximum(np.log(forward[:, PLATE_DIGITS].sum(axis=1)) + log_scale, IMPOSSIBLE)
+        return np.maximum(np.log(probability), IMPOSSIBLE)
 
 
 class Decoded(NamedTuple):
@@ -125,13 +156,12 @@ class Decoded(NamedTuple):
 def decode_plates(logits: np.ndarray) -> Decoded:
     """Read logits of shape (n, steps, 11) as five digits, with what CTC says about them."""
     texts, paths = five_digit_decode(logits)
-    probability, step = _digits_along(np.exp(log_softmax(logits)), paths)
+    probabilities = np.exp(log_softmax(logits))
     return Decoded(
         texts,
-        probability,
-        step,
-        np.exp(text_log_probability(logits, encode(texts))),
-        np.exp(length_log_probability(logits)),
+        *_digits_along(probabilities, paths),
+        np.exp(_text_log_probability(probabilities, encode(texts))),
+        np.exp(_length_log_probability(probabilities)),
     )
 
 
