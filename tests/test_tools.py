@@ -1,0 +1,31 @@
+import base64
+import subprocess
+import sys
+from io import BytesIO
+
+import nbformat
+import numpy as np
+from conftest import PROJECT
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from PIL import Image
+
+
+def test_tidy_keeps_every_pixel_and_drops_times(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)
+    image = Image.fromarray(np.dstack([picture] * 3 + [np.full_like(picture, 255)]))
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    png = base64.b64encode(buffer.getvalue()).decode()
+    output = new_output("display_data", {"image/png": png, "text/plain": "<Figure>"})
+    cell = new_code_cell("draw()", outputs=[output], metadata={"execution": {}, "tags": ["x"]})
+    notebook = new_notebook(cells=[cell], metadata={"papermill": {"duration": 1}})
+    path = tmp_path / "some.ipynb"
+    nbformat.write(notebook, path)
+    command = [sys.executable, PROJECT / "tools" / "tidy_notebooks.py", path]
+    subprocess.run([*map(str, command)], check=True)
+    tidied = nbformat.read(path, as_version=4)
+    found = tidied.cells[0].outputs[0]["data"]["image/png"]
+    assert len(found) < 0.6 * len(png)
+    kept = Image.open(BytesIO(base64.b64decode(found))).convert("RGB")
+    assert np.array_equal(np.asarray(kept), np.dstack([picture] * 3))
+    assert tidied.cells[0].metadata == {"tags": ["x"]} and "papermill" not in tidied.metadata
