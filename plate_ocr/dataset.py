@@ -158,6 +158,7 @@ def generate(
     processes = min(processes or os.cpu_count() or 1, len(jobs))
     records: list[dict] = []
     try:
+        leftovers = list(directory.glob(".*.part.*"))  # of a killed run, or of one beside this
         _claim(directory, settings)
         bar = tqdm(total=len(positions), unit=" plates", desc=str(directory), disable=not progress)
         with bar:
@@ -167,6 +168,8 @@ def generate(
         records.sort(key=lambda record: record["index"])
         lines = (json.dumps(record, separators=(", ", ": ")) + "\n" for record in records)
         write_text(directory / "metadata.jsonl", "".join(lines))
+        for leftover in leftovers:  # by now, those of a run beside this have their real names
+            leftover.unlink(missing_ok=True)
     except OSError as error:
         raise DatasetError(f"{error.filename or directory}: {error.strerror or error}") from error
     except BrokenProcessPool as error:
@@ -206,15 +209,15 @@ def _read_settings(path: Path) -> dict:
 def _claim(directory: Path, settings: Settings) -> None:
     """Make the folder ours: new, or begun with the same settings."""
     directory.mkdir(parents=True, exist_ok=True)
-    for leftover in directory.glob(".*.part.*"):
-        leftover.unlink(missing_ok=True)
-    found, wanted = _read_settings(directory / "settings.json"), asdict(settings)
+    path, wanted = directory / "settings.json", asdict(settings)
+    found = _read_settings(path)
+    if not found and all(".part." in one.name for one in directory.iterdir()):
+        write_text(path, json.dumps(wanted, indent=2) + "\n")
+    found = found or _read_settings(path)  # ours, or of a run that began just now
     if not found:
-        if any(directory.iterdir()):
-            raise DatasetError(f"{directory}: holds files but no settings.json; choose another")
-        write_text(directory / "settings.json", json.dumps(wanted, indent=2) + "\n")
+        raise DatasetError(f"{directory}: holds files but no settings.json; choose another")
     for name, value in wanted.items():
-        if found and found.get(name) != value:
+        if found.get(name) != value:
             raise DatasetError(
                 f"{directory}: was drawn with {name} {found.get(name)!r}, not {value!r}; "
                 "choose another directory or delete this one"

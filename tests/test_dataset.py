@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -259,3 +260,22 @@ def test_checking_compares_records_with_names(tmp_path):
     path.write_text(path.read_text(encoding="utf-8").replace('"text": "6', '"text": "7'))
     (problem,) = check_folder(folder)
     assert problem.endswith("65446.png: its record says 75446")
+
+
+def test_two_generators_on_one_folder_do_not_disturb_each_other(tmp_path):
+    """Both end well, with the bytes of one alone."""
+    code = (
+        "import sys; from plate_ocr.dataset import generate;"
+        "generate(sys.argv[1], start=90_000, count=400, processes=1, progress=False)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "both")]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    pair = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for _ in range(2)]
+    for one in pair:
+        assert one.wait(120) == 0, one.stderr.read()
+    generate(tmp_path / "alone", start=90_000, count=400, processes=1, progress=False)
+    both, alone = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("both", "alone")
+    )
+    assert both == alone
