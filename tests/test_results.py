@@ -61,6 +61,25 @@ def test_readme_tells_the_evaluation(evaluation):
         assert f"{certainty[area]:.4f}" in README, area
 
 
+def test_the_model_card_tells_the_evaluation(evaluation):
+    card = (PROJECT / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for name, one in evaluation["sets"].items():
+        if name in ("tuning", "conditions"):
+            continue
+        rates = (one["exact_match"], one["exact_match_greedy"], one["character_error_rate"])
+        told = " | ".join(f"{100 * rate:.2f} %" for rate in rates)
+        assert f"{one['images']:,} | {told} |" in card, name
+    certainty, run = evaluation["certainty"], result("training_shipped")
+    for figure in (
+        f"calibration error {100 * certainty['calibration_error']:.2f} %",
+        f"coverage at 99.9 % precision {100 * certainty['coverage_at_99.9_precision']:.2f} %",
+        f"{certainty['area_right_against_wrong']:.4f}",
+        f"{certainty['area_plate_against_no_plate']:.4f}",
+        f"{run['epochs']} epochs, {run['minutes']:.0f} minutes",
+    ):
+        assert figure in card, figure
+
+
 def test_the_evaluation_is_of_the_committed_weights(evaluation):
     description = json.loads((PROJECT / "dr_model.json").read_text(encoding="utf-8"))
     assert evaluation["weights"] == description["sha256"]
