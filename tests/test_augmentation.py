@@ -46,7 +46,7 @@ def test_no_digit_leaves_the_frame_or_becomes_too_small(plates):
         found.append(cv2.boundingRect(inked)[3])
     assert min(told) >= LOWEST_DIGITS * 0.6 and np.quantile(told, 0.05) >= LOWEST_DIGITS * 0.9
     assert np.corrcoef(told, found)[0, 1] > 0.8  # a turned row is higher than its digits
-    assert np.quantile(found, 0.95) > 40  # some as large as the frame allows
+    assert np.quantile(found, 0.95) > 28  # some as large as the frame allows
 
 
 def test_digits_are_set_closer_and_none_is_lost(plates):

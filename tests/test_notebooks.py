@@ -83,7 +83,7 @@ def test_training(tmp_path):
     notebook = execute("training.ipynb", tmp_path, PROJECT, quick=True)
     text = text_of(notebook)
     assert "of 60 read exactly" in text and "The run `quick` trained on 6,000 plates" in text
-    assert len(figures_of(notebook)) == 5
+    assert len(figures_of(notebook)) == 6
     quick = tmp_path / "quick"
     assert {"dr_model.h5", "dr_model.json", "results", "train"} <= {p.name for p in quick.iterdir()}
     assert not (tmp_path / "dr_model.h5").exists()  # a quick run never replaces the real one
