@@ -219,8 +219,11 @@ class Checkpoints(keras.callbacks.Callback):
             raise TrainingError(f"{path}: cannot be restored ({error})") from error
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Shuffle the plates and take the time."""
+        """Shuffle the plates, seed the dropout, whose state no checkpoint holds; take the time."""
         self.batches.shuffle(epoch)
+        for layer in self.model.layers:
+            if isinstance(layer, keras.layers.Dropout):
+                layer.seed_generator.state.assign([self.batches.seed, epoch])
         self._begun = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -286,7 +289,7 @@ def train(
     if shared:
         raise TrainingError(f"{len(shared)} validation numbers are trained on, {min(shared)} first")
     keras.utils.set_random_seed(recipe.seed)
-    model = build_model()
+    model = build_model(dropout=recipe.dropout)
     batches = ShuffledPlates(
         plates, recipe.batch_size, recipe.seed, augmentation_of(recipe), recipe.plain_epochs or 0
     )

@@ -42,6 +42,12 @@ def uninterrupted(plates, validation, tmp_path_factory):
     return train(plates, validation, TINY, folder, validation.images[:2], verbose=0)
 
 
+def test_the_dropout_of_a_recipe_reaches_the_network(uninterrupted):
+    model, _ = uninterrupted
+    (dropout,) = (layer for layer in model.layers if isinstance(layer, keras.layers.Dropout))
+    assert dropout.rate == TINY.dropout
+
+
 def test_the_described_recipe_is_the_described_run():
     recipe = RECIPES["described"]
     assert (recipe.learning_rate, recipe.batch_size) == (3e-4, 256)
@@ -143,6 +149,7 @@ class FakeModel:
     """Stands in for a network: its weights are the number of the epoch."""
 
     stop_training = False
+    layers = ()
 
     def predict_on_batch(self, images):
         return np.zeros((len(images), 32, 11))
