@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from plate_ocr.dataset import DatasetError, label_of, list_images, read_records
+from plate_ocr.engines import WeightsError
 from plate_ocr.evaluation import character_error_rate, exact_match_rate
 from plate_ocr.files import write_text
 from plate_ocr.images import UnreadableImage, load_plate
-from plate_ocr.reader import PlateReader, Reading, WeightsError
+from plate_ocr.reader import PlateReader, Reading
 
 PICTURES = (".png", ".jpg", ".pdf", ".svg")
 SHOWN = 60  # rows of the table and plates of the plot, at most

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from plate_ocr.dataset import DatasetError, check_folder, choose_range, generate, list_images
+from plate_ocr.engines import WeightsError
 from plate_ocr.fonts import FontError
 from plate_ocr.images import UnreadableImage
-from plate_ocr.reader import WEIGHTS, PlateReader, WeightsError
+from plate_ocr.reader import WEIGHTS, PlateReader
 
 STANDARD_INPUT = "-"
 

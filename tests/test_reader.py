@@ -7,8 +7,10 @@ import pytest
 from conftest import PROJECT
 
 from plate_ocr.dataset import draw_plates, load_folder
+from plate_ocr.engines import WeightsError
+from plate_ocr.evaluation import load_benchmark
 from plate_ocr.images import UnreadableImage
-from plate_ocr.reader import PlateReader, WeightsError, check_weights
+from plate_ocr.reader import PlateReader, check_weights
 
 
 @pytest.fixture
@@ -109,6 +111,26 @@ def test_onnx_gives_the_logits_of_keras(random_weights, weights):
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
     texts = [[reading.text for reading in engine.read(list(images))] for engine in engines]
     assert texts[0] == texts[1]
+
+
+def test_every_engine_reads_hard_plates_alike(shipped):
+    test = load_folder(PROJECT / "data" / "test")
+    hard = np.concatenate([load_benchmark("tuning").images[:2000], test.images])
+    readings = {"keras": shipped.read(list(hard))}
+    for engine in ("onnx", "openvino"):
+        readings[engine] = PlateReader(engine=engine, threads=2).read(list(hard))
+    texts = {engine: [one.text for one in found] for engine, found in readings.items()}
+    assert texts["onnx"] == texts["keras"] and texts["openvino"] == texts["keras"]
+    confidences = [[one.confidence for one in found] for found in readings.values()]
+    assert np.ptp(confidences, axis=0).max() < 0.05  # OpenVINO may calculate in bfloat16
+
+
+def test_openvino_reads_any_number_from_any_thread(random_weights):
+    images = list(np.random.default_rng(0).integers(0, 256, (300, 64, 128), np.uint8))
+    expected = [one.text for one in PlateReader(random_weights, engine="onnx").read(images)]
+    reader = PlateReader(random_weights, engine="openvino", threads=3)
+    for count in (1, 8, 9, 64, 65, 300):
+        assert [one.text for one in reader.read(images[:count])] == expected[:count]
 
 
 def test_missing_weights(tmp_path):
