@@ -9,13 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
 from plate_ocr import resources
 from plate_ocr.alphabet import DIGITS
 from plate_ocr.calibration import Calibration
+from plate_ocr.dataset import list_images
 from plate_ocr.decoding import decode_plates, greedy_decode
 from plate_ocr.images import ImageSource, UnreadableImage, load_plate
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
@@ -97,10 +98,16 @@ class OnnxEngine:
 class PlateReader:
     """Reads plates with trained weights.
 
+    >>> reading = PlateReader().read("data/test/12891.png")
+    >>> reading.text, reading.confidence > 0.9
+    ('12891', True)
+    >>> [digit.digit for digit in reading.digits]
+    ['1', '2', '8', '9', '1']
+
     Args:
         weights: the HDF5 file; `<name>.json` beside it holds its hash and what it was made for,
             `<name>.onnx` its export.
-        engine: `"keras"`, or `"onnx"` to read without TensorFlow.
+        engine: `"onnx"`, or `"keras"`, which needs TensorFlow, to have the network itself.
         threads: of the ONNX engine, each reads a batch of its own; 0 takes all cores.
 
     Raises:
@@ -108,7 +115,7 @@ class PlateReader:
     """
 
     def __init__(
-        self, weights: Path | str = WEIGHTS, engine: str = "keras", threads: int = 0
+        self, weights: Path | str = WEIGHTS, engine: str = "onnx", threads: int = 0
     ) -> None:
         weights = Path(weights)
         description = check_weights(weights)
@@ -119,7 +126,7 @@ class PlateReader:
         elif engine == "onnx":
             path = weights.with_suffix(".onnx")
             if description.get("onnx_made_from") != description["sha256"][weights.name]:
-                raise WeightsError(f"{path}: not made from {weights}; run make export")
+                raise WeightsError(f"{path}: not made from {weights}; run plate-ocr export")
             _check_hash(path, description)
             self.engine = OnnxEngine(path)
             self.threads = threads or os.cpu_count() or 1
@@ -134,6 +141,12 @@ class PlateReader:
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Run the network: uint8 (n, 64, 128, 1) -> float32 logits (n, 32, 11)."""
         return self.engine(images)
+
+    @overload
+    def read(self, source: ImageSource) -> Reading: ...
+
+    @overload
+    def read(self, source: list[Any] | tuple[Any, ...]) -> list[Reading]: ...
 
     def read(self, source: ImageSource | Sequence[ImageSource]) -> Reading | list[Reading]:
         """Read one image, or a list of images.
@@ -174,6 +187,20 @@ class PlateReader:
                     yield from pending.popleft().result()
             while pending:
                 yield from pending.popleft().result()
+
+    def read_folder(
+        self, directory: Path | str
+    ) -> Iterator[tuple[Path, Reading | UnreadableImage]]:
+        """Read the images of a folder in name order, as `stream` does.
+
+        >>> [reading.text for path, reading in PlateReader().read_folder("data/test")][:3]
+        ['07303', '12891', '13082']
+
+        Raises:
+            DatasetError: there is no such folder, or no image in it.
+        """
+        paths = list_images(directory)
+        return zip(paths, self.stream(paths), strict=True)
 
     def _read_batch(self, sources: list[ImageSource]) -> list[Reading | UnreadableImage]:
         plates: list[np.ndarray | UnreadableImage] = []
