@@ -64,11 +64,11 @@ def read_folder(directory: Path, reader: PlateReader) -> tuple[list[Row], float]
     Returns:
         The rows in name order, and images read a second (decoding of files included).
     """
-    paths, records = list_images(directory), read_records(directory)
+    records = read_records(directory)
     reader.read(np.full((64, 128), 255, np.uint8))  # the first call compiles; it is not timed
     begun = time.perf_counter()
     rows = []
-    for path, reading in zip(paths, reader.stream(paths), strict=True):
+    for path, reading in reader.read_folder(directory):
         if isinstance(reading, UnreadableImage):
             print(f"unreadable: {reading}", file=sys.stderr)
             reading = None

@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
         return options.run(options)
     except (DatasetError, FontError, WeightsError) as error:
         print(error, file=sys.stderr)
+    except ModuleNotFoundError as error:
+        print(f"{error.name} is missing: pip install 'plate-ocr[train]'", file=sys.stderr)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -110,8 +112,10 @@ def _with_progress(readings: Iterable[Any], total: int) -> Iterable[Any]:
     """With a bar on standard error where somebody watches it and the output goes elsewhere."""
     if not sys.stderr.isatty() or sys.stdout.isatty():
         return readings
-    from tqdm import tqdm  # needed only here
-
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:  # reading goes without it
+        return readings
     return tqdm(readings, total=total, unit=" plates", file=sys.stderr)
 
 

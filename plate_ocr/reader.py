@@ -9,13 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
 from plate_ocr import resources
 from plate_ocr.alphabet import DIGITS
 from plate_ocr.calibration import Calibration
+from plate_ocr.dataset import list_images
 from plate_ocr.decoding import decode_plates, greedy_decode
 from plate_ocr.engines import BATCH, Engine, KerasEngine, OnnxEngine, OpenvinoEngine, WeightsError
 from plate_ocr.images import ImageSource, UnreadableImage, load_plate
@@ -49,11 +50,18 @@ class Reading:
 class PlateReader:
     """Reads plates with trained weights.
 
+    >>> reading = PlateReader().read("data/test/12891.png")
+    >>> reading.text, reading.confidence > 0.9
+    ('12891', True)
+    >>> [digit.digit for digit in reading.digits]
+    ['1', '2', '8', '9', '1']
+
     Args:
         weights: the HDF5 file; `<name>.json` beside it holds its hash and what it was made for,
             `<name>.onnx` its export.
-        engine: `"keras"`; or, without TensorFlow, `"onnx"`, or `"openvino"` for many plates,
-            which reads them in bfloat16 where it can, and the unsure ones again in float32.
+        engine: `"onnx"`; `"openvino"` for many plates, which reads them in bfloat16 where it can,
+            and the unsure ones again in float32; or `"keras"`, which needs TensorFlow, to have
+            the network itself.
         threads: of the engines but Keras, each reads a batch of its own; 0 takes all cores.
 
     Raises:
@@ -62,7 +70,7 @@ class PlateReader:
     """
 
     def __init__(
-        self, weights: Path | str = WEIGHTS, engine: str = "keras", threads: int = 0
+        self, weights: Path | str = WEIGHTS, engine: str = "onnx", threads: int = 0
     ) -> None:
         weights = Path(weights)
         description = check_weights(weights)
@@ -73,7 +81,7 @@ class PlateReader:
         elif engine in ("onnx", "openvino"):
             path = weights.with_suffix(".onnx")
             if description.get("onnx_made_from") != description["sha256"][weights.name]:
-                raise WeightsError(f"{path}: not made from {weights}; run make export")
+                raise WeightsError(f"{path}: not made from {weights}; run plate-ocr export")
             _check_hash(path, description)
             self.threads = threads or os.cpu_count() or 1
             export = OnnxEngine(path)
@@ -91,6 +99,12 @@ class PlateReader:
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Run the network: uint8 (n, 64, 128, 1) -> float32 logits (n, 32, 11)."""
         return self.engine(images)
+
+    @overload
+    def read(self, source: ImageSource) -> Reading: ...
+
+    @overload
+    def read(self, source: list[Any] | tuple[Any, ...]) -> list[Reading]: ...
 
     def read(self, source: ImageSource | Sequence[ImageSource]) -> Reading | list[Reading]:
         """Read one image, or a list of images.
@@ -131,6 +145,20 @@ class PlateReader:
                     yield from pending.popleft().result()
             while pending:
                 yield from pending.popleft().result()
+
+    def read_folder(
+        self, directory: Path | str
+    ) -> Iterator[tuple[Path, Reading | UnreadableImage]]:
+        """Read the images of a folder in name order, as `stream` does.
+
+        >>> [reading.text for path, reading in PlateReader().read_folder("data/test")][:3]
+        ['07303', '12891', '13082']
+
+        Raises:
+            DatasetError: there is no such folder, or no image in it.
+        """
+        paths = list_images(directory)
+        return zip(paths, self.stream(paths), strict=True)
 
     def _read_batch(self, sources: list[ImageSource]) -> list[Reading | UnreadableImage]:
         plates: list[np.ndarray | UnreadableImage] = []

@@ -5,8 +5,9 @@ import keras
 import numpy as np
 import pytest
 from conftest import PROJECT
+from PIL import Image
 
-from plate_ocr.dataset import draw_plates, load_folder
+from plate_ocr.dataset import DatasetError, draw_plates, load_folder
 from plate_ocr.engines import WeightsError
 from plate_ocr.evaluation import load_benchmark
 from plate_ocr.images import UnreadableImage
@@ -81,6 +82,21 @@ def test_a_stream_keeps_order_and_names_what_cannot_be_read(random_weights):
     np.testing.assert_allclose(
         [one.confidence for one in readings], [one.confidence for one in expected], rtol=1e-3
     )
+
+
+def test_a_folder_is_read_in_name_order(random_weights, tmp_path):
+    images = draw_plates(range(90_000, 90_003)).images[:, :, :, 0]
+    for name, image in zip("cab", images, strict=True):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    (tmp_path / "notes.txt").touch()
+    reader = PlateReader(random_weights)
+    (a, first), (b, error), (c, last) = reader.read_folder(tmp_path)
+    assert [path.name for path in (a, b, c)] == ["a.png", "b.png", "c.png"]
+    assert first == reader.read(images[1]) and last == reader.read(images[0])
+    assert isinstance(error, UnreadableImage) and "b.png" in str(error)
+    with pytest.raises(DatasetError, match="nowhere: No such file"):
+        reader.read_folder(tmp_path / "nowhere")
 
 
 def test_a_stream_takes_only_a_few_batches_ahead(random_weights):
@@ -158,7 +174,7 @@ def test_truncated_weights_are_refused_before_they_are_opened(copied, keep):
         PlateReader(copied)
     describe(copied)  # even if the hash agrees, the parser's error is one clear line
     with pytest.raises(WeightsError, match=r"random\.h5: does not hold this network") as error:
-        PlateReader(copied)
+        PlateReader(copied, engine="keras")
     assert "\n" not in str(error.value)
 
 
@@ -184,7 +200,7 @@ def test_foreign_weights(copied, foreign):
     foreign(copied)
     describe(copied)
     with pytest.raises(WeightsError, match=r"random\.h5: does not hold this network") as error:
-        PlateReader(copied)
+        PlateReader(copied, engine="keras")
     assert "\n" not in str(error.value)
 
 
@@ -198,13 +214,13 @@ def test_onnx_that_is_missing_changed_or_of_other_weights(copied):
     export = copied.with_suffix(".onnx")
     export.write_bytes(export.read_bytes() + b"x")
     with pytest.raises(WeightsError, match=r"random\.onnx: truncated or changed"):
-        PlateReader(copied, engine="onnx")
+        PlateReader(copied)
     export.unlink()
     with pytest.raises(WeightsError, match=r"random\.onnx: No such file"):
-        PlateReader(copied, engine="onnx")
+        PlateReader(copied)
     describe(copied, onnx_made_from="0" * 64)
-    with pytest.raises(WeightsError, match=r"not made from .*; run make export"):
-        PlateReader(copied, engine="onnx")
+    with pytest.raises(WeightsError, match=r"not made from .*; run plate-ocr export"):
+        PlateReader(copied)
 
 
 def test_an_unknown_engine(copied):
