@@ -26,6 +26,7 @@ import faces
 
 from plate_ocr.augmentation import CLEAN_SHARE, change_geometry, change_picture
 from plate_ocr.dataset import PlateSet, draw_plates, generate, load_folder
+from plate_ocr.engines import KerasEngine
 from plate_ocr.evaluation import SETS, BenchmarkSet, evaluate, load_benchmark
 from plate_ocr.files import write_text
 from plate_ocr.fonts import FONT_DIRECTORY
@@ -130,15 +131,19 @@ class Variant:
     recipe: Recipe = RECIPE
     augment: Augment | None = None  # where it is not that of the recipe
     build: Callable[[], keras.Model] = build_model
+    fonts: Path = FONT_DIRECTORY  # whose faces are blended
+
+
+def in_fonts(change: str, name: str, rows: Callable[[], list[dict]]) -> Variant:
+    """The shipped recipe on plates, plain and blended, in other fonts."""
+    return Variant(change, lambda: plates_in(rows(), name), fonts=CACHE / name / "fonts")
 
 
 VARIANTS = {
     "shipped": Variant("none: the shipped recipe, for as long as the others"),
     "rows_as_time": Variant("the image's rows are the time steps", build=build_with_rows_as_time),
     "no_augmentation": Variant("no augmentation", recipe=replace(RECIPE, plain_epochs=None)),
-    "blended_faces": Variant(
-        "two plates in five in blended faces", recipe=replace(RECIPE, blended_share=0.4)
-    ),
+    "no_blended_faces": Variant("no blended faces", recipe=replace(RECIPE, blended_share=0.0)),
     "geometry_only": Variant(
         "geometry only",
         augment=every_plate(lambda plate, random: change_geometry(plate, random)[0]),
@@ -147,14 +152,13 @@ VARIANTS = {
         "photometry only",
         augment=every_plate(lambda plate, random: change_picture(plate, USUAL_HEIGHT, random)),
     ),
-    "5_fonts": Variant("5 fonts", plates=lambda: plates_in(families(4, most=5), "5_fonts")),
-    "11_fonts": Variant("11 fonts", plates=lambda: plates_in(families(2), "11_fonts")),
-    "static_fonts": Variant(
-        "22 fonts, one instance of each", plates=lambda: plates_in(families(instances=1), "static")
+    "5_fonts": in_fonts("5 fonts", "5_fonts", lambda: families(4, most=5)),
+    "11_fonts": in_fonts("11 fonts", "11_fonts", lambda: families(2)),
+    "static_fonts": in_fonts(
+        "22 fonts, one instance of each", "static_fonts", lambda: families(instances=1)
     ),
-    "100_families": Variant(
-        "100 families: leaves the described data set",
-        plates=lambda: plates_in(more_families(), "100_families"),
+    "100_families": in_fonts(
+        "100 families: leaves the described data set", "100_families", more_families
     ),
     "6000_plates": Variant("6,000 plates", plates=lambda: some_plates(6_000)),
     "20000_plates": Variant("20,000 plates", plates=lambda: some_plates(20_000)),
@@ -167,7 +171,7 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     epochs = round(RECIPE.epochs * RECIPE.plates / len(plates.texts))
     recipe = replace(variant.recipe, epochs=epochs, plates=len(plates.texts))
     plain_epochs = round(epochs / RECIPE.epochs)  # as many plain steps as in the others
-    augment = variant.augment or augmentation_of(recipe)
+    augment = variant.augment or augmentation_of(recipe, variant.fonts)
     keras.utils.set_random_seed(recipe.seed)
     batches = ShuffledPlates(plates, recipe.batch_size, recipe.seed, augment, plain_epochs)
     shuffle = keras.callbacks.LambdaCallback(
@@ -179,19 +183,13 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     history = model.fit(batches, epochs=epochs, shuffle=False, callbacks=[shuffle], verbose=2)
     seconds = time.perf_counter() - begun
 
-    class Reader:
-        """What `evaluate` needs of a reader."""
-
-        def logits(self, images: np.ndarray) -> np.ndarray:
-            return np.asarray(model.predict(images, batch_size=250, verbose=0))
-
     return {
         "change": variant.change,
         "plates": len(plates.texts),
         "steps": epochs * len(batches),
         "training_loss": history.history["loss"][-1],
         "minutes": round(seconds / 60, 1),
-        "sets": {name: evaluate(Reader(), one).figures() for name, one in sets.items()},
+        "sets": {name: evaluate(KerasEngine(model), one).figures() for name, one in sets.items()},
     }
 
 

@@ -38,13 +38,13 @@ MIN_DARKEST = 0.60  # the darkest tenth of a digit's ink must reach this
 MIN_FAINTEST = 0.22  # nearly every inked pixel has, within one pixel, ink of at least this
 MIN_MEAN = 0.10  # mean ink over the digit's box
 MAX_COUNTER = 0.55  # the lightest spot inside a counter of 0, 6, 8, 9 may be at most this dark
-MIN_APART = 0.035  # least difference of two digits: 0 equal, 1 nothing shared
+MIN_APART = 0.045  # least difference of two digits: 0 equal, 1 nothing shared
 MAX_UNEVEN = 0.20  # spread of the digits' heights, over the tallest
 MAX_OFF_LINE = 0.16  # distance of a digit's foot from the base line, over its height
 MAX_WIDTH = 22  # of the widest digit at size 25, in pixels
 MIN_HEIGHT = 8  # of the lowest digit at size 18, in pixels
 
-VARIABLE = "@fontsource-variable/"
+VARIABLE, STATIC = "@fontsource-variable/", "@fontsource/"
 
 
 class Family(NamedTuple):
@@ -67,11 +67,16 @@ class Family(NamedTuple):
         return self.slug + Path(self.source).suffix
 
 
-def variable(family, axes, designer, kind, ranges, why) -> Family:
-    """A family of @fontsource-variable; all 22 are version 5.3.0 under the OFL."""
+def variable(family, axes, designer, kind, ranges, why, source=VARIABLE) -> Family:
+    """A family of fontsource; all are version 5.3.0 under the OFL."""
     slug = family.lower().replace(" ", "-")
-    source = f"files/{slug}-latin-{axes}-normal.woff2"
-    return Family(family, VARIABLE + slug, "5.3.0", source, "OFL-1.1", designer, kind, ranges, why)
+    file = f"files/{slug}-latin-{axes}-normal.woff2"
+    return Family(family, source + slug, "5.3.0", file, "OFL-1.1", designer, kind, ranges, why)
+
+
+def static(family, designer, kind, why) -> Family:
+    """A family with one weight and no axes."""
+    return variable(family, "400", designer, kind, {}, why, source=STATIC)
 
 
 # fmt: off
@@ -86,15 +91,11 @@ FAMILIES = [
               "slnt": (-10, 0), "XOPQ": (55, 130), "YOPQ": (45, 115), "XTRA": (380, 603),
               "YTFI": (640, 788)},
              "The plain sans of most print, in nine directions."),
-    variable("Science Gothic", "full", "Thomas Phinney, Vassil Kateliev, Brandon Buerkle",
-             "gothic", {"CTRS": (0, 85), "slnt": (-10, 0), "wdth": (50, 150),
-                        "wght": (200, 900)},
-             "Extra narrow to extra wide, with and without contrast."),
-    variable("Commissioner", "full", "Kostas Bartsokas", "humanist",
-             {"wght": (250, 900), "slnt": (-12, 0), "FLAR": (0, 100), "VOLM": (0, 100)},
-             "Humanist shapes; flared ends and wedge serifs."),
-    variable("Fredoka", "standard", "Milena Brandão", "rounded",
-             {"wght": (300, 700), "wdth": (75, 125)}, "Round ends, simple geometry."),
+    variable("Outfit", "wght", "Rodrigo Fuenzalida", "geometric", {"wght": (100, 900)},
+             "Circles and straight lines, from hairline to black; 1 and 7 without flags."),
+    variable("Sour Gummy", "standard", "Stefie Justprince", "rounded",
+             {"wght": (150, 900), "wdth": (100, 125)},
+             "Swollen strokes, from light to black with tiny counters."),
     variable("Bodoni Moda", "standard", "Owen Earl (indestructible type*)", "modern serif",
              {"wght": (400, 900), "opsz": (6, 40)},
              "Thick and thin strokes, ball ends, curled 6 and 9."),
@@ -102,17 +103,16 @@ FAMILIES = [
              "old-style serif",
              {"opsz": (9, 100), "wght": (200, 900), "SOFT": (0, 100), "WONK": (0, 1)},
              "Soft old-style serif with lining figures."),
+    variable("Kalnia", "standard", "Frida Medrano", "display serif",
+             {"wght": (100, 700), "wdth": (100, 125)},
+             "Art nouveau: high contrast, a curled 7, an open 4."),
     variable("Hepta Slab", "wght", "Mike LaGattuta", "slab serif", {"wght": (250, 900)},
              "Slab serifs, curled ends, from light to black."),
     variable("Recursive", "full", "Stephen Nixon (Arrow Type)", "mono, casual",
              {"MONO": (0, 1), "CASL": (0, 1), "wght": (300, 1000), "slnt": (-15, 0)},
              "Brush-like casual forms; plain or slashed zero."),
-    variable("JetBrains Mono", "wght", "Philipp Nurullin, Konstantin Bulenkov", "mono",
-             {"wght": (200, 800)}, "Tall code digits; a stroke inside the zero."),
     variable("Kode Mono", "wght", "Isa Özler", "squared mono", {"wght": (400, 700)},
              "Cut corners and a slashed zero; close to machine-reading faces."),
-    variable("Tektur", "standard", "Adam Jagosz", "techno",
-             {"wdth": (75, 100), "wght": (400, 900)}, "Squared, cut corners, an open 4."),
     variable("Orbitron", "wght", "Matt McInerney", "techno", {"wght": (400, 900)},
              "Wide, squared, flat 3, bare 7, slashed zero."),
     variable("Anybody", "standard", "Tyler Finck (Etcetera Type)", "squared",
@@ -122,9 +122,8 @@ FAMILIES = [
              {"wght": (250, 900), "opsz": (10, 72)}, "Narrow stencil with upright gaps."),
     variable("Stick No Bills", "wght", "Mooniak", "stencil", {"wght": (300, 800)},
              "Painted stencil with slanted gaps."),
-    variable("Handjet", "full", "David Březina (Rosetta)", "pixel",
-             {"wght": (250, 420), "ELGR": (1, 2), "ELSH": (0, 16)},
-             "Dot-matrix digits built of one element of many shapes."),
+    variable("Pixelify Sans", "wght", "Stefie Justprince", "pixel", {"wght": (400, 460)},
+             "Square pixels; a 5 like an S, a 2 like a Z."),
     variable("Bitcount Single", "full", "Petr van Blokland (TYPETR)", "pixel",
              {"wght": (350, 600), "slnt": (-8, 0)},
              "Wide dot-matrix display digits, upright and slanted."),
@@ -136,6 +135,10 @@ FAMILIES = [
     variable("Gluten", "standard", "Tyler Finck (Etcetera Type)", "hand",
              {"wght": (200, 900), "slnt": (-13, 13)},
              "Loose brush digits, slanted both ways, light to black."),
+    static("The Girl Next Door", "Kimberly Geswein", "hand",
+           "Thin felt pen; a 3 whose top is flat, an open 6."),
+    static("Loved by the King", "Kimberly Geswein", "hand",
+           "Tall, narrow pen strokes that do not quite close."),
 ]
 # fmt: on
 

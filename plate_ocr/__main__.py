@@ -49,8 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     layout.add_argument("--json", action="store_true", help="one JSON object a line")
     layout.add_argument("--csv", action="store_true", help="CSV with a header")
     read.add_argument("--weights", type=Path, default=WEIGHTS)
-    read.add_argument("--engine", choices=("keras", "onnx"), default="onnx")
-    read.add_argument("--threads", type=int, default=0, help="of the onnx engine; 0: all cores")
+    read.add_argument("--engine", choices=("onnx", "openvino", "keras"), default="onnx")
+    read.add_argument(
+        "--threads", type=int, default=0, help="of all engines but keras; 0: all cores"
+    )
     read.add_argument(
         "--min-confidence", type=_share, default=0.0, help="mark readings below this as refused"
     )

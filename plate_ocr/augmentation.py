@@ -18,6 +18,7 @@ cv2.setNumThreads(1)  # one plate is too little to share among threads
 
 FRAME = np.array((PLATE_WIDTH, PLATE_HEIGHT))
 CLEAN_SHARE = 0.1  # of the plates stays as it is
+DAMAGED_SHARE = 0.65  # of the others; the rest is moved, bent and lit, which teaches shapes best
 LOWEST_DIGITS = 8.5  # pixels high after scaling
 NARROWEST_ROW = 30  # pixels of all digits together after scaling
 USUAL_HEIGHT = 16  # pixels of a digit that bears the usual damage
@@ -67,7 +68,7 @@ def change_geometry(plate: np.ndarray, random: np.random.Generator) -> tuple[np.
 def change_picture(plate: np.ndarray, height: float, random: np.random.Generator) -> np.ndarray:
     """Strokes, dirt, light, blur, noise and compression, as digits of this height bear it."""
     strength = min(height / USUAL_HEIGHT, 2.0)
-    damaged = random.random() < strength  # small digits bear less, and less often
+    damaged = random.random() < DAMAGED_SHARE * strength  # small digits bear less, less often
     if damaged and random.random() < 0.25:
         plate = _change_stroke_weight(plate, random)
     if damaged and random.random() < 0.08:

@@ -2,8 +2,10 @@
 
 Every digit is kept as a signed distance field: how far each point lies inside or outside its
 strokes. Blended fields of one digit in two faces are a digit again, with strokes between those of
-the two; a threshold keeps the share of ink, so that thin strokes do not vanish. Thickness and
-outline vary on top, so 22 families give no end of legible faces.
+the two; a threshold keeps the share of ink, so that thin strokes do not vanish. On top, strokes
+grow light or heavy as far as counters stay open, outlines wobble, and some rows are lettered as
+if by hand: every digit leans, stands and stretches in its own way. So 22 families give no end of
+legible faces.
 """
 
 from collections.abc import Sequence
@@ -21,6 +23,9 @@ RIM = 0.1  # kept around a digit, in heights of a usual digit
 FARTHEST = 0.25  # distances are cut here, in heights of a usual digit
 LARGEST_SHARE = 0.6  # of the second face; the first one decides the row's looks
 HEIGHTS = (13, 28)  # pixels of a usual digit
+USUAL_HALF_STROKE = 0.06  # in heights
+HEAVIEST = 0.06  # added to half a stroke
+LETTERED_SHARE = 0.4  # of the plates
 WIDEST_GAP = 0.6  # between digits, in heights
 
 
@@ -37,10 +42,11 @@ class FaceBlender:
             for font in fonts
             for axes in font.instances
         ]
-        # Of every instance and digit: its field, and width, height and rise of its box.
-        self.fields = np.stack([fields for fields, _ in measured])
-        self.boxes = np.stack([boxes for _, boxes in measured])
+        # Of every instance and digit: its field, its box (width, height, rise) and its strokes
+        # (half the thinnest, and how far the middle of its smallest counter is from the ink).
+        self.fields, self.boxes, self.strokes = map(np.stack, zip(*measured, strict=True))
         self.inked = (self.fields > 0).mean(axis=(2, 3))
+        self.ends = np.cumsum([len(font.instances) for font in fonts])
 
     def redraw(
         self, images: np.ndarray, texts: Sequence[str], share: float, random: np.random.Generator
@@ -72,34 +78,56 @@ class FaceBlender:
             uint8 (64, 128), dark ink on 255, the digits on one base line.
         """
         digits = [DIGITS.index(digit) for digit in text]
-        one, other = random.integers(len(self.fields), size=2)
-        share = random.uniform(0, LARGEST_SHARE)
+        one, other = (self._pick_face(random) for _ in range(2))
+        # Hairlines survive little blending: they seldom lie over one another.
+        thinnest = self.strokes[one, digits, 0].min()
+        share = random.uniform(0, LARGEST_SHARE * min(thinnest / USUAL_HALF_STROKE, 1))
 
         def blend(table: np.ndarray) -> np.ndarray:
             return (1 - share) * table[one, digits] + share * table[other, digits]
 
         fields = _keep_ink(blend(self.fields), blend(self.inked))
-        half_stroke = float(np.median(fields.max(axis=(1, 2))))
-        fields += max(random.normal(0, 0.012), -0.3 * half_stroke)
+        weight = _change_weight(*blend(self.strokes).min(axis=0), random)
+        fields += weight
         if random.random() < 0.3:
             fields += _wobble(random)
-        return _set_row(fields, blend(self.boxes), random)
+        boxes = blend(self.boxes)
+        if random.random() < LETTERED_SHARE:
+            fields, boxes = _letter_by_hand(fields, boxes, random)
+        return _set_row(fields, boxes, 2 * max(weight, 0), random)
+
+    def _pick_face(self, random: np.random.Generator) -> int:
+        """An instance; every family is as likely, however many it has."""
+        family = random.integers(len(self.ends))
+        start = self.ends[family - 1] if family else 0
+        return int(random.integers(start, self.ends[family]))
 
 
-def _measure(glyphs: Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """Fields (10, rows, columns) and boxes (10, 3), in heights of a usual digit."""
+def _measure(glyphs: Sequence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fields (10, rows, columns), boxes (10, 3), strokes (10, 2), in heights of a usual digit."""
     usual = float(np.median([glyph.ink.shape[0] for glyph in glyphs]))
     rim = round(RIM * usual)
-    fields, boxes = [], []
+    fields, boxes, strokes = [], [], []
     for glyph in glyphs:
         inside = (np.pad(glyph.ink, rim) > 127).astype(np.uint8)
         field = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
-        field -= cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
-        field = np.clip(field / usual, -FARTHEST, FARTHEST)
+        outside = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3)
+        ridges = field[(field > 0) & (field == cv2.dilate(field, np.ones((3, 3))))]
+        counter = min(_middles_of_counters(inside, outside), default=FARTHEST * usual)
+        strokes.append((np.quantile(ridges, 0.15) / usual, counter / usual))
+        field = np.clip((field - outside) / usual, -FARTHEST, FARTHEST)
         fields.append(cv2.resize(field, (FIELD_COLUMNS, FIELD_ROWS), interpolation=cv2.INTER_AREA))
         rows, columns = glyph.ink.shape
         boxes.append((columns / usual, rows / usual, glyph.rise / usual))
-    return np.stack(fields), np.array(boxes)
+    return np.stack(fields), np.array(boxes), np.array(strokes)
+
+
+def _middles_of_counters(inside: np.ndarray, outside: np.ndarray) -> list[float]:
+    """How far from the ink each enclosed area reaches, specks left out."""
+    count, labels = cv2.connectedComponents(1 - inside, connectivity=4)
+    areas = [labels == label for label in range(1, count)]
+    enclosed = [area for area in areas if not area[0, 0] and area.sum() > 0.005 * area.size]
+    return [float(outside[area].max()) for area in enclosed]
 
 
 def _keep_ink(fields: np.ndarray, inked: np.ndarray) -> np.ndarray:
@@ -109,6 +137,37 @@ def _keep_ink(fields: np.ndarray, inked: np.ndarray) -> np.ndarray:
     return fields - values[np.arange(len(fields)), rank][:, None, None]
 
 
+def _change_weight(thinnest: float, counter: float, random: np.random.Generator) -> float:
+    """What to add to the fields: mostly little, else down to light or up to heavy."""
+    lightest, heaviest = -0.6 * thinnest, min(0.4 * counter, HEAVIEST)
+    kind = random.random()
+    if kind < 0.25:
+        return random.uniform(lightest, 0)
+    if kind < 0.5:
+        return random.uniform(0, heaviest)
+    return float(np.clip(random.normal(0, 0.012), lightest / 2, heaviest / 2))
+
+
+def _letter_by_hand(
+    fields: np.ndarray, boxes: np.ndarray, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lean, turn, stretch and lift every digit on its own, by an amount of the plate's own."""
+    amount = random.uniform(0.2, 1.0)
+    middle = np.array([FIELD_COLUMNS - 1, FIELD_ROWS - 1]) / 2
+    turns, leans = amount * np.clip(random.normal(0, [[0.08], [0.10]], (2, len(fields))), -0.2, 0.2)
+    shapes = np.array([[np.ones_like(turns), turns + leans], [-turns, np.ones_like(turns)]])
+    shapes = np.moveaxis(shapes, -1, 0) * 1.06  # the row shrinks a little, to stay in its fields
+    matrices = np.concatenate([shapes, (middle - shapes @ middle)[..., None]], axis=2)
+    drawn = np.empty_like(fields)
+    for place, (field, matrix) in enumerate(zip(fields, matrices, strict=True)):
+        drawn[place] = cv2.warpAffine(
+            field, matrix, field.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+    boxes = boxes * np.exp(amount * random.normal(0, 0.08, boxes.shape))
+    return drawn, boxes
+
+
 def _wobble(random: np.random.Generator) -> np.ndarray:
     """Smooth noise for every digit: an uneven outline."""
     coarse = random.normal(0, 0.012, (PLATE_DIGITS, 4, 4)).astype(np.float32)
@@ -116,11 +175,13 @@ def _wobble(random: np.random.Generator) -> np.ndarray:
     return np.stack([cv2.resize(one, size, interpolation=cv2.INTER_CUBIC) for one in coarse])
 
 
-def _set_row(fields: np.ndarray, boxes: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _set_row(
+    fields: np.ndarray, boxes: np.ndarray, least_gap: float, random: np.random.Generator
+) -> np.ndarray:
     """Set the digits on a white plate, in a size, width and gap of the plate's own."""
     stretch = np.exp(random.normal(0, 0.12))
     widths, heights, rises = boxes.T * [[stretch], [1], [1]]
-    gap = random.uniform(0, WIDEST_GAP)
+    gap = random.uniform(least_gap, WIDEST_GAP)
     row_width = widths.sum() + gap * (PLATE_DIGITS - 1)
     row_height = rises.max() + (heights - rises).max()
     room = (
@@ -140,11 +201,11 @@ def _set_row(fields: np.ndarray, boxes: np.ndarray, random: np.random.Generator)
     tops += MARGIN + int(random.integers(max(free_y, 0) + 1))
 
     rim_x, rim_y = max(round(RIM * stretch * height), 1), max(round(RIM * height), 1)
-    frame = np.full((PLATE_HEIGHT + 2 * rim_y, PLATE_WIDTH + 2 * rim_x), 255, np.uint8)
+    distances = np.full((PLATE_HEIGHT + 2 * rim_y, PLATE_WIDTH + 2 * rim_x), -FARTHEST, np.float32)
     for field, left, top, width, tall in zip(fields, lefts, tops, columns, rows, strict=True):
         size = int(width + 2 * rim_x), int(tall + 2 * rim_y)
-        distance = cv2.resize(field, size, interpolation=cv2.INTER_LINEAR) * height
-        ink = np.clip((0.5 - distance) * 255, 0, 255).astype(np.uint8)
-        target = frame[top : top + size[1], left : left + size[0]]
-        np.minimum(target, ink, out=target)
-    return np.ascontiguousarray(frame[rim_y:-rim_y, rim_x:-rim_x])
+        target = distances[top : top + size[1], left : left + size[0]]
+        np.maximum(target, cv2.resize(field, size), out=target)
+    # An edge runs over one pixel, half of it outside the outline.
+    plate = (0.5 - distances[rim_y:-rim_y, rim_x:-rim_x] * np.float32(height)) * 255
+    return np.clip(plate, 0, 255, out=plate).astype(np.uint8)

@@ -7,10 +7,14 @@ import threading
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+
+if TYPE_CHECKING:
+    import keras
 
 BATCH = 64  # plates that an engine is given at a time
 FEW = 8  # plates up to which OpenVINO is slower than ONNX Runtime
@@ -23,23 +27,33 @@ class WeightsError(ValueError):
 
 
 class KerasEngine:
-    """Runs the weights in Keras.
+    """Runs a network in Keras.
 
     Args:
-        weights: the HDF5 file; its hash has been checked.
-        use_cudnn: passed to `build_model`.
+        model: the network.
     """
 
-    def __init__(self, weights: Path, use_cudnn: str | bool = "auto"):
+    def __init__(self, model: "keras.Model"):
+        self.model = model
+
+    @classmethod
+    def restore(cls, weights: Path, use_cudnn: str | bool = "auto") -> "KerasEngine":
+        """Rebuild the network and load an HDF5 file, whose hash has been checked.
+
+        Args:
+            weights: the file.
+            use_cudnn: passed to `build_model`.
+        """
         # Not at the top of the module: importing Keras takes seconds.
         from plate_ocr.model import build_model
 
-        self.model = build_model(use_cudnn)
+        model = build_model(use_cudnn)
         try:
-            self.model.load_weights(weights)
+            model.load_weights(weights)
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise WeightsError(f"{weights}: does not hold this network ({reason})") from error
+        return cls(model)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Run the network."""

@@ -10,9 +10,10 @@ import numpy as np
 from plate_ocr.alphabet import DIGITS, PLATE_DIGITS
 from plate_ocr.calibration import Calibration
 from plate_ocr.decoding import decode_plates, greedy_decode
+from plate_ocr.engines import Engine
 from plate_ocr.files import write_text
 from plate_ocr.fonts import load_fonts
-from plate_ocr.reader import PlateReader, Reading, check_weights
+from plate_ocr.reader import Reading, check_weights
 from plate_ocr.rendering import SIZES, draw_glyphs
 
 BENCHMARK = Path("data/benchmark")
@@ -109,9 +110,14 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
     return BenchmarkSet(images[..., None], [str(text) for text in texts], arrays)
 
 
-def evaluate(reader: PlateReader, plates: BenchmarkSet) -> Evaluated:
-    """Read a set."""
-    logits = reader.logits(plates.images)
+def evaluate(engine: Engine, plates: BenchmarkSet) -> Evaluated:
+    """Read a set.
+
+    Args:
+        engine: images to logits, such as `PlateReader.logits`.
+        plates: what to read.
+    """
+    logits = engine(plates.images)
     decoded = decode_plates(logits)
     right = np.array(list(map(str.__eq__, decoded.texts, plates.texts)))
     return Evaluated(

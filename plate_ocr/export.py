@@ -25,7 +25,7 @@ def export_onnx(weights: Path | str) -> Path:
     """
     weights = Path(weights)
     description = check_weights(weights)
-    model = KerasEngine(weights, use_cudnn=False).model  # a cuDNN LSTM cannot be exported
+    model = KerasEngine.restore(weights, use_cudnn=False).model  # a cuDNN LSTM cannot be exported
     noise = np.random.default_rng(0).integers(0, 256, (8, PLATE_HEIGHT, PLATE_WIDTH, 1), np.uint8)
     expected = model.predict(noise, verbose=0)
     path = weights.with_suffix(".onnx")

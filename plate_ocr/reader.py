@@ -76,7 +76,7 @@ class PlateReader:
         description = check_weights(weights)
         self.calibration = _calibration(weights, description)
         if engine == "keras":
-            self.engine: Engine = KerasEngine(weights)
+            self.engine: Engine = KerasEngine.restore(weights)
             self.threads = 1  # Keras spreads one batch over the cores itself
         elif engine in ("onnx", "openvino"):
             path = weights.with_suffix(".onnx")

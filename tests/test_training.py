@@ -239,3 +239,29 @@ def test_results_come_back_as_they_were_written(uninterrupted, tmp_path):
     assert result["measured"] == {"fresh_exact": 3} and result["epochs"] == 4
     assert [row["epoch"] for row in history] == [1, 2, 3, 4]
     assert history[0]["loss"] == pytest.approx(state["history"][0]["loss"], rel=1e-4)
+
+
+def test_mixed_precision_leaves_float32_weights_and_no_trace(plates, validation, tmp_path):
+    recipe = replace(TINY, epochs=1)
+    watched = validation.images[:2]
+    model, state = train(plates, validation, recipe, tmp_path, watched, "mixed_bfloat16", verbose=0)
+    assert model.get_layer("convolution_2").compute_dtype == "bfloat16"
+    assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32"
+    assert state["run"]["precision"] == "mixed_bfloat16"
+    with pytest.raises(TrainingError, match="holds another run"):
+        train(plates, validation, recipe, tmp_path, watched, "float32", verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "device", "precision"),
+    [
+        ("fma avx512_bf16 amx_bf16", "CPU (one, 2 cores)", "mixed_bfloat16"),
+        ("fma avx2", "CPU (another, 2 cores)", "float32"),
+        ("fma amx_bf16", "1 GPU (a third)", "float32"),
+    ],
+)
+def test_bfloat16_where_the_processor_multiplies_in_it(monkeypatch, flags, device, precision):
+    monkeypatch.setattr(training, "_of_processor", lambda field: flags)
+    monkeypatch.setattr(training, "describe_device", lambda: device)
+    assert training.fastest_precision() == precision
