@@ -1,13 +1,17 @@
 """Many plates: draw them, write a folder of them, read a folder, check a folder.
 
-A folder holds `<number>.png` files, `metadata.jsonl` with one record a plate (the Hugging Face
-ImageFolder convention) and `settings.json`, which says what the folder was drawn from.
+A folder drawn here holds `<number>.png` files, `metadata.jsonl` with one record a plate (the
+Hugging Face ImageFolder convention) and `settings.json`, which says what it was drawn from. A
+folder of somebody's own holds images of any size, labelled by their names, by `metadata.jsonl` or
+by `metadata.csv`.
 """
 
+import csv
+import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -29,6 +33,7 @@ from plate_ocr.rendering import (
     SIZES,
     draw_plate,
     font_and_instance,
+    plate_text,
 )
 
 DATA_DIRECTORY = Path("data")
@@ -40,6 +45,7 @@ SPLITS = {
     "benchmark": (92_000, 7_940),
     "test": (99_940, 60),
 }
+RECORDS = ("metadata.jsonl", "metadata.csv")
 SMALLEST_SIZE = 8  # pixels per em; below it no digit is legible
 PNG_COMPRESSION = 1  # level 9 saves 12 % of the bytes for six times the encoding time
 
@@ -105,10 +111,16 @@ def choose_range(name: str, start: int | None = None, count: int | None = None) 
 
 
 def draw_plates(
-    positions: Sequence[int], *, seed: int = DEFAULT_SEED, fonts: Path | str = FONT_DIRECTORY
+    positions: Sequence[int],
+    *,
+    seed: int = DEFAULT_SEED,
+    fonts: Path | str = FONT_DIRECTORY,
+    without: Collection[str] = (),
 ) -> PlateSet:
-    """Draw plates in memory, in the order of `positions`."""
+    """Draw plates in memory, in the order of `positions`, those of some numbers left out."""
     loaded = load_fonts(fonts)
+    left_out = set(without)
+    positions = [index for index in positions if plate_text(seed, index) not in left_out]
     images = np.empty((len(positions), PLATE_HEIGHT, PLATE_WIDTH, 1), dtype=np.uint8)
     records = []
     for row, index in enumerate(positions):
@@ -270,29 +282,43 @@ def _write_plates(
 
 
 def read_records(directory: Path | str) -> dict[str, dict]:
-    """The records of a folder's `metadata.jsonl` by file name; empty where there is none.
+    """The records of a folder by file name; empty where it has none.
+
+    They come from `metadata.jsonl`, or from `metadata.csv`, in which every value is text, so that
+    00123 stays 00123.
 
     Raises:
-        DatasetError: a line is not a record with a `file_name`, or names a file twice.
+        DatasetError: the folder has both, or a line is not a record with a `file_name`, or names
+            a file twice.
     """
-    path = Path(directory) / "metadata.jsonl"
+    paths = [path for name in RECORDS if (path := Path(directory) / name).exists()]
+    if len(paths) > 1:
+        raise DatasetError(f"{paths[1]}: stands beside {paths[0].name}; keep one of them")
     records: dict[str, dict] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return records
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error})") from error
-    for number, line in enumerate(lines, start=1):
+    for path in paths:
         try:
-            record = json.loads(line)
-            name = record["file_name"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DatasetError(f"{path}:{number}: not a record with a file_name") from error
-        if not isinstance(name, str) or name in records:
-            raise DatasetError(f"{path}:{number}: file_name is no text or stands twice: {name!r}")
-        records[name] = record
+            lines = path.read_text(encoding="utf-8-sig").splitlines()  # Excel writes a mark first
+        except (OSError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{path}: cannot be read ({error})") from error
+        first, parse = (2, _row_parser(lines)) if path.suffix == ".csv" else (1, json.loads)
+        for number, line in enumerate(lines[first - 1 :], start=first):
+            try:
+                record = parse(line)
+                name = record["file_name"]
+            except (ValueError, KeyError, TypeError, csv.Error) as error:
+                raise DatasetError(f"{path}:{number}: not a record with a file_name") from error
+            if not isinstance(name, str) or name in records:
+                raise DatasetError(
+                    f"{path}:{number}: file_name is no text or stands twice: {name!r}"
+                )
+            records[name] = record
     return records
+
+
+def _row_parser(lines: Sequence[str]) -> Callable[[str], dict[str, str]]:
+    """What turns a line of a table into a record; the first line names the columns."""
+    columns = next(csv.reader(lines[:1]), [])
+    return lambda line: dict(zip(columns, next(csv.reader([line])), strict=True))
 
 
 def label_of(name: str, records: dict[str, dict]) -> str | None:
@@ -341,6 +367,19 @@ def load_folder(directory: Path | str) -> PlateSet:
     return PlateSet(images, texts, [records.get(path.name, {}) for path in paths])
 
 
+def mix(own: PlateSet, drawn: PlateSet) -> PlateSet:
+    """Own plates, repeated until they are about as many as the drawn ones, and those.
+
+    A network that goes on learning from own plates alone forgets the others.
+    """
+    rows = np.tile(np.arange(len(own)), max(1, len(drawn) // len(own)))
+    return PlateSet(
+        np.concatenate([own.images[rows], drawn.images]),
+        [own.texts[row] for row in rows] + drawn.texts,
+        [own.records[row] for row in rows] + drawn.records,
+    )
+
+
 def load_or_generate(
     directory: Path | str, count: int | None = None, seed: int = DEFAULT_SEED
 ) -> PlateSet:
@@ -370,9 +409,10 @@ def check_folder(directory: Path | str) -> list[str]:
     """Look for what is wrong with a folder of labelled plates.
 
     Returns:
-        One line for each problem, naming the file: an image that cannot be read or has another
-        size; a label that is not five digits, stands twice or differs from the file name; a
-        record without image, or an image without record beside others that have one.
+        One line for each problem, naming the file: an image that cannot be read or is the same
+        as another; a label that is not five digits or differs from the file name; a record
+        without image, or an image without record beside others that have one. In a folder drawn
+        here also an image of another size, or a number that stands twice.
 
     Raises:
         DatasetError: the folder is missing or empty, or its records cannot be read.
@@ -380,27 +420,31 @@ def check_folder(directory: Path | str) -> list[str]:
     problems = []
     records = read_records(directory)
     paths = list_images(directory)
+    is_drawn = bool(_read_settings(Path(directory) / "settings.json"))
     first_with: dict[str, str] = {}
     for path in paths:
         text = label_of(path.name, records)
         if text is None:
             problems.append(f"{path}: its label is not five digits")
-        elif text in first_with:
-            problems.append(f"{path}: shows {text} like {first_with[text]}")
-        else:
-            first_with[text] = path.name
         if is_plate_text(path.stem) and text not in (None, path.stem):
             problems.append(f"{path}: its record says {text}")
         if records and path.name not in records:
             problems.append(f"{path}: has no record")
         try:
-            rows, columns = load_gray(path).shape
-            if (rows, columns) != (PLATE_HEIGHT, PLATE_WIDTH):
-                problems.append(
-                    f"{path}: is {columns} x {rows}, not {PLATE_WIDTH} x {PLATE_HEIGHT}"
-                )
+            gray = load_gray(path)
         except UnreadableImage as error:
             problems.append(str(error))
+            continue
+        rows, columns = gray.shape
+        if is_drawn and (rows, columns) != (PLATE_HEIGHT, PLATE_WIDTH):
+            problems.append(f"{path}: is {columns} x {rows}, not {PLATE_WIDTH} x {PLATE_HEIGHT}")
+        if is_drawn and text:
+            content, likeness = text, f"shows {text} like"
+        else:  # two images of somebody's own may well show one number
+            content, likeness = hashlib.sha256(gray).hexdigest(), "is the same picture as"
+        first = first_with.setdefault(content, path.name)
+        if first != path.name:
+            problems.append(f"{path}: {likeness} {first}")
     names = {path.name for path in paths}
     problems += [
         f"{Path(directory) / name}: has a record but no image"

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -136,6 +136,8 @@ class PlateReader:
     @property
     def model(self) -> "keras.Model":
         """The network, to measure or to train on; only the Keras engine has it."""
+        if not isinstance(self.engine, KerasEngine):
+            raise AttributeError('only a reader with engine="keras" has the network')
         return self.engine.model
 
     def logits(self, images: np.ndarray) -> np.ndarray:
@@ -148,7 +150,7 @@ class PlateReader:
     @overload
     def read(self, source: list[Any] | tuple[Any, ...]) -> list[Reading]: ...
 
-    def read(self, source: ImageSource | Sequence[ImageSource]) -> Reading | list[Reading]:
+    def read(self, source: ImageSource | list[Any] | tuple[Any, ...]) -> Reading | list[Reading]:
         """Read one image, or a list of images.
 
         Args:

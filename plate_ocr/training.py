@@ -23,6 +23,7 @@ from plate_ocr.decoding import greedy_decode
 from plate_ocr.files import replacing, write_text
 from plate_ocr.fonts import load_fonts
 from plate_ocr.model import STEPS, build_model, compile_model
+from plate_ocr.reader import KerasEngine, check_weights
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 
@@ -46,6 +47,7 @@ class Recipe:
     plain_epochs: int | None = None  # before plates are distorted; None never distorts them
     blended_share: float = 0.0  # of the distorted plates, redrawn in blended faces first
     dropout: float = 0.0  # before the LSTM
+    drawn_plates: int = 0  # mixed with own ones, so that a network that knows others keeps them
     seed: int = 2026  # of fresh weights, of the order of plates and of their distortions
 
     def schedule(self, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
@@ -73,6 +75,10 @@ RECIPES = {
         # The run as it was described to us. Without distortions, dropout keeps it from learning
         # the plates by heart.
         Recipe("described", 3e-4, 256, 55, 5, 60_000, 2_000, 9_940, dropout=0.3),
+        # For own plates, from weights that read others already.
+        Recipe(
+            *("fine_tuned", 3e-4, 64, 10, 10, 2_000, 500, 9_940), plain_epochs=0, drawn_plates=2_000
+        ),
         # Small enough for a laptop, large enough to read something: it proves the machinery.
         Recipe("quick", 2e-3, 64, 12, 5, 6_000, 500, 1_000),
     ]
@@ -265,9 +271,10 @@ def train(
     recipe: Recipe,
     checkpoints: Path | str,
     watched: np.ndarray,
+    initial_weights: Path | str | None = None,
     verbose: int = 2,
 ) -> tuple[keras.Model, dict]:
-    """Train a fresh network, or go on where an interrupted run of the same recipe stopped.
+    """Train a network, or go on where an interrupted run of the same recipe stopped.
 
     Args:
         plates: plates to train on.
@@ -275,6 +282,7 @@ def train(
         recipe: how to train.
         checkpoints: a directory of this run's own.
         watched: a few images, uint8 (n, 64, 128, 1), read after every epoch.
+        initial_weights: of a reader, to start from; by default they are fresh.
         verbose: as in `keras.Model.fit`.
 
     Returns:
@@ -284,6 +292,7 @@ def train(
     Raises:
         TrainingError: training and validation share a number, the checkpoints cannot be used, or
             the loss is not finite.
+        WeightsError: the initial weights cannot be used.
     """
     shared = set(plates.texts) & set(validation.texts)
     if shared:
@@ -300,6 +309,10 @@ def train(
         "network": [list(weight.shape) for weight in model.weights],
         "plates": hashlib.sha256(plates.images.tobytes() + batches.labels.tobytes()).hexdigest(),
     }
+    if initial_weights is not None:
+        path = Path(initial_weights)
+        run["initial_weights"] = check_weights(path)["sha256"][path.name]
+        model.set_weights(KerasEngine(path).model.get_weights())
     callback = Checkpoints(checkpoints, run, batches, recipe.patience, watched)
     if callback.epoch:
         callback.restore(model, callback.epoch)

@@ -22,6 +22,7 @@ from plate_ocr.dataset import (
     generate,
     load_folder,
     load_or_generate,
+    mix,
     read_records,
 )
 from plate_ocr.fonts import FontError
@@ -224,6 +225,84 @@ def test_folders_that_cannot_be_read(tmp_path):
     (tmp_path / "12345.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(UnreadableImage, match=r"12345\.png"):
         load_folder(tmp_path)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Three own plates: JPEG and PNG of other sizes, labelled by a table as Excel writes it."""
+    plates = draw_plates(range(80_000, 80_003))
+    for name, image in zip(("one.jpg", "two.png", "three.jpeg"), plates.images, strict=True):
+        Image.fromarray(image[:, :, 0]).resize((192, 96)).save(tmp_path / name, quality=95)
+    table = (
+        'file_name,text,note\none.jpg,00123,\ntwo.png,00123,"again, darker"\nthree.jpeg,45678,\n'
+    )
+    (tmp_path / "metadata.csv").write_text(table, encoding="utf-8-sig", newline="\r\n")
+    return tmp_path
+
+
+def test_own_plates_labelled_by_a_table(own):
+    plates = load_folder(own)
+    assert plates.texts == ["00123", "45678", "00123"]
+    assert plates.images.shape == (3, 64, 128, 1)
+    assert plates.records[2]["note"] == "again, darker"
+    assert load_or_generate(own).texts == plates.texts
+    assert check_folder(own) == []
+
+
+def test_what_is_wrong_with_own_plates(own):
+    (own / "copy.png").write_bytes((own / "two.png").read_bytes())
+    (own / "99999.jpg").write_bytes((own / "one.jpg").read_bytes()[:200])
+    table = (own / "metadata.csv").read_text(encoding="utf-8-sig").replace("45678", "4567")
+    (own / "metadata.csv").write_text(table + "copy.png,00123,\nnone.png,11111,\n")
+    problems = check_folder(own)
+    for problem in (
+        "99999.jpg: has no record",
+        "99999.jpg: ",
+        "three.jpeg: its label is not five digits",
+        "two.png: is the same picture as copy.png",
+        "none.png: has a record but no image",
+    ):
+        assert sum(problem in found for found in problems), problem
+    assert len(problems) == 5
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("name,text\none.jpg,00123\n", r"metadata\.csv:2: not a record with a file_name"),
+        ("file_name;text\none.jpg;00123\n", r"metadata\.csv:2: not a record"),
+        ("file_name,text\none.jpg\n", r"metadata\.csv:2: not a record"),
+        ("file_name,text\na,00123\na,00123\n", r"metadata\.csv:3: file_name .* stands twice"),
+        ("file_name,text\n\xff", r"metadata\.csv: cannot be read"),
+    ],
+)
+def test_broken_tables_are_named_by_line(tmp_path, table, message):
+    (tmp_path / "metadata.csv").write_bytes(table.encode("latin-1"))
+    with pytest.raises(DatasetError, match=message):
+        read_records(tmp_path)
+
+
+def test_two_files_of_records_are_one_too_many(own):
+    (own / "metadata.jsonl").touch()
+    with pytest.raises(DatasetError, match=r"csv: stands beside metadata\.jsonl; keep one of them"):
+        load_folder(own)
+
+
+def test_own_plates_among_drawn_ones(own):
+    plates, drawn = load_folder(own), draw_plates(range(10))
+    both = mix(plates, drawn)
+    assert both.texts == plates.texts * 3 + drawn.texts
+    assert np.array_equal(both.images[3:6], plates.images)
+    assert np.array_equal(both.images[9:], drawn.images)
+    assert len(both.records) == 19
+    assert len(mix(drawn, plates)) == 13  # more own plates than drawn ones: each once
+
+
+def test_numbers_can_be_left_out():
+    plates = draw_plates(range(6))
+    rest = draw_plates(range(6), without=plates.texts[1:3])
+    assert rest.texts == [plates.texts[row] for row in (0, 3, 4, 5)]
+    assert np.array_equal(rest.images, plates.images[[0, 3, 4, 5]])
 
 
 @pytest.mark.parametrize("line", ["{", "[]", "{}", '{"file_name": 3}', "3"])
