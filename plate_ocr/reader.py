@@ -1,4 +1,4 @@
-"""PlateReader: weights and any image -> five digits and how sure they are."""
+"""PlateReader: weights and any image -> the digits of a plate and how sure they are."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 
 from plate_ocr import resources
-from plate_ocr.alphabet import DIGITS
+from plate_ocr.alphabet import DIGIT_COUNTS, DIGITS, PLATE_DIGITS
 from plate_ocr.calibration import Calibration
 from plate_ocr.dataset import list_images
 from plate_ocr.decoding import decode_plates, greedy_decode
@@ -44,9 +44,9 @@ class Digit(NamedTuple):
 class Reading:
     """What the network reads on one plate."""
 
-    text: str  # exactly five digits
-    confidence: float  # the probability that all five digits are right, 0 to 1
-    digits: tuple[Digit, ...]  # the five, from left to right
+    text: str  # exactly as many digits as the weights were trained for: five, as shipped
+    confidence: float  # the probability that all digits are right, 0 to 1
+    digits: tuple[Digit, ...]  # from left to right
     greedy: str  # plain greedy decoding, any number of digits
 
 
@@ -120,6 +120,7 @@ class PlateReader:
         weights = Path(weights)
         description = check_weights(weights)
         self.calibration = _calibration(weights, description)
+        self.digits: int = description["digits"]  # of a plate
         if engine == "keras":
             self.engine: KerasEngine | OnnxEngine = KerasEngine(weights)
             self.threads = 1  # Keras spreads one batch over the cores itself
@@ -216,14 +217,15 @@ class PlateReader:
         return [next(readings) if isinstance(plate, np.ndarray) else plate for plate in plates]
 
     def _read_plates(self, plates: list[np.ndarray]) -> list[Reading]:
-        return readings_from_logits(self.logits(np.stack(plates)[..., None]), self.calibration)
+        logits = self.logits(np.stack(plates)[..., None])
+        return readings_from_logits(logits, self.calibration, self.digits)
 
 
 def readings_from_logits(
-    logits: np.ndarray, calibration: Calibration | None = None
+    logits: np.ndarray, calibration: Calibration | None = None, digits: int = PLATE_DIGITS
 ) -> list[Reading]:
     """Logits (n, 32, 11) -> n readings; without a calibration, confidence is P(text)."""
-    decoded = decode_plates(logits)
+    decoded = decode_plates(logits, digits)
     confidences = decoded.text_probability
     if calibration is not None:
         confidences = calibration(confidences, decoded.length_probability)
@@ -257,7 +259,7 @@ def check_weights(weights: Path) -> dict:
 
     Raises:
         WeightsError: either file is missing or unreadable, the weights differ from the hash, or
-            were made for another alphabet or image size.
+            were made for another alphabet, image size or count of digits.
     """
     if not weights.is_file():
         raise WeightsError(f"{weights}: there is no such file")
@@ -265,6 +267,7 @@ def check_weights(weights: Path) -> dict:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         made_for = (description["alphabet"], list(description["image"]))
+        description.setdefault("digits", PLATE_DIGITS)  # older versions had no other count
         _check_hash(weights, description)
     except OSError as error:
         raise WeightsError(f"{error.filename}: {error.strerror or error}") from error
@@ -272,6 +275,8 @@ def check_weights(weights: Path) -> dict:
         raise WeightsError(f"{path}: does not describe {weights.name}") from error
     if made_for != (DIGITS, [PLATE_HEIGHT, PLATE_WIDTH]):
         raise WeightsError(f"{path}: made for another alphabet or image size: {made_for}")
+    if description["digits"] not in DIGIT_COUNTS:
+        raise WeightsError(f"{path}: made for {description['digits']} digits, which we do not read")
     return description
 
 

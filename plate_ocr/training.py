@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from plate_ocr.alphabet import BLANK, DIGITS, encode
+from plate_ocr.alphabet import BLANK, DIGITS, PLATE_DIGITS, encode
 from plate_ocr.augmentation import augment_batch
 from plate_ocr.blending import FaceBlender
 from plate_ocr.dataset import PlateSet
@@ -88,7 +88,7 @@ Augment = Callable[[np.ndarray, Sequence[str], np.random.Generator], np.ndarray]
 
 
 class ShuffledPlates(keras.utils.PyDataset):
-    """Batches of plates, uint8 images (n, 64, 128, 1) and int32 labels (n, 5).
+    """Batches of plates, uint8 images (n, 64, 128, 1) and int32 labels (n, digits).
 
     Order and distortions depend on seed, epoch and batch alone, so a resumed run takes the plates
     as an uninterrupted one does. Keras also iterates before the first epoch, to build the model,
@@ -113,7 +113,7 @@ class ShuffledPlates(keras.utils.PyDataset):
         super().__init__(workers=1 if augment is None else AUGMENTING_THREADS)
         self.images = plates.images
         self.texts = plates.texts
-        self.labels = encode(plates.texts)
+        self.labels = encode(plates.texts, plates.digits)
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
@@ -320,7 +320,7 @@ def train(
         model.fit(
             batches,
             shuffle=False,  # else Keras shuffles the batches once more, unrepeatably on resuming
-            validation_data=(validation.images, encode(validation.texts)),
+            validation_data=(validation.images, encode(validation.texts, plates.digits)),
             validation_batch_size=recipe.batch_size,
             initial_epoch=callback.epoch,
             epochs=recipe.epochs,
@@ -331,8 +331,10 @@ def train(
     return model, callback.state
 
 
-def save_reader(model: keras.Model, path: Path | str) -> None:
+def save_reader(model: keras.Model, path: Path | str, digits: int = PLATE_DIGITS) -> None:
     """Write the trained network as a whole-model HDF5 file, and `<name>.json` beside it.
+
+    `digits` says there how many a plate shows; the network itself would read any count.
 
     The description goes first: a kill between the two leaves weights that are refused, and
     running the notebook again mends it.
@@ -348,6 +350,7 @@ def save_reader(model: keras.Model, path: Path | str) -> None:
             "blank": BLANK,
             "image": [PLATE_HEIGHT, PLATE_WIDTH],
             "steps": STEPS,
+            "digits": digits,
             "sha256": {path.name: hashlib.sha256(temporary.read_bytes()).hexdigest()},
             "versions": versions(),
         }

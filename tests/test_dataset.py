@@ -20,6 +20,7 @@ from plate_ocr.dataset import (
     choose_range,
     draw_plates,
     generate,
+    held_out,
     load_folder,
     load_or_generate,
     mix,
@@ -172,6 +173,50 @@ def test_a_directory_of_any_name(tmp_path):
     assert [record["index"] for record in records] == [70_000, 70_001, 70_002]
 
 
+def test_other_counts_of_digits(tmp_path):
+    folder = tmp_path / "train"
+    records = generate(folder, count=44, digits=7, processes=1, progress=False)
+    assert {len(record["text"]) for record in records} == {7}
+    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    assert settings["digits"] == 7 and settings["sizes"] == [12, 17]
+    assert check_folder(folder) == []
+    assert load_or_generate(folder, count=44, digits=7).digits == 7
+    with pytest.raises(DatasetError, match="label is not 5 digits"):
+        load_folder(folder)
+    with pytest.raises(DatasetError, match="was drawn with"):
+        generate(folder, count=44, progress=False)
+    with pytest.raises(DatasetError, match="was drawn with digits 7, not 6"):
+        generate(folder, count=44, digits=6, sizes=range(12, 18), progress=False)
+
+
+def test_five_digits_are_not_told(reference):
+    """Older folders do not tell them either, and go on to be used."""
+    ours = json.loads((reference / "settings.json").read_text(encoding="utf-8"))
+    committed = (PROJECT / "data" / "test" / "settings.json").read_text(encoding="utf-8")
+    assert list(ours) == list(json.loads(committed))
+
+
+def test_digits_that_cannot_fit_are_refused_before_anything_is_drawn(tmp_path):
+    sizes = range(18, 26)
+    with pytest.raises(FontError, match=r"at size 25 does not fit the plate"):
+        generate(tmp_path / "train", count=44, digits=7, sizes=sizes, processes=1, progress=False)
+    assert not (tmp_path / "train").exists()
+    with pytest.raises(DatasetError, match="train: plates show 4 to 7 digits, not 8"):
+        generate(tmp_path / "train", digits=8, progress=False)
+
+
+def test_splits_of_four_digits_are_a_tenth():
+    assert choose_range("train", digits=4) == range(6_000)
+    assert choose_range("test", digits=4) == range(9_994, 10_000)
+    assert held_out(9_940, digits=4) == range(9_000, 9_994) and held_out(9_940) == range(
+        90_000, 99_940
+    )
+    with pytest.raises(DatasetError, match="count must be 1 to 9,000"):
+        choose_range("train", count=9_001, digits=4)
+    assert choose_range("test", digits=7) == choose_range("test")
+    assert choose_range("mine", 5_000_000, 10, digits=7) == range(5_000_000, 5_000_010)
+
+
 def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
     save = Image.Image.save
     calls = []
@@ -218,7 +263,7 @@ def test_folders_that_cannot_be_read(tmp_path):
     with pytest.raises(DatasetError, match="holds no images"):
         load_folder(tmp_path)
     Image.new("L", (128, 64)).save(tmp_path / "1234.png")
-    with pytest.raises(DatasetError, match=r"1234\.png: its label is not five digits"):
+    with pytest.raises(DatasetError, match=r"1234\.png: its label is not 5 digits"):
         load_folder(tmp_path)
     (tmp_path / "1234.png").rename(tmp_path / "12345.png")
     assert load_folder(tmp_path).texts == ["12345"]
@@ -258,7 +303,7 @@ def test_what_is_wrong_with_own_plates(own):
     for problem in (
         "99999.jpg: has no record",
         "99999.jpg: ",
-        "three.jpeg: its label is not five digits",
+        "three.jpeg: its label is not 5 digits",
         "two.png: is the same picture as copy.png",
         "none.png: has a record but no image",
     ):
@@ -326,7 +371,7 @@ def test_checking_finds_every_problem(tmp_path):
     assert f"{names[0]}: has a record but no image" in problems
     assert f"{names[1]}: not a PNG" in problems
     assert f"{names[2]}: is 10 x 10" in problems
-    assert "unknown.png: its label is not five digits" in problems
+    assert "unknown.png: its label is not 5 digits" in problems
     assert f"shows {names[3][:5]} like" in problems
     assert f"{names[3][:5]}.bmp: has no record" in problems
     assert len(problems.splitlines()) == 7
