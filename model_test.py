@@ -72,7 +72,7 @@ def read_folder(directory: Path, reader: PlateReader) -> tuple[list[Row], float]
         if isinstance(reading, UnreadableImage):
             print(f"unreadable: {reading}", file=sys.stderr)
             reading = None
-        rows.append(Row(path, label_of(path.name, records), reading))
+        rows.append(Row(path, label_of(path.name, records, reader.digits), reading))
     read = sum(row.reading is not None for row in rows)
     return rows, read / (time.perf_counter() - begun)
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from plate_ocr.dataset import DatasetError, check_folder, choose_range, generate, list_images
+from plate_ocr.alphabet import DIGIT_COUNTS, PLATE_DIGITS
+from plate_ocr.dataset import DatasetError, check_folder, generate, list_images
 from plate_ocr.engines import WeightsError
 from plate_ocr.fonts import FontError
 from plate_ocr.images import UnreadableImage
@@ -63,16 +64,22 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("--start", type=int, help="first position in the shuffled list of numbers")
     draw.add_argument("--count", type=int, help="number of plates")
     draw.add_argument("--seed", type=int, help="of the list, and of every plate's looks")
+    _add_digits(draw, PLATE_DIGITS, "of a plate; more are drawn smaller")
     draw.set_defaults(run=_generate)
 
     check = commands.add_parser("check", help="check every image and record of a folder")
     check.add_argument("directory", type=Path)
+    _add_digits(check, None, "of a plate; by default what the folder was drawn with, else 5")
     check.set_defaults(run=_check)
 
     export = commands.add_parser("export", help="write the weights as ONNX")
     export.add_argument("--weights", type=Path, default=WEIGHTS)
     export.set_defaults(run=_export)
     return parser
+
+
+def _add_digits(command: argparse.ArgumentParser, default: int | None, help: str) -> None:
+    command.add_argument("--digits", type=int, choices=DIGIT_COUNTS, default=default, help=help)
 
 
 def _share(text: str) -> float:
@@ -139,15 +146,16 @@ def _print_line(row: dict) -> None:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    positions = choose_range(options.directory.name, options.start, options.count)
     seed = {} if options.seed is None else {"seed": options.seed}
-    records = generate(options.directory, start=positions.start, count=len(positions), **seed)
+    records = generate(
+        options.directory, start=options.start, count=options.count, digits=options.digits, **seed
+    )
     print(f"{options.directory}: {len(records):,} plates")
     return 0
 
 
 def _check(options: argparse.Namespace) -> int:
-    problems = check_folder(options.directory)
+    problems = check_folder(options.directory, options.digits)
     print("\n".join(problems) or f"{options.directory}: no problems found")
     return 1 if problems else 0
 

@@ -7,34 +7,36 @@ import numpy as np
 DIGITS = "0123456789"
 BLANK = 0  # keras.losses.CTC also pads labels with it, so digit d is class d + 1
 CLASSES = 1 + len(DIGITS)
-PLATE_DIGITS = 5  # a plate always holds exactly five digits
+PLATE_DIGITS = 5  # on a plate, where no other count is asked for
+DIGIT_COUNTS = range(4, 8)  # that can be asked for: drawn, trained on and read
 
 
-def is_plate_text(text: object) -> bool:
-    """Whether `text` is a string of exactly five ASCII digits."""
-    return isinstance(text, str) and len(text) == PLATE_DIGITS and set(text) <= set(DIGITS)
+def is_plate_text(text: object, digits: int = PLATE_DIGITS) -> bool:
+    """Whether `text` is a string of exactly so many ASCII digits."""
+    return isinstance(text, str) and len(text) == digits and set(text) <= set(DIGITS)
 
 
-def encode(texts: Sequence[str]) -> np.ndarray:
+def encode(texts: Sequence[str], digits: int = PLATE_DIGITS) -> np.ndarray:
     """Turn texts into labels for the CTC loss.
 
     >>> encode(["00123"])
     array([[1, 1, 2, 3, 4]], dtype=int32)
 
     Args:
-        texts: n strings of five digits.
+        texts: n strings of digits.
+        digits: how many each holds.
 
     Returns:
-        int32 array of shape (n, 5) with classes 1 to 10.
+        int32 array of shape (n, digits) with classes 1 to 10.
 
     Raises:
-        ValueError: a text is not five digits; it is named.
+        ValueError: a text is not so many digits; it is named.
     """
     for text in texts:
-        if not is_plate_text(text):
-            raise ValueError(f"not five digits: {text!r}")
+        if not is_plate_text(text, digits):
+            raise ValueError(f"not {digits} digits: {text!r}")
     flat = np.frombuffer("".join(texts).encode("ascii"), dtype=np.uint8)
-    return flat.reshape(len(texts), PLATE_DIGITS).astype(np.int32) - ord("0") + 1
+    return flat.reshape(len(texts), digits).astype(np.int32) - ord("0") + 1
 
 
 def decode(classes: Iterable[int]) -> str:

@@ -30,38 +30,45 @@ POINTS = POINTS.astype(np.float32)
 ACROSS, DOWN = np.moveaxis((2 * POINTS - FRAME + 1) / PLATE_WIDTH, -1, 0).astype(np.float32)
 
 
-def augment_batch(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def augment_batch(
+    images: np.ndarray, random: np.random.Generator, digits: int = PLATE_DIGITS
+) -> np.ndarray:
     """Distort every plate of a batch in its own way.
 
     Args:
         images: clean plates, uint8 (n, 64, 128, 1).
         random: decides everything.
+        digits: how many a plate shows.
 
     Returns:
         A new array of the same shape and dtype.
     """
     distorted = np.empty_like(images)
     for row, image in enumerate(images):
-        distorted[row, :, :, 0] = augment(image[:, :, 0], random)
+        distorted[row, :, :, 0] = augment(image[:, :, 0], random, digits)
     return distorted
 
 
-def augment(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def augment(
+    plate: np.ndarray, random: np.random.Generator, digits: int = PLATE_DIGITS
+) -> np.ndarray:
     """Distort one clean plate, uint8 (64, 128) with dark ink on 255, into one of the same kind."""
     if random.random() < CLEAN_SHARE:
         return plate
-    plate, height = change_geometry(plate, random)
+    plate, height = change_geometry(plate, random, digits)
     return change_picture(plate, height, random)
 
 
-def change_geometry(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, float]:
+def change_geometry(
+    plate: np.ndarray, random: np.random.Generator, digits: int = PLATE_DIGITS
+) -> tuple[np.ndarray, float]:
     """Where the digits stand and how they are bent.
 
     Returns:
         The plate, and how high its digits are now, in pixels.
     """
     if random.random() < 0.3:
-        plate = _respace(plate, random)
+        plate = _respace(plate, random, digits)
     return _warp(plate, random)
 
 
@@ -87,18 +94,18 @@ def change_picture(plate: np.ndarray, height: float, random: np.random.Generator
     return plate
 
 
-def _respace(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _respace(plate: np.ndarray, random: np.random.Generator, digits: int) -> np.ndarray:
     """Set the digits close or unevenly; plates whose digits overlap or break stay as they are."""
     inked = (plate < 128).any(axis=0)
     edges = np.flatnonzero(np.diff(inked.astype(np.int8), prepend=0, append=0))
-    if len(edges) != 2 * PLATE_DIGITS or edges[0] < 1 or edges[-1] >= PLATE_WIDTH:
+    if len(edges) != 2 * digits or edges[0] < 1 or edges[-1] >= PLATE_WIDTH:
         return plate
     starts, ends = edges[::2], edges[1::2]
     if random.random() < 0.7:
-        gaps = np.full(PLATE_DIGITS - 1, random.integers(0, 3))
+        gaps = np.full(digits - 1, random.integers(0, 3))
     else:
-        gaps = np.maximum(starts[1:] - ends[:-1] + random.integers(-2, 3, PLATE_DIGITS - 1), 1)
-    rises = random.integers(-1, 2, PLATE_DIGITS) * (random.random() < 0.3)
+        gaps = np.maximum(starts[1:] - ends[:-1] + random.integers(-2, 3, digits - 1), 1)
+    rises = random.integers(-1, 2, digits) * (random.random() < 0.3)
     width = (ends - starts).sum() + gaps.sum()
     if width > PLATE_WIDTH - 4:
         return plate

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from plate_ocr.alphabet import DIGITS, PLATE_DIGITS
+from plate_ocr.alphabet import DIGITS
 from plate_ocr.fonts import PlateFont
 from plate_ocr.rendering import MARGIN, PLATE_HEIGHT, PLATE_WIDTH, draw_glyphs
 
@@ -71,7 +71,7 @@ class FaceBlender:
         """Draw a plate.
 
         Args:
-            text: five digits.
+            text: the digits.
             random: decides everything else.
 
         Returns:
@@ -90,7 +90,7 @@ class FaceBlender:
         weight = _change_weight(*blend(self.strokes).min(axis=0), random)
         fields += weight
         if random.random() < 0.3:
-            fields += _wobble(random)
+            fields += _wobble(len(fields), random)
         boxes = blend(self.boxes)
         if random.random() < LETTERED_SHARE:
             fields, boxes = _letter_by_hand(fields, boxes, random)
@@ -168,9 +168,9 @@ def _letter_by_hand(
     return drawn, boxes
 
 
-def _wobble(random: np.random.Generator) -> np.ndarray:
+def _wobble(digits: int, random: np.random.Generator) -> np.ndarray:
     """Smooth noise for every digit: an uneven outline."""
-    coarse = random.normal(0, 0.012, (PLATE_DIGITS, 4, 4)).astype(np.float32)
+    coarse = random.normal(0, 0.012, (digits, 4, 4)).astype(np.float32)
     size = (FIELD_COLUMNS, FIELD_ROWS)
     return np.stack([cv2.resize(one, size, interpolation=cv2.INTER_CUBIC) for one in coarse])
 
@@ -182,10 +182,10 @@ def _set_row(
     stretch = np.exp(random.normal(0, 0.12))
     widths, heights, rises = boxes.T * [[stretch], [1], [1]]
     gap = random.uniform(least_gap, WIDEST_GAP)
-    row_width = widths.sum() + gap * (PLATE_DIGITS - 1)
+    row_width = widths.sum() + gap * (len(fields) - 1)
     row_height = rises.max() + (heights - rises).max()
     room = (
-        (PLATE_WIDTH - 2 * MARGIN - PLATE_DIGITS) / row_width,
+        (PLATE_WIDTH - 2 * MARGIN - len(fields)) / row_width,
         (PLATE_HEIGHT - 2 * MARGIN - 2) / row_height,
     )
     height = min(random.uniform(*HEIGHTS), *room)

@@ -1,13 +1,17 @@
 """Many plates: draw them, write a folder of them, read a folder, check a folder.
 
-A folder holds `<number>.png` files, `metadata.jsonl` with one record a plate (the Hugging Face
-ImageFolder convention) and `settings.json`, which says what the folder was drawn from.
+A folder drawn here holds `<number>.png` files, `metadata.jsonl` with one record a plate (the
+Hugging Face ImageFolder convention) and `settings.json`, which says what it was drawn from. A
+folder of somebody's own holds images of any size, labelled by their names, by `metadata.jsonl` or
+by `metadata.csv`.
 """
 
+import csv
+import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -17,29 +21,32 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from plate_ocr.alphabet import is_plate_text
+from plate_ocr.alphabet import DIGIT_COUNTS, PLATE_DIGITS, is_plate_text
 from plate_ocr.files import replacing, write_text
 from plate_ocr.fonts import FONT_DIRECTORY, PlateFont, fonts_digest, load_fonts
 from plate_ocr.images import UnreadableImage, is_image_name, load_gray, load_plate
 from plate_ocr.rendering import (
     DEFAULT_SEED,
-    NUMBERS,
     PLATE_HEIGHT,
     PLATE_WIDTH,
-    SIZES,
+    check_room,
     draw_plate,
     font_and_instance,
+    plate_text,
+    sizes_for,
 )
 
 DATA_DIRECTORY = Path("data")
 HELD_OUT = 90_000  # plates from this position on are never trained on
-# Directory name -> (start, count): positions in the permutation of all numbers.
+# Directory name -> (start, count): positions in the permutation of all numbers. Of plates of four
+# digits there are a tenth as many, and so of each of these.
 SPLITS = {
     "train": (0, 60_000),
     "validation": (90_000, 2_000),
     "benchmark": (92_000, 7_940),
     "test": (99_940, 60),
 }
+RECORDS = ("metadata.jsonl", "metadata.csv")
 SMALLEST_SIZE = 8  # pixels per em; below it no digit is legible
 PNG_COMPRESSION = 1  # level 9 saves 12 % of the bytes for six times the encoding time
 
@@ -58,6 +65,7 @@ class Settings:
     sizes: list[int]  # smallest and largest font size
     fonts: str  # SHA-256 of fonts.json
     pillow: str  # glyphs are equal to the byte for one Pillow build only
+    digits: int = PLATE_DIGITS  # not written where they are five, as in folders of older versions
 
 
 @dataclass(frozen=True)
@@ -71,48 +79,82 @@ class PlateSet:
     def __len__(self) -> int:
         return len(self.texts)
 
+    @property
+    def digits(self) -> int:
+        """How many digits a plate shows."""
+        return len(self.texts[0])
 
-def choose_range(name: str, start: int | None = None, count: int | None = None) -> range:
+
+def choose_range(
+    name: str, start: int | None = None, count: int | None = None, digits: int = PLATE_DIGITS
+) -> range:
     """The positions that directory `name` holds.
+
+    >>> choose_range("test"), choose_range("mine", start=90_000, count=10)
+    (range(99940, 100000), range(90000, 90010))
 
     Args:
         name: a name of `SPLITS`, or any other name with `start` and `count`.
         start: first position; only for other names.
         count: number of plates; for a name of `SPLITS` at most what lies before the next one.
+        digits: how many a plate shows.
 
     Raises:
         DatasetError: the name is unknown and has no range, the range is empty, leaves the
-            100,000 numbers, or mixes training with held-out numbers.
+            numbers of so many digits, or mixes training with held-out numbers.
     """
+    if digits not in DIGIT_COUNTS:
+        raise DatasetError(
+            f"{name}: plates show {DIGIT_COUNTS[0]} to {DIGIT_COUNTS[-1]} digits, not {digits}"
+        )
+    fewer = 10 ** max(PLATE_DIGITS - digits, 0)
+    held_out = HELD_OUT // fewer
     if name in SPLITS:
-        split_start, split_count = SPLITS[name]
+        split_start, split_count = (number // fewer for number in SPLITS[name])
         if start not in (None, split_start):
             raise DatasetError(f"{name}: starts at {split_start:,}, not {start:,}")
         start, count = split_start, split_count if count is None else count
-        largest = HELD_OUT if name == "train" else split_count
+        largest = held_out if name == "train" else split_count
         if not 1 <= count <= largest:
             raise DatasetError(f"{name}: count must be 1 to {largest:,}, not {count:,}")
     elif start is None or count is None:
         raise DatasetError(f"{name}: an unknown directory needs start and count")
     positions = range(start, start + count)
-    if count < 1 or start < 0 or positions.stop > NUMBERS:
+    if count < 1 or start < 0 or positions.stop > 10**digits:
         raise DatasetError(f"{name}: no such plates: start {start:,}, count {count:,}")
-    if start < HELD_OUT < positions.stop:
+    if start < held_out < positions.stop:
         raise DatasetError(
-            f"{name}: mixes training numbers (below {HELD_OUT:,}) with held-out ones"
+            f"{name}: mixes training numbers (below {held_out:,}) with held-out ones"
         )
     return positions
 
 
+def held_out(count: int, digits: int = PLATE_DIGITS) -> range:
+    """The first positions that are never trained on: so many, or all before the test plates.
+
+    >>> held_out(2_000), held_out(2_000, digits=4)
+    (range(90000, 92000), range(9000, 9994))
+    """
+    start, stop = (choose_range(name, digits=digits).start for name in ("validation", "test"))
+    return range(start, min(start + count, stop))
+
+
 def draw_plates(
-    positions: Sequence[int], *, seed: int = DEFAULT_SEED, fonts: Path | str = FONT_DIRECTORY
+    positions: Sequence[int],
+    *,
+    seed: int = DEFAULT_SEED,
+    fonts: Path | str = FONT_DIRECTORY,
+    digits: int = PLATE_DIGITS,
+    without: Collection[str] = (),
 ) -> PlateSet:
-    """Draw plates in memory, in the order of `positions`."""
+    """Draw plates in memory, in the order of `positions`, those of some numbers left out."""
     loaded = load_fonts(fonts)
+    left_out = set(without)
+    positions = [index for index in positions if plate_text(seed, index, digits) not in left_out]
     images = np.empty((len(positions), PLATE_HEIGHT, PLATE_WIDTH, 1), dtype=np.uint8)
     records = []
     for row, index in enumerate(positions):
-        image, record = draw_plate(loaded, seed, index)
+        image, record = draw_plate(loaded, seed, index, digits=digits)
         images[row, :, :, 0] = image
         records.append(asdict(record))
     return PlateSet(images, [record["text"] for record in records], records)
@@ -124,8 +166,9 @@ def generate(
     start: int | None = None,
     count: int | None = None,
     seed: int = DEFAULT_SEED,
-    sizes: range = SIZES,
+    sizes: range | None = None,
     fonts: Path | str = FONT_DIRECTORY,
+    digits: int = PLATE_DIGITS,
     processes: int | None = None,
     progress: bool = True,
 ) -> list[dict]:
@@ -136,8 +179,9 @@ def generate(
         start: first position, for a name that is not in `SPLITS`.
         count: number of plates.
         seed: chooses the permutation of the numbers and every plate's size, gap and place.
-        sizes: font sizes to choose from, in pixels per em.
+        sizes: font sizes to choose from, in pixels per em; by default `sizes_for(digits)`.
         fonts: the folder of fonts.
+        digits: how many a plate shows.
         processes: how many draw at once; by default one a core.
         progress: show a progress bar.
 
@@ -147,15 +191,18 @@ def generate(
     Raises:
         DatasetError: the range or the sizes are refused, or the folder holds something else or
             cannot be written.
-        FontError: a font cannot be used.
+        FontError: a font cannot be used, or its widest digit does not fit so many times.
     """
     from tqdm import tqdm  # not needed for reading
 
     directory = Path(directory)
-    positions = choose_range(directory.name, start, count)
+    positions = choose_range(directory.name, start, count, digits)
+    sizes = sizes_for(digits) if sizes is None else sizes
     loaded = load_fonts(fonts)
-    settings = _settings(positions, seed, sizes, fonts)
+    settings = _settings(positions, seed, sizes, fonts, digits)
     jobs = _jobs_by_instance(loaded, positions)
+    for job in jobs:
+        check_room(*font_and_instance(loaded, job[0]), sizes[-1], digits)
     processes = min(processes or os.cpu_count() or 1, len(jobs))
     records: list[dict] = []
     try:
@@ -163,7 +210,7 @@ def generate(
         _claim(directory, settings)
         bar = tqdm(total=len(positions), unit=" plates", desc=str(directory), disable=not progress)
         with bar:
-            for batch in _run(jobs, (directory, loaded, seed, sizes), processes):
+            for batch in _run(jobs, (directory, loaded, seed, sizes, digits), processes):
                 records += batch
                 bar.update(len(batch))
         records.sort(key=lambda record: record["index"])
@@ -181,7 +228,9 @@ def generate(
     return records
 
 
-def _settings(positions: range, seed: int, sizes: range, fonts: Path | str) -> Settings:
+def _settings(
+    positions: range, seed: int, sizes: range, fonts: Path | str, digits: int
+) -> Settings:
     if not sizes or sizes[0] < SMALLEST_SIZE or sizes.step != 1:
         raise DatasetError(f"sizes: must rise from {SMALLEST_SIZE} pixels on, not {sizes}")
     return Settings(
@@ -191,6 +240,7 @@ def _settings(positions: range, seed: int, sizes: range, fonts: Path | str) -> S
         sizes=[sizes[0], sizes[-1]],
         fonts=fonts_digest(fonts),
         pillow=PIL.__version__,
+        digits=digits,
     )
 
 
@@ -204,7 +254,7 @@ def _read_settings(path: Path) -> dict:
         raise DatasetError(f"{path}: not JSON ({error})") from error
     if not isinstance(found, dict):
         raise DatasetError(f"{path}: not the settings of a folder of plates")
-    return found
+    return {"digits": PLATE_DIGITS} | found
 
 
 def _claim(directory: Path, settings: Settings) -> None:
@@ -213,7 +263,9 @@ def _claim(directory: Path, settings: Settings) -> None:
     path, wanted = directory / "settings.json", asdict(settings)
     found = _read_settings(path)
     if not found and all(".part." in one.name for one in directory.iterdir()):
-        write_text(path, json.dumps(wanted, indent=2) + "\n")
+        usual = settings.digits == PLATE_DIGITS
+        written = {name: value for name, value in wanted.items() if name != "digits" or not usual}
+        write_text(path, json.dumps(written, indent=2) + "\n")
     found = found or _read_settings(path)  # ours, or of a run that began just now
     if not found:
         raise DatasetError(f"{directory}: holds files but no settings.json; choose another")
@@ -257,10 +309,11 @@ def _write_plates(
     fonts: Sequence[PlateFont],
     seed: int,
     sizes: range,
+    digits: int,
 ) -> list[dict]:
     records = []
     for index in positions:
-        image, record = draw_plate(fonts, seed, index, sizes)
+        image, record = draw_plate(fonts, seed, index, sizes, digits)
         path = directory / record.file_name
         if not path.exists():
             with replacing(path) as temporary:
@@ -270,35 +323,49 @@ def _write_plates(
 
 
 def read_records(directory: Path | str) -> dict[str, dict]:
-    """The records of a folder's `metadata.jsonl` by file name; empty where there is none.
+    """The records of a folder by file name; empty where it has none.
+
+    They come from `metadata.jsonl`, or from `metadata.csv`, in which every value is text, so that
+    00123 stays 00123.
 
     Raises:
-        DatasetError: a line is not a record with a `file_name`, or names a file twice.
+        DatasetError: the folder has both, or a line is not a record with a `file_name`, or names
+            a file twice.
     """
-    path = Path(directory) / "metadata.jsonl"
+    paths = [path for name in RECORDS if (path := Path(directory) / name).exists()]
+    if len(paths) > 1:
+        raise DatasetError(f"{paths[1]}: stands beside {paths[0].name}; keep one of them")
     records: dict[str, dict] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return records
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read ({error})") from error
-    for number, line in enumerate(lines, start=1):
+    for path in paths:
         try:
-            record = json.loads(line)
-            name = record["file_name"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DatasetError(f"{path}:{number}: not a record with a file_name") from error
-        if not isinstance(name, str) or name in records:
-            raise DatasetError(f"{path}:{number}: file_name is no text or stands twice: {name!r}")
-        records[name] = record
+            lines = path.read_text(encoding="utf-8-sig").splitlines()  # Excel writes a mark first
+        except (OSError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{path}: cannot be read ({error})") from error
+        first, parse = (2, _row_parser(lines)) if path.suffix == ".csv" else (1, json.loads)
+        for number, line in enumerate(lines[first - 1 :], start=first):
+            try:
+                record = parse(line)
+                name = record["file_name"]
+            except (ValueError, KeyError, TypeError, csv.Error) as error:
+                raise DatasetError(f"{path}:{number}: not a record with a file_name") from error
+            if not isinstance(name, str) or name in records:
+                raise DatasetError(
+                    f"{path}:{number}: file_name is no text or stands twice: {name!r}"
+                )
+            records[name] = record
     return records
 
 
-def label_of(name: str, records: dict[str, dict]) -> str | None:
-    """The label of an image: `text` of its record, else its file name; None if not five digits."""
+def _row_parser(lines: Sequence[str]) -> Callable[[str], dict[str, str]]:
+    """What turns a line of a table into a record; the first line names the columns."""
+    columns = next(csv.reader(lines[:1]), [])
+    return lambda line: dict(zip(columns, next(csv.reader([line])), strict=True))
+
+
+def label_of(name: str, records: dict[str, dict], digits: int = PLATE_DIGITS) -> str | None:
+    """The label of an image: `text` of its record, else its name; None if not so many digits."""
     text = records.get(name, {}).get("text", Path(name).stem)
-    return text if is_plate_text(text) else None
+    return text if is_plate_text(text, digits) else None
 
 
 def list_images(directory: Path | str) -> list[Path]:
@@ -321,8 +388,8 @@ def _images(directory: Path) -> Iterator[Path]:
     return (path for path in directory.iterdir() if is_image_name(path.name))
 
 
-def load_folder(directory: Path | str) -> PlateSet:
-    """Read a folder of labelled plates into memory.
+def load_folder(directory: Path | str, digits: int = PLATE_DIGITS) -> PlateSet:
+    """Read a folder of labelled plates of so many digits into memory.
 
     Raises:
         DatasetError: the folder is missing or empty, or an image has no label.
@@ -333,16 +400,32 @@ def load_folder(directory: Path | str) -> PlateSet:
     images = np.empty((len(paths), PLATE_HEIGHT, PLATE_WIDTH, 1), dtype=np.uint8)
     texts = []
     for row, path in enumerate(paths):
-        text = label_of(path.name, records)
+        text = label_of(path.name, records, digits)
         if text is None:
-            raise DatasetError(f"{path}: its label is not five digits")
+            raise DatasetError(f"{path}: its label is not {digits} digits")
         images[row, :, :, 0] = load_plate(path)
         texts.append(text)
     return PlateSet(images, texts, [records.get(path.name, {}) for path in paths])
 
 
+def mix(own: PlateSet, drawn: PlateSet) -> PlateSet:
+    """Own plates, repeated until they are about as many as the drawn ones, and those.
+
+    A network that goes on learning from own plates alone forgets the others.
+    """
+    rows = np.tile(np.arange(len(own)), max(1, len(drawn) // len(own)))
+    return PlateSet(
+        np.concatenate([own.images[rows], drawn.images]),
+        [own.texts[row] for row in rows] + drawn.texts,
+        [own.records[row] for row in rows] + drawn.records,
+    )
+
+
 def load_or_generate(
-    directory: Path | str, count: int | None = None, seed: int = DEFAULT_SEED
+    directory: Path | str,
+    count: int | None = None,
+    seed: int = DEFAULT_SEED,
+    digits: int = PLATE_DIGITS,
 ) -> PlateSet:
     """Read a folder of plates, drawing first what is missing of it.
 
@@ -355,24 +438,29 @@ def load_or_generate(
     directory = Path(directory)
     found = _read_settings(directory / "settings.json")
     if not found and directory.is_dir() and any(_images(directory)):
-        return load_folder(directory)
-    positions = choose_range(directory.name, count=count)
+        return load_folder(directory, digits)
+    positions = choose_range(directory.name, count=count, digits=digits)
     # A finished folder is good whatever Pillow drew it.
-    wanted = asdict(_settings(positions, seed, SIZES, FONT_DIRECTORY)) | {
+    wanted = asdict(_settings(positions, seed, sizes_for(digits), FONT_DIRECTORY, digits)) | {
         "pillow": found.get("pillow")
     }
     if found != wanted or not (directory / "metadata.jsonl").exists():
-        generate(directory, count=count, seed=seed)
-    return load_folder(directory)
+        generate(directory, count=count, seed=seed, digits=digits)
+    return load_folder(directory, digits)
 
 
-def check_folder(directory: Path | str) -> list[str]:
+def check_folder(directory: Path | str, digits: int | None = None) -> list[str]:
     """Look for what is wrong with a folder of labelled plates.
 
+    Args:
+        directory: the folder.
+        digits: how many a plate shows; by default as many as it was drawn with, else five.
+
     Returns:
-        One line for each problem, naming the file: an image that cannot be read or has another
-        size; a label that is not five digits, stands twice or differs from the file name; a
-        record without image, or an image without record beside others that have one.
+        One line for each problem, naming the file: an image that cannot be read or is the same
+        as another; a label that is not so many digits or differs from the file name; a record
+        without image, or an image without record beside others that have one. In a folder drawn
+        here also an image of another size, or a number that stands twice.
 
     Raises:
         DatasetError: the folder is missing or empty, or its records cannot be read.
@@ -380,27 +468,32 @@ def check_folder(directory: Path | str) -> list[str]:
     problems = []
     records = read_records(directory)
     paths = list_images(directory)
+    settings = _read_settings(Path(directory) / "settings.json")
+    is_drawn, digits = bool(settings), digits or settings.get("digits", PLATE_DIGITS)
     first_with: dict[str, str] = {}
     for path in paths:
-        text = label_of(path.name, records)
+        text = label_of(path.name, records, digits)
         if text is None:
-            problems.append(f"{path}: its label is not five digits")
-        elif text in first_with:
-            problems.append(f"{path}: shows {text} like {first_with[text]}")
-        else:
-            first_with[text] = path.name
-        if is_plate_text(path.stem) and text not in (None, path.stem):
+            problems.append(f"{path}: its label is not {digits} digits")
+        if is_plate_text(path.stem, digits) and text not in (None, path.stem):
             problems.append(f"{path}: its record says {text}")
         if records and path.name not in records:
             problems.append(f"{path}: has no record")
         try:
-            rows, columns = load_gray(path).shape
-            if (rows, columns) != (PLATE_HEIGHT, PLATE_WIDTH):
-                problems.append(
-                    f"{path}: is {columns} x {rows}, not {PLATE_WIDTH} x {PLATE_HEIGHT}"
-                )
+            gray = load_gray(path)
         except UnreadableImage as error:
             problems.append(str(error))
+            continue
+        rows, columns = gray.shape
+        if is_drawn and (rows, columns) != (PLATE_HEIGHT, PLATE_WIDTH):
+            problems.append(f"{path}: is {columns} x {rows}, not {PLATE_WIDTH} x {PLATE_HEIGHT}")
+        if is_drawn and text:
+            content, likeness = text, f"shows {text} like"
+        else:  # two images of somebody's own may well show one number
+            content, likeness = hashlib.sha256(gray).hexdigest(), "is the same picture as"
+        first = first_with.setdefault(content, path.name)
+        if first != path.name:
+            problems.append(f"{path}: {likeness} {first}")
     names = {path.name for path in paths}
     problems += [
         f"{Path(directory) / name}: has a record but no image"

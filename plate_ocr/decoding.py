@@ -1,10 +1,11 @@
-"""Logits -> text: greedy decoding, the best text of exactly five digits, and its probability.
+"""Logits -> text: greedy decoding, the best text of exactly so many digits, its probability.
 
 Plain NumPy, vectorised over the batch. Class 0 is the CTC blank. The recursions are those of
 Graves et al., "Connectionist Temporal Classification" (ICML 2006).
 """
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import groupby, product
 from typing import NamedTuple
 
@@ -80,37 +81,36 @@ def _text_log_probability(probabilities: np.ndarray, labels: np.ndarray) -> np.n
     return _log(forward[:, -1] + forward[:, -2]) + log_scale
 
 
-def length_log_probability(logits: np.ndarray) -> np.ndarray:
-    """Log of P(exactly five digits | image): the sum over all alignments of all such texts.
+def length_log_probability(logits: np.ndarray, digits: int = PLATE_DIGITS) -> np.ndarray:
+    """Log of P(exactly so many digits | image): the sum over all alignments of all such texts.
 
     The forward algorithm over step, digits emitted so far and last class.
 
     Args:
         logits: float array of shape (n, steps, 11).
+        digits: how many.
 
     Returns:
         float64 array of shape (n,).
     """
-    return _length_log_probability(np.exp(log_softmax(logits)))
+    return _length_log_probability(np.exp(log_softmax(logits)), digits)
 
 
-def _length_log_probability(probabilities: np.ndarray) -> np.ndarray:
-    emitted = np.tile(probabilities, PLATE_DIGITS + 1)
-    first = emitted[:, 0] * _LENGTH_STARTS
-    forward, log_scale = _forward(first, _LENGTH_TRANSITIONS, emitted)
+def _length_log_probability(probabilities: np.ndarray, digits: int) -> np.ndarray:
+    starts, transitions = _length_transitions(digits)
+    emitted = np.tile(probabilities, digits + 1)
+    forward, log_scale = _forward(emitted[:, 0] * starts, transitions, emitted)
     return _log(forward[:, -CLASSES:].sum(axis=1)) + log_scale
 
 
-def _length_transitions() -> tuple[np.ndarray, np.ndarray]:
+@cache
+def _length_transitions(digits: int) -> tuple[np.ndarray, np.ndarray]:
     """Where a path may start, and what may follow what; a state is (digits emitted, last class)."""
-    emitted, last = np.divmod(np.arange((PLATE_DIGITS + 1) * CLASSES), CLASSES)
+    emitted, last = np.divmod(np.arange((digits + 1) * CLASSES), CLASSES)
     more = emitted - emitted[:, None]  # from row to column
     digit, same = last != BLANK, last == last[:, None]
     allowed = (more == 0) & (~digit | same) | (more == 1) & digit & ~same
     return (emitted == digit).astype(float), allowed.astype(float)
-
-
-_LENGTH_STARTS, _LENGTH_TRANSITIONS = _length_transitions()
 
 
 def _forward(
@@ -146,30 +146,32 @@ def _log(probability: np.ndarray) -> np.ndarray:
 class Decoded(NamedTuple):
     """What logits of n plates say."""
 
-    texts: list[str]  # exactly five digits each
-    digit_probability: np.ndarray  # of every digit at its peak, float64 (n, 5)
-    digit_step: np.ndarray  # the middle of the steps that say it, float64 (n, 5)
+    texts: list[str]  # exactly as many digits each as were asked for
+    digit_probability: np.ndarray  # of every digit at its peak, float64 (n, digits)
+    digit_step: np.ndarray  # the middle of the steps that say it, float64 (n, digits)
     text_probability: np.ndarray  # P(text | image), float64 (n,)
-    length_probability: np.ndarray  # P(exactly five digits | image), float64 (n,)
+    length_probability: np.ndarray  # P(exactly so many digits | image), float64 (n,)
 
 
-def decode_plates(logits: np.ndarray) -> Decoded:
-    """Read logits of shape (n, steps, 11) as five digits, with what CTC says about them."""
-    texts, paths = five_digit_decode(logits)
+def decode_plates(logits: np.ndarray, digits: int = PLATE_DIGITS) -> Decoded:
+    """Read logits of shape (n, steps, 11) as so many digits, with what CTC says about them."""
+    texts, paths = decode_exactly(logits, digits)
     probabilities = np.exp(log_softmax(logits))
     return Decoded(
         texts,
-        *_digits_along(probabilities, paths),
-        np.exp(_text_log_probability(probabilities, encode(texts))),
-        np.exp(_length_log_probability(probabilities)),
+        *_digits_along(probabilities, paths, digits),
+        np.exp(_text_log_probability(probabilities, encode(texts, digits))),
+        np.exp(_length_log_probability(probabilities, digits)),
     )
 
 
-def _digits_along(probabilities: np.ndarray, paths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The peak and the middle of every digit's run of steps along paths of five digits each."""
+def _digits_along(
+    probabilities: np.ndarray, paths: np.ndarray, digits: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The peak and the middle of every digit's run of steps along paths of so many digits."""
     starts = emitting_steps(paths)
-    place = np.cumsum(starts, axis=1)[:, :, None] == np.arange(1, PLATE_DIGITS + 1)
-    runs = place & (paths != BLANK)[:, :, None]  # (n, steps, 5)
+    place = np.cumsum(starts, axis=1)[:, :, None] == np.arange(1, digits + 1)
+    runs = place & (paths != BLANK)[:, :, None]  # (n, steps, digits)
     taken = np.take_along_axis(probabilities, paths[:, :, None], axis=2)
     steps = np.arange(paths.shape[1])[:, None]
     middle = (runs * steps).sum(axis=1) / runs.sum(axis=1)
@@ -192,39 +194,40 @@ def probability_over_all_alignments(probabilities: np.ndarray, classes: Sequence
     return total
 
 
-def five_digit_decode(logits: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The text of the most probable path among all paths that spell exactly five digits.
+def decode_exactly(logits: np.ndarray, digits: int = PLATE_DIGITS) -> tuple[list[str], np.ndarray]:
+    """The text of the most probable path among all paths that spell exactly so many digits.
 
     Exact dynamic programming over step, digits emitted so far and last class (Viterbi). Where the
-    greedy path spells five digits it is the most probable of all paths, so it is the answer.
+    greedy path spells as many it is the most probable of all paths, so it is the answer.
 
     Args:
-        logits: float array of shape (n, steps, 11), with at least nine steps.
+        logits: float array of shape (n, steps, 11), with at least nine steps for five digits.
+        digits: how many.
 
     Returns:
-        n texts of five digits, and the path of each: int array of shape (n, steps).
+        n texts of so many digits, and the path of each: int array of shape (n, steps).
 
     Raises:
-        ValueError: too few steps to spell any five digits.
+        ValueError: too few steps to spell any so many digits.
     """
-    if logits.shape[1] < 2 * PLATE_DIGITS - 1:
-        raise ValueError(f"{logits.shape[1]} steps cannot spell every {PLATE_DIGITS} digits")
+    if logits.shape[1] < 2 * digits - 1:
+        raise ValueError(f"{logits.shape[1]} steps cannot spell every {digits} digits")
     paths = np.argmax(logits, axis=-1)
-    open_rows = np.flatnonzero(emitting_steps(paths).sum(axis=1) != PLATE_DIGITS)
+    open_rows = np.flatnonzero(emitting_steps(paths).sum(axis=1) != digits)
     if open_rows.size:
-        paths[open_rows] = _best_five_digit_paths(log_softmax(logits[open_rows]))
+        paths[open_rows] = _best_paths(log_softmax(logits[open_rows]), digits)
     emits = emitting_steps(paths)
     return [decode(path[steps]) for path, steps in zip(paths, emits, strict=True)], paths
 
 
-def _best_five_digit_paths(log_probabilities: np.ndarray) -> np.ndarray:
+def _best_paths(log_probabilities: np.ndarray, digits: int) -> np.ndarray:
     count, steps, _ = log_probabilities.shape
-    digits = slice(1, CLASSES)
+    digit = slice(1, CLASSES)  # the classes
     # score[n, emitted, last class]; with nothing emitted only the blank can be last.
-    score = np.full((count, PLATE_DIGITS + 1, CLASSES), IMPOSSIBLE)
+    score = np.full((count, digits + 1, CLASSES), IMPOSSIBLE)
     score[:, 0, BLANK] = log_probabilities[:, 0, BLANK]
-    score[:, 1, digits] = log_probabilities[:, 0, digits]
-    came_from = np.zeros((count, steps, PLATE_DIGITS + 1, CLASSES), dtype=np.int8)
+    score[:, 1, digit] = log_probabilities[:, 0, digit]
+    came_from = np.zeros((count, steps, digits + 1, CLASSES), dtype=np.int8)
     for step in range(1, steps):
         # Blank: from any class with as many digits emitted.
         from_class = score.argmax(axis=2)
@@ -235,22 +238,22 @@ def _best_five_digit_paths(log_probabilities: np.ndarray) -> np.ndarray:
         second_class = others.argmax(axis=2)
         second = np.take_along_axis(others, second_class[:, :, None], axis=2)[:, :, 0]
         is_best = np.arange(CLASSES) == from_class[:, :, None]
-        other = np.where(is_best, second[:, :, None], best[:, :, None])[:, :-1, digits]
+        other = np.where(is_best, second[:, :, None], best[:, :, None])[:, :-1, digit]
         other_class = np.where(is_best, second_class[:, :, None], from_class[:, :, None])
         updated = np.full_like(score, IMPOSSIBLE)
         updated[:, :, BLANK] = best
         came_from[:, step, :, BLANK] = from_class
-        held = score[:, 1:, digits]
+        held = score[:, 1:, digit]
         emits = other > held
-        updated[:, 1:, digits] = np.where(emits, other, held)
-        came_from[:, step, 1:, digits] = np.where(
-            emits, other_class[:, :-1, digits], np.arange(1, CLASSES)
+        updated[:, 1:, digit] = np.where(emits, other, held)
+        came_from[:, step, 1:, digit] = np.where(
+            emits, other_class[:, :-1, digit], np.arange(1, CLASSES)
         )
         score = updated + log_probabilities[:, step, None, :]
     rows = np.arange(count)
     paths = np.empty((count, steps), dtype=np.int64)
-    emitted = np.full(count, PLATE_DIGITS)
-    paths[:, -1] = score[:, PLATE_DIGITS].argmax(axis=1)
+    emitted = np.full(count, digits)
+    paths[:, -1] = score[:, digits].argmax(axis=1)
     for step in range(steps - 1, 0, -1):
         current = paths[:, step]
         previous = came_from[rows, step, emitted, current]

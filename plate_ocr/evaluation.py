@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plate_ocr.alphabet import DIGITS, PLATE_DIGITS
+from plate_ocr.alphabet import DIGITS
 from plate_ocr.calibration import Calibration
 from plate_ocr.decoding import decode_plates, greedy_decode
 from plate_ocr.engines import Engine
@@ -189,7 +189,7 @@ def digit_shapes(images: np.ndarray, texts: Sequence[str]) -> np.ndarray:
         ink = 255 - image.reshape(image.shape[:2])
         columns = np.diff((ink > 100).any(axis=0).astype(np.int8), prepend=0, append=0)
         edges = np.flatnonzero(columns)
-        if len(edges) != 2 * PLATE_DIGITS:
+        if len(edges) != 2 * len(text):
             continue
         for digit, left, right in zip(map(int, text), edges[::2], edges[1::2], strict=True):
             rows = np.flatnonzero((ink[:, left:right] > 100).any(axis=1))

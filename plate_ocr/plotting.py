@@ -42,7 +42,7 @@ def plate_grid(
 
     Args:
         images: n arrays, uint8 (64, 128) or (64, 128, 1).
-        captions: n lines.
+        captions: n texts of one or two lines.
         wrong: which captions are set in red.
         title: above the grid.
         columns: plates in a row.
@@ -50,10 +50,11 @@ def plate_grid(
     wrong = wrong if wrong is not None else [False] * len(captions)
     columns = min(columns, len(captions))
     rows = -(-len(captions) // columns)
+    lines = max(caption.count("\n") for caption in captions)  # more than one
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=(1.75 * columns, 1.14 * rows + 0.45),
+        figsize=(1.75 * columns, (1.14 + 0.16 * lines) * rows + 0.45),
         squeeze=False,
         layout="constrained",
     )

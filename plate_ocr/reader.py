@@ -1,10 +1,10 @@
-"""PlateReader: weights and any image -> five digits and how sure they are."""
+"""PlateReader: weights and any image -> the digits of a plate and how sure they are."""
 
 import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 
 from plate_ocr import resources
-from plate_ocr.alphabet import DIGITS
+from plate_ocr.alphabet import DIGIT_COUNTS, DIGITS, PLATE_DIGITS
 from plate_ocr.calibration import Calibration
 from plate_ocr.dataset import list_images
 from plate_ocr.decoding import decode_plates, greedy_decode
@@ -41,9 +41,9 @@ class Digit(NamedTuple):
 class Reading:
     """What the network reads on one plate."""
 
-    text: str  # exactly five digits
-    confidence: float  # the probability that all five digits are right, 0 to 1
-    digits: tuple[Digit, ...]  # the five, from left to right
+    text: str  # exactly as many digits as the weights were trained for: five, as shipped
+    confidence: float  # the probability that all digits are right, 0 to 1
+    digits: tuple[Digit, ...]  # from left to right
     greedy: str  # plain greedy decoding, any number of digits
 
 
@@ -75,6 +75,7 @@ class PlateReader:
         weights = Path(weights)
         description = check_weights(weights)
         self.calibration = _calibration(weights, description)
+        self.digits: int = description["digits"]  # of a plate
         if engine == "keras":
             self.engine: Engine = KerasEngine.restore(weights)
             self.threads = 1  # Keras spreads one batch over the cores itself
@@ -94,6 +95,8 @@ class PlateReader:
     @property
     def model(self) -> "keras.Model":
         """The network, to measure or to train on; only the Keras engine has it."""
+        if not isinstance(self.engine, KerasEngine):
+            raise AttributeError('only a reader with engine="keras" has the network')
         return self.engine.model
 
     def logits(self, images: np.ndarray) -> np.ndarray:
@@ -106,7 +109,7 @@ class PlateReader:
     @overload
     def read(self, source: list[Any] | tuple[Any, ...]) -> list[Reading]: ...
 
-    def read(self, source: ImageSource | Sequence[ImageSource]) -> Reading | list[Reading]:
+    def read(self, source: ImageSource | list[Any] | tuple[Any, ...]) -> Reading | list[Reading]:
         """Read one image, or a list of images.
 
         Args:
@@ -173,23 +176,23 @@ class PlateReader:
 
     def _read_plates(self, plates: list[np.ndarray]) -> list[Reading]:
         images = np.stack(plates)[..., None]
-        readings = readings_from_logits(self.logits(images), self.calibration)
+        readings = readings_from_logits(self.logits(images), self.calibration, self.digits)
         if isinstance(self.engine, OpenvinoEngine):
             # Rounding to bfloat16 can tip a reading that is unsure already.
             unsure = [row for row, one in enumerate(readings) if one.confidence < SURE]
             if unsure:
                 logits = self.engine.few(images[unsure])
-                again = readings_from_logits(logits, self.calibration)
+                again = readings_from_logits(logits, self.calibration, self.digits)
                 for row, reading in zip(unsure, again, strict=True):
                     readings[row] = reading
         return readings
 
 
 def readings_from_logits(
-    logits: np.ndarray, calibration: Calibration | None = None
+    logits: np.ndarray, calibration: Calibration | None = None, digits: int = PLATE_DIGITS
 ) -> list[Reading]:
     """Logits (n, 32, 11) -> n readings; without a calibration, confidence is P(text)."""
-    decoded = decode_plates(logits)
+    decoded = decode_plates(logits, digits)
     confidences = decoded.text_probability
     if calibration is not None:
         confidences = calibration(confidences, decoded.length_probability)
@@ -223,7 +226,7 @@ def check_weights(weights: Path) -> dict:
 
     Raises:
         WeightsError: either file is missing or unreadable, the weights differ from the hash, or
-            were made for another alphabet or image size.
+            were made for another alphabet, image size or count of digits.
     """
     if not weights.is_file():
         raise WeightsError(f"{weights}: there is no such file")
@@ -231,6 +234,7 @@ def check_weights(weights: Path) -> dict:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         made_for = (description["alphabet"], list(description["image"]))
+        description.setdefault("digits", PLATE_DIGITS)  # older versions had no other count
         _check_hash(weights, description)
     except OSError as error:
         raise WeightsError(f"{error.filename}: {error.strerror or error}") from error
@@ -238,6 +242,8 @@ def check_weights(weights: Path) -> dict:
         raise WeightsError(f"{path}: does not describe {weights.name}") from error
     if made_for != (DIGITS, [PLATE_HEIGHT, PLATE_WIDTH]):
         raise WeightsError(f"{path}: made for another alphabet or image size: {made_for}")
+    if description["digits"] not in DIGIT_COUNTS:
+        raise WeightsError(f"{path}: made for {description['digits']} digits, which we do not read")
     return description
 
 

@@ -1,8 +1,9 @@
 """Draw one plate: (fonts, seed, index) -> image and record, a pure function.
 
 Plate `index` shows entry `index` of one seeded permutation of all five-digit numbers, so no
-two plates of a seed share a number. Fonts and their instances go round in turn, so each is used
-evenly; size, gap and place are drawn at random from a generator of the plate's own.
+two plates of a seed share a number; plates of another count of digits neither. Fonts and their
+instances go round in turn, so each is used evenly; size, gap and place are drawn at random from a
+generator of the plate's own.
 """
 
 from collections.abc import Sequence
@@ -19,10 +20,9 @@ from plate_ocr.fonts import FontError, PlateFont
 
 PLATE_HEIGHT = 64  # pixels
 PLATE_WIDTH = 128
-SIZES = range(18, 26)  # font sizes in pixels per em
+SIZES = range(18, 26)  # font sizes of up to five digits, in pixels per em
 MARGIN = 2  # background pixels kept free on all four sides
 MINIMUM_GAP = 1  # background columns between neighbouring glyphs
-NUMBERS = 10**PLATE_DIGITS  # 00000 to 99999
 DEFAULT_SEED = 2026
 
 Axes = tuple[tuple[str, float], ...]
@@ -52,14 +52,33 @@ class PlateRecord:
 
 
 @lru_cache(maxsize=4)
-def plate_numbers(seed: int) -> np.ndarray:
-    """The seeded permutation of 0 to 99,999 that gives plate `index` its number."""
-    return np.random.default_rng(seed).permutation(NUMBERS)
+def plate_numbers(seed: int, digits: int = PLATE_DIGITS) -> np.ndarray:
+    """The seeded permutation of all numbers, 0 to 99,999, that gives plate `index` its number."""
+    return np.random.default_rng(seed).permutation(10**digits)
 
 
-def plate_text(seed: int, index: int) -> str:
-    """The five digits of a plate."""
-    return f"{plate_numbers(seed)[index]:0{PLATE_DIGITS}d}"
+def plate_text(seed: int, index: int, digits: int = PLATE_DIGITS) -> str:
+    """The digits of a plate.
+
+    Of more than five, the first five go round the permutation of five-digit numbers; the others
+    start anywhere and count on in every round. So each number comes once, and no list of ten
+    million is needed.
+    """
+    leading = min(digits, PLATE_DIGITS)
+    numbers = plate_numbers(seed, leading)
+    turn, place = divmod(index, len(numbers))
+    text = f"{numbers[place]:0{leading}d}"
+    if digits > leading:
+        others = 10 ** (digits - leading)
+        start = np.random.default_rng([seed, place, digits]).integers(others)
+        text += f"{(start + turn) % others:0{digits - leading}d}"
+    return text
+
+
+def sizes_for(digits: int) -> range:
+    """The usual font sizes: of more than five digits as much smaller as they are more."""
+    most = max(digits, PLATE_DIGITS)
+    return range(SIZES[0] * PLATE_DIGITS // most, SIZES[-1] * PLATE_DIGITS // most + 1)
 
 
 def font_and_instance(fonts: Sequence[PlateFont], index: int) -> tuple[PlateFont, Axes]:
@@ -127,33 +146,53 @@ def place_glyphs(glyphs: Sequence[Glyph], gap: int, x: int, y: int) -> np.ndarra
     return image
 
 
+def check_room(font: PlateFont, axes: Axes, size: int, digits: int) -> None:
+    """Refuse an instance whose widest digit does not fit the plate so many times.
+
+    Raises:
+        FontError: it does not fit, or the font cannot be used.
+    """
+    glyphs = draw_glyphs(font.path, axes, size)
+    widest = max(range(len(glyphs)), key=lambda digit: glyphs[digit].ink.shape[1])
+    columns, _ = room([glyphs[widest]] * digits, MINIMUM_GAP)
+    _, rows = room(glyphs, MINIMUM_GAP)
+    if columns < 0 or rows < 0:
+        text = DIGITS[widest] * digits
+        raise FontError(f"{font.path}: {text} at size {size} does not fit the plate")
+
+
 def draw_plate(
-    fonts: Sequence[PlateFont], seed: int, index: int, sizes: Sequence[int] = SIZES
+    fonts: Sequence[PlateFont],
+    seed: int,
+    index: int,
+    sizes: Sequence[int] | None = None,
+    digits: int = PLATE_DIGITS,
 ) -> tuple[np.ndarray, PlateRecord]:
     """Draw plate `index`.
 
     Args:
         fonts: the fonts of the data set, in order.
         seed: the seed of the data set.
-        index: position in the permutation of all numbers, 0 to 99,999.
-        sizes: font sizes to choose from, in pixels per em.
+        index: position in the permutation of all numbers; of five digits, 0 to 99,999.
+        sizes: font sizes to choose from, in pixels per em; by default `sizes_for(digits)`.
+        digits: how many the plate shows.
 
     Returns:
         The image, uint8 (64, 128) with black ink on 255, and its record.
 
     Raises:
-        FontError: a font cannot be used, or five of its digits do not fit the plate.
+        FontError: a font cannot be used, or its digits do not fit the plate.
     """
-    text = plate_text(seed, index)
+    text = plate_text(seed, index, digits)
     font, axes = font_and_instance(fonts, index)
     random = np.random.default_rng([seed, index])
-    size = int(random.choice(sizes))
+    size = int(random.choice(sizes or sizes_for(digits)))
     ten = draw_glyphs(font.path, axes, size)
     glyphs = [ten[int(digit)] for digit in text]
     columns, rows = room(glyphs, MINIMUM_GAP)
     if columns < 0 or rows < 0:
         raise FontError(f"{font.path}: {text} at size {size} does not fit the plate")
-    widest_gap = MINIMUM_GAP + columns // (PLATE_DIGITS - 1)
+    widest_gap = MINIMUM_GAP + columns // (digits - 1)
     gap = int(random.integers(MINIMUM_GAP, widest_gap + 1))
     columns, rows = room(glyphs, gap)
     x = MARGIN + int(random.integers(columns + 1))

@@ -15,14 +15,16 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from plate_ocr.alphabet import BLANK, DIGITS, encode
+from plate_ocr.alphabet import BLANK, DIGITS, PLATE_DIGITS, encode
 from plate_ocr.augmentation import augment_batch
 from plate_ocr.blending import FaceBlender
 from plate_ocr.dataset import PlateSet
 from plate_ocr.decoding import greedy_decode
+from plate_ocr.engines import KerasEngine
 from plate_ocr.files import replacing, write_text
 from plate_ocr.fonts import FONT_DIRECTORY, load_fonts
 from plate_ocr.model import STEPS, build_model, compile_model
+from plate_ocr.reader import check_weights
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 
@@ -46,6 +48,7 @@ class Recipe:
     plain_epochs: int | None = None  # before plates are distorted; None never distorts them
     blended_share: float = 0.0  # of the distorted plates, redrawn in blended faces first
     dropout: float = 0.0  # before the LSTM
+    drawn_plates: int = 0  # mixed with own ones, so that a network that knows others keeps them
     seed: int = 2026  # of fresh weights, of the order of plates and of their distortions
 
     def schedule(self, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
@@ -78,6 +81,10 @@ RECIPES = {
         # The run as it was described to us. Without distortions, dropout keeps it from learning
         # the plates by heart.
         Recipe("described", 3e-4, 256, 55, 5, 60_000, 2_000, 9_940, dropout=0.3),
+        # For own plates, from weights that read others already.
+        Recipe(
+            *("fine_tuned", 3e-4, 64, 10, 10, 2_000, 500, 9_940), plain_epochs=0, drawn_plates=2_000
+        ),
         # Small enough for a laptop, large enough to read something: it proves the machinery.
         Recipe("quick", 2e-3, 64, 12, 5, 6_000, 500, 1_000),
     ]
@@ -87,7 +94,7 @@ Augment = Callable[[np.ndarray, Sequence[str], np.random.Generator], np.ndarray]
 
 
 class ShuffledPlates(keras.utils.PyDataset):
-    """Batches of plates, uint8 images (n, 64, 128, 1) and int32 labels (n, 5).
+    """Batches of plates, uint8 images (n, 64, 128, 1) and int32 labels (n, digits).
 
     Order and distortions depend on seed, epoch and batch alone, so a resumed run takes the plates
     as an uninterrupted one does. Keras also iterates before the first epoch, to build the model,
@@ -112,7 +119,7 @@ class ShuffledPlates(keras.utils.PyDataset):
         super().__init__(workers=1 if augment is None else AUGMENTING_THREADS)
         self.images = plates.images
         self.texts = plates.texts
-        self.labels = encode(plates.texts)
+        self.labels = encode(plates.texts, plates.digits)
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
@@ -143,13 +150,14 @@ def augmentation_of(recipe: Recipe, fonts: Path | str = FONT_DIRECTORY) -> Augme
     if recipe.plain_epochs is None:
         return None
     if not recipe.blended_share:
-        return lambda images, texts, random: augment_batch(images, random)
+        return lambda images, texts, random: augment_batch(images, random, len(texts[0]))
     blender = FaceBlender(load_fonts(fonts))
 
     def augment(
         images: np.ndarray, texts: Sequence[str], random: np.random.Generator
     ) -> np.ndarray:
-        return augment_batch(blender.redraw(images, texts, recipe.blended_share, random), random)
+        redrawn = blender.redraw(images, texts, recipe.blended_share, random)
+        return augment_batch(redrawn, random, len(texts[0]))
 
     return augment
 
@@ -271,9 +279,10 @@ def train(
     checkpoints: Path | str,
     watched: np.ndarray,
     precision: str = "float32",
+    initial_weights: Path | str | None = None,
     verbose: int = 2,
 ) -> tuple[keras.Model, dict]:
-    """Train a fresh network, or go on where an interrupted run of the same recipe stopped.
+    """Train a network, or go on where an interrupted run of the same recipe stopped.
 
     Args:
         plates: plates to train on.
@@ -282,6 +291,7 @@ def train(
         checkpoints: a directory of this run's own.
         watched: a few images, uint8 (n, 64, 128, 1), read after every epoch.
         precision: a Keras dtype policy, see `fastest_precision`; weights are float32 in any.
+        initial_weights: of a reader, to start from; by default they are fresh.
         verbose: as in `keras.Model.fit`.
 
     Returns:
@@ -291,6 +301,7 @@ def train(
     Raises:
         TrainingError: training and validation share a number, the checkpoints cannot be used, or
             the loss is not finite.
+        WeightsError: the initial weights cannot be used.
     """
     shared = set(plates.texts) & set(validation.texts)
     if shared:
@@ -311,6 +322,10 @@ def train(
         "network": [list(weight.shape) for weight in model.weights],
         "plates": hashlib.sha256(plates.images.tobytes() + batches.labels.tobytes()).hexdigest(),
     }
+    if initial_weights is not None:
+        path = Path(initial_weights)
+        run["initial_weights"] = check_weights(path)["sha256"][path.name]
+        model.set_weights(KerasEngine.restore(path).model.get_weights())
     callback = Checkpoints(checkpoints, run, batches, recipe.patience, watched)
     if callback.epoch:
         callback.restore(model, callback.epoch)
@@ -318,7 +333,7 @@ def train(
         model.fit(
             batches,
             shuffle=False,  # else Keras shuffles the batches once more, unrepeatably on resuming
-            validation_data=(validation.images, encode(validation.texts)),
+            validation_data=(validation.images, encode(validation.texts, plates.digits)),
             validation_batch_size=recipe.batch_size,
             initial_epoch=callback.epoch,
             epochs=recipe.epochs,
@@ -329,8 +344,10 @@ def train(
     return model, callback.state
 
 
-def save_reader(model: keras.Model, path: Path | str) -> None:
+def save_reader(model: keras.Model, path: Path | str, digits: int = PLATE_DIGITS) -> None:
     """Write the trained network as a whole-model HDF5 file, and `<name>.json` beside it.
+
+    `digits` says there how many a plate shows; the network itself would read any count.
 
     The description goes first: a kill between the two leaves weights that are refused, and
     running the notebook again mends it.
@@ -346,6 +363,7 @@ def save_reader(model: keras.Model, path: Path | str) -> None:
             "blank": BLANK,
             "image": [PLATE_HEIGHT, PLATE_WIDTH],
             "steps": STEPS,
+            "digits": digits,
             "sha256": {path.name: hashlib.sha256(temporary.read_bytes()).hexdigest()},
             "versions": versions(),
         }

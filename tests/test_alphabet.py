@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from plate_ocr.alphabet import BLANK, decode, encode, is_plate_text
+from plate_ocr.alphabet import BLANK, DIGIT_COUNTS, decode, encode, is_plate_text
 
 
 def test_every_number_survives_encoding():
@@ -19,7 +19,16 @@ def test_blanks_fall_out_and_repeats_stay():
 @pytest.mark.parametrize(
     "text", ["1234", "123456", "12a45", "", "１２３４５", "12 45", None, 12345]
 )
-def test_what_is_not_five_digits(text):
+def test_what_is_no_plate_text(text):
     assert not is_plate_text(text)
-    with pytest.raises(ValueError, match="not five digits"):
+    with pytest.raises(ValueError, match="not 5 digits"):
         encode([text])
+
+
+@pytest.mark.parametrize("digits", DIGIT_COUNTS)
+def test_other_counts_of_digits(digits):
+    text = "0012345"[:digits]
+    assert [other for other in DIGIT_COUNTS if is_plate_text(text, other)] == [digits]
+    assert decode(encode([text, text[::-1]], digits)[1]) == text[::-1]
+    with pytest.raises(ValueError, match=f"not {digits} digits: '123'"):
+        encode([text, "123"], digits)

@@ -20,8 +20,10 @@ from plate_ocr.dataset import (
     choose_range,
     draw_plates,
     generate,
+    held_out,
     load_folder,
     load_or_generate,
+    mix,
     read_records,
 )
 from plate_ocr.fonts import FontError
@@ -171,6 +173,50 @@ def test_a_directory_of_any_name(tmp_path):
     assert [record["index"] for record in records] == [70_000, 70_001, 70_002]
 
 
+def test_other_counts_of_digits(tmp_path):
+    folder = tmp_path / "train"
+    records = generate(folder, count=44, digits=7, processes=1, progress=False)
+    assert {len(record["text"]) for record in records} == {7}
+    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    assert settings["digits"] == 7 and settings["sizes"] == [12, 17]
+    assert check_folder(folder) == []
+    assert load_or_generate(folder, count=44, digits=7).digits == 7
+    with pytest.raises(DatasetError, match="label is not 5 digits"):
+        load_folder(folder)
+    with pytest.raises(DatasetError, match="was drawn with"):
+        generate(folder, count=44, progress=False)
+    with pytest.raises(DatasetError, match="was drawn with digits 7, not 6"):
+        generate(folder, count=44, digits=6, sizes=range(12, 18), progress=False)
+
+
+def test_five_digits_are_not_told(reference):
+    """Older folders do not tell them either, and go on to be used."""
+    ours = json.loads((reference / "settings.json").read_text(encoding="utf-8"))
+    committed = (PROJECT / "data" / "test" / "settings.json").read_text(encoding="utf-8")
+    assert list(ours) == list(json.loads(committed))
+
+
+def test_digits_that_cannot_fit_are_refused_before_anything_is_drawn(tmp_path):
+    sizes = range(18, 26)
+    with pytest.raises(FontError, match=r"at size 25 does not fit the plate"):
+        generate(tmp_path / "train", count=44, digits=7, sizes=sizes, processes=1, progress=False)
+    assert not (tmp_path / "train").exists()
+    with pytest.raises(DatasetError, match="train: plates show 4 to 7 digits, not 8"):
+        generate(tmp_path / "train", digits=8, progress=False)
+
+
+def test_splits_of_four_digits_are_a_tenth():
+    assert choose_range("train", digits=4) == range(6_000)
+    assert choose_range("test", digits=4) == range(9_994, 10_000)
+    assert held_out(9_940, digits=4) == range(9_000, 9_994) and held_out(9_940) == range(
+        90_000, 99_940
+    )
+    with pytest.raises(DatasetError, match="count must be 1 to 9,000"):
+        choose_range("train", count=9_001, digits=4)
+    assert choose_range("test", digits=7) == choose_range("test")
+    assert choose_range("mine", 5_000_000, 10, digits=7) == range(5_000_000, 5_000_010)
+
+
 def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
     save = Image.Image.save
     calls = []
@@ -217,13 +263,91 @@ def test_folders_that_cannot_be_read(tmp_path):
     with pytest.raises(DatasetError, match="holds no images"):
         load_folder(tmp_path)
     Image.new("L", (128, 64)).save(tmp_path / "1234.png")
-    with pytest.raises(DatasetError, match=r"1234\.png: its label is not five digits"):
+    with pytest.raises(DatasetError, match=r"1234\.png: its label is not 5 digits"):
         load_folder(tmp_path)
     (tmp_path / "1234.png").rename(tmp_path / "12345.png")
     assert load_folder(tmp_path).texts == ["12345"]
     (tmp_path / "12345.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(UnreadableImage, match=r"12345\.png"):
         load_folder(tmp_path)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Three own plates: JPEG and PNG of other sizes, labelled by a table as Excel writes it."""
+    plates = draw_plates(range(80_000, 80_003))
+    for name, image in zip(("one.jpg", "two.png", "three.jpeg"), plates.images, strict=True):
+        Image.fromarray(image[:, :, 0]).resize((192, 96)).save(tmp_path / name, quality=95)
+    table = (
+        'file_name,text,note\none.jpg,00123,\ntwo.png,00123,"again, darker"\nthree.jpeg,45678,\n'
+    )
+    (tmp_path / "metadata.csv").write_text(table, encoding="utf-8-sig", newline="\r\n")
+    return tmp_path
+
+
+def test_own_plates_labelled_by_a_table(own):
+    plates = load_folder(own)
+    assert plates.texts == ["00123", "45678", "00123"]
+    assert plates.images.shape == (3, 64, 128, 1)
+    assert plates.records[2]["note"] == "again, darker"
+    assert load_or_generate(own).texts == plates.texts
+    assert check_folder(own) == []
+
+
+def test_what_is_wrong_with_own_plates(own):
+    (own / "copy.png").write_bytes((own / "two.png").read_bytes())
+    (own / "99999.jpg").write_bytes((own / "one.jpg").read_bytes()[:200])
+    table = (own / "metadata.csv").read_text(encoding="utf-8-sig").replace("45678", "4567")
+    (own / "metadata.csv").write_text(table + "copy.png,00123,\nnone.png,11111,\n")
+    problems = check_folder(own)
+    for problem in (
+        "99999.jpg: has no record",
+        "99999.jpg: ",
+        "three.jpeg: its label is not 5 digits",
+        "two.png: is the same picture as copy.png",
+        "none.png: has a record but no image",
+    ):
+        assert sum(problem in found for found in problems), problem
+    assert len(problems) == 5
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("name,text\none.jpg,00123\n", r"metadata\.csv:2: not a record with a file_name"),
+        ("file_name;text\none.jpg;00123\n", r"metadata\.csv:2: not a record"),
+        ("file_name,text\none.jpg\n", r"metadata\.csv:2: not a record"),
+        ("file_name,text\na,00123\na,00123\n", r"metadata\.csv:3: file_name .* stands twice"),
+        ("file_name,text\n\xff", r"metadata\.csv: cannot be read"),
+    ],
+)
+def test_broken_tables_are_named_by_line(tmp_path, table, message):
+    (tmp_path / "metadata.csv").write_bytes(table.encode("latin-1"))
+    with pytest.raises(DatasetError, match=message):
+        read_records(tmp_path)
+
+
+def test_two_files_of_records_are_one_too_many(own):
+    (own / "metadata.jsonl").touch()
+    with pytest.raises(DatasetError, match=r"csv: stands beside metadata\.jsonl; keep one of them"):
+        load_folder(own)
+
+
+def test_own_plates_among_drawn_ones(own):
+    plates, drawn = load_folder(own), draw_plates(range(10))
+    both = mix(plates, drawn)
+    assert both.texts == plates.texts * 3 + drawn.texts
+    assert np.array_equal(both.images[3:6], plates.images)
+    assert np.array_equal(both.images[9:], drawn.images)
+    assert len(both.records) == 19
+    assert len(mix(drawn, plates)) == 13  # more own plates than drawn ones: each once
+
+
+def test_numbers_can_be_left_out():
+    plates = draw_plates(range(6))
+    rest = draw_plates(range(6), without=plates.texts[1:3])
+    assert rest.texts == [plates.texts[row] for row in (0, 3, 4, 5)]
+    assert np.array_equal(rest.images, plates.images[[0, 3, 4, 5]])
 
 
 @pytest.mark.parametrize("line", ["{", "[]", "{}", '{"file_name": 3}', "3"])
@@ -247,7 +371,7 @@ def test_checking_finds_every_problem(tmp_path):
     assert f"{names[0]}: has a record but no image" in problems
     assert f"{names[1]}: not a PNG" in problems
     assert f"{names[2]}: is 10 x 10" in problems
-    assert "unknown.png: its label is not five digits" in problems
+    assert "unknown.png: its label is not 5 digits" in problems
     assert f"shows {names[3][:5]} like" in problems
     assert f"{names[3][:5]}.bmp: has no record" in problems
     assert len(problems.splitlines()) == 7

@@ -10,10 +10,10 @@ from hypothesis.extra.numpy import arrays
 from plate_ocr.alphabet import BLANK, CLASSES, decode, encode
 from plate_ocr.dataset import draw_plates
 from plate_ocr.decoding import (
-    _best_five_digit_paths,
+    _best_paths,
+    decode_exactly,
     decode_plates,
     emitting_steps,
-    five_digit_decode,
     greedy_decode,
     length_log_probability,
     log_softmax,
@@ -57,7 +57,7 @@ def test_greedy_decoding_is_that_of_keras(logits):
 @settings(max_examples=60, deadline=None)
 @given(LOGITS)
 def test_five_digit_decoding_always_gives_five_and_keeps_greedy_fives(logits):
-    texts, paths = five_digit_decode(logits)
+    texts, paths = decode_exactly(logits)
     for text, path, steps, greedy in zip(
         texts, paths, emitting_steps(paths), greedy_decode(logits), strict=True
     ):
@@ -75,14 +75,35 @@ def test_five_digit_decoding_finds_the_best_of_all_paths():
         logits = np.full((1, 9, CLASSES), -50.0)
         logits[0, :, :3] = random.normal(size=(9, 3)) * 3
         scores = log_softmax(logits)[0][np.arange(9), fives].sum(axis=1)
-        _, paths = five_digit_decode(logits)
+        _, paths = decode_exactly(logits)
         best = log_softmax(logits)[0][np.arange(9), paths[0]].sum()
         assert best == pytest.approx(scores.max())
 
 
-def test_five_digit_decoding_needs_nine_steps():
-    with pytest.raises(ValueError, match="8 steps"):
-        five_digit_decode(np.zeros((1, 8, CLASSES)))
+@pytest.mark.parametrize(("digits", "steps", "symbols"), [(4, 9, 3), (6, 11, 3), (7, 15, 2)])
+def test_other_counts_of_digits_by_brute_force(digits, steps, symbols):
+    random = np.random.default_rng(digits)
+    every = np.array(list(product(range(symbols), repeat=steps)))
+    right = every[emitting_steps(every).sum(axis=1) == digits]
+    logits = np.full((10, steps, CLASSES), -800.0)
+    logits[:, :, :symbols] = random.normal(size=(10, steps, symbols)) * 3
+    texts, paths = decode_exactly(logits, digits)
+    lengths = np.exp(length_log_probability(logits, digits))
+    for log_probabilities, text, path, length in zip(
+        log_softmax(logits), texts, paths, lengths, strict=True
+    ):
+        scores = log_probabilities[np.arange(steps), right].sum(axis=1)
+        assert len(text) == digits
+        assert log_probabilities[np.arange(steps), path].sum() == pytest.approx(scores.max())
+        assert length == pytest.approx(np.exp(scores).sum())
+
+
+@pytest.mark.parametrize(("digits", "steps"), [(5, 8), (7, 12)])
+def test_every_digit_twice_needs_a_blank_between(digits, steps):
+    with pytest.raises(ValueError, match=f"{steps} steps cannot spell every {digits} digits"):
+        decode_exactly(np.zeros((1, steps, CLASSES)), digits)
+    texts, _ = decode_exactly(np.zeros((1, steps + 1, CLASSES)), digits)
+    assert len(texts[0]) == digits
 
 
 def test_text_probability_is_the_sum_over_all_alignments():
@@ -130,7 +151,7 @@ def test_digits_stand_where_the_path_says_them():
 def test_no_text_is_more_probable_than_its_length():
     random = np.random.default_rng(4)
     logits = random.normal(size=(200, 32, CLASSES)) * np.linspace(0, 30, 200)[:, None, None]
-    texts, _ = five_digit_decode(logits)
+    texts, _ = decode_exactly(logits)
     of_text = text_log_probability(logits, encode(texts))
     of_length = length_log_probability(logits)
     assert (of_text <= of_length + 1e-9).all() and (of_length <= 1e-9).all()
@@ -143,8 +164,8 @@ def assert_fast_path_loses_nothing(logits):
     def scores(paths):
         return np.take_along_axis(log_probabilities, paths[:, :, None], axis=2).sum(axis=(1, 2))
 
-    texts, paths = five_digit_decode(logits)
-    full = _best_five_digit_paths(log_probabilities)
+    texts, paths = decode_exactly(logits)
+    full = _best_paths(log_probabilities, 5)
     assert (emitting_steps(full).sum(axis=1) == 5).all()
     np.testing.assert_allclose(scores(paths), scores(full), rtol=1e-12)
     differ = [row for row in range(len(texts)) if texts[row] != decode_path(full[row])]

@@ -210,6 +210,29 @@ def test_weights_for_another_alphabet_or_size(copied):
         PlateReader(copied)
 
 
+def test_the_description_tells_how_many_digits_are_read(copied):
+    image = np.full((64, 128), 255, np.uint8)
+    assert PlateReader(copied).digits == 5
+    describe(copied, digits=7)
+    reader = PlateReader(copied)
+    reading = reader.read(image)
+    assert reader.digits == len(reading.text) == len(reading.digits) == 7
+    for count in (3, 8, "7", None, [7]):
+        describe(copied, digits=count)
+        with pytest.raises(
+            WeightsError, match=r"random\.json: made for .* digits, which we do not"
+        ):
+            PlateReader(copied)
+
+
+def test_weights_from_before_there_were_other_counts(copied):
+    path = copied.with_suffix(".json")
+    description = json.loads(path.read_text(encoding="utf-8"))
+    del description["digits"]
+    path.write_text(json.dumps(description), encoding="utf-8")
+    assert PlateReader(copied).digits == 5
+
+
 def test_onnx_that_is_missing_changed_or_of_other_weights(copied):
     export = copied.with_suffix(".onnx")
     export.write_bytes(export.read_bytes() + b"x")

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from plate_ocr.dataset import draw_plates
+from plate_ocr.fonts import FontError
 from plate_ocr.rendering import (
     MARGIN,
     MINIMUM_GAP,
@@ -9,12 +10,14 @@ from plate_ocr.rendering import (
     PLATE_HEIGHT,
     PLATE_WIDTH,
     SIZES,
+    check_room,
     draw_glyphs,
     draw_plate,
     place_glyphs,
     plate_numbers,
     plate_text,
     room,
+    sizes_for,
 )
 
 
@@ -25,19 +28,22 @@ def assert_inside(image):
     assert (frame == 255).all()
 
 
-def test_all_ink_is_inside_at_every_extreme(fonts):
-    """Every font, instance and size, with its widest digit five times: at every corner."""
+@pytest.mark.parametrize(
+    "digits", [PLATE_DIGITS, *(pytest.param(n, marks=pytest.mark.slow) for n in (6, 7))]
+)
+def test_all_ink_is_inside_at_every_extreme(fonts, digits):
+    """Every font, instance and size, with its widest digit all over: at every corner."""
     for font in fonts:
         for axes in font.instances:
-            for size in SIZES:
+            for size in sizes_for(digits):
                 glyphs = draw_glyphs(font.path, axes, size)
                 widest = max(glyphs, key=lambda glyph: glyph.ink.shape[1])
                 highest = max(glyphs, key=lambda glyph: glyph.rise)
                 lowest = max(glyphs, key=lambda glyph: glyph.ink.shape[0] - glyph.rise)
-                for row in ([widest] * PLATE_DIGITS, [highest, lowest, widest, widest, widest]):
+                for row in ([widest] * digits, [highest, lowest, *[widest] * (digits - 2)]):
                     columns, rows = room(row, MINIMUM_GAP)
                     assert columns >= 0 and rows >= 0, (font.family, axes, size)
-                    for gap in (MINIMUM_GAP, MINIMUM_GAP + columns // (PLATE_DIGITS - 1)):
+                    for gap in (MINIMUM_GAP, MINIMUM_GAP + columns // (digits - 1)):
                         right, down = room(row, gap)
                         assert_inside(place_glyphs(row, gap, MARGIN, MARGIN))
                         assert_inside(place_glyphs(row, gap, MARGIN + right, MARGIN + down))
@@ -74,6 +80,40 @@ def test_a_plate_depends_on_its_seed_and_index_alone(fonts):
 def test_every_number_has_one_place():
     assert sorted(plate_numbers(2026)) == list(range(100_000))
     assert plate_text(2026, 0) != plate_text(2026, 1)
+
+
+def test_other_counts_of_digits(fonts):
+    """Every number comes once, and its plate is inside the frame and smaller only if it must be."""
+    assert sorted(plate_text(1, index, 4) for index in range(10_000)) == [
+        f"{number:04d}" for number in range(10_000)
+    ]
+    # Of more than five digits, ten of the hundred rounds: none twice, all endings everywhere.
+    texts = {
+        plate_text(1, 1000 * place + turn * 100_000, 7)
+        for place in range(100)
+        for turn in range(100)
+    }
+    assert len(texts) == 10_000 and {len(text) for text in texts} == {7}
+    assert len({text[5:] for text in texts}) == 100
+    first = [plate_text(1, index, 6) for index in range(2_000)]
+    assert len(set(first)) == 2_000 and {text[5] for text in first[:200]} == set("0123456789")
+    assert [sizes_for(digits) for digits in (4, 5, 6, 7)] == [
+        SIZES,
+        SIZES,
+        range(15, 21),
+        range(12, 18),
+    ]
+    for digits in (4, 6, 7):
+        image, record = draw_plate(fonts, 3, 17, digits=digits)
+        assert_inside(image)
+        assert len(record.text) == digits and record.size in sizes_for(digits)
+
+
+def test_digits_too_wide_are_refused(fonts):
+    """Whatever number a plate shows: the widest digit must fit."""
+    with pytest.raises(FontError, match=r"woff2: (\d)\1{6} at size 25 does not fit the plate"):
+        for font in fonts:
+            check_room(font, font.instances[0], 25, 7)
 
 
 def test_fonts_sizes_and_gaps_are_used_evenly(fonts):

@@ -107,6 +107,11 @@ def test_labels_from_metadata(folder):
     (folder / "plates" / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
     done = run("plates", cwd=folder)
     assert done.returncode == 0 and "exact match  2/2" in done.stdout
+    (folder / "plates" / "metadata.jsonl").unlink()
+    table = f"file_name,text\n0.webp,{plates.texts[0]}\n1.webp,00000\n"
+    (folder / "plates" / "metadata.csv").write_text(table, encoding="utf-8")
+    done = run("plates", cwd=folder)
+    assert done.returncode == 0 and "exact match  1/2" in done.stdout
 
 
 @pytest.mark.parametrize(

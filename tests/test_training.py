@@ -8,6 +8,7 @@ import pytest
 
 from plate_ocr import training
 from plate_ocr.dataset import draw_plates
+from plate_ocr.engines import KerasEngine, WeightsError
 from plate_ocr.training import (
     RECIPES,
     Checkpoints,
@@ -207,6 +208,19 @@ def test_checkpoints_of_another_run_are_refused(tmp_path):
 def test_a_number_may_not_be_trained_on_and_validated_with(plates, tmp_path):
     with pytest.raises(TrainingError, match="48 validation numbers are trained on"):
         train(plates, plates, TINY, tmp_path, plates.images[:2], verbose=0)
+
+
+def test_training_starts_from_given_weights(plates, validation, random_weights, tmp_path):
+    recipe = replace(TINY, learning_rate=0.0, warmup_steps=0, epochs=1)
+    arguments = (plates, validation, recipe, tmp_path, validation.images[:2])
+    model, _ = train(*arguments, initial_weights=random_weights, verbose=0)
+    given = KerasEngine.restore(random_weights).model
+    for ours, theirs in zip(model.trainable_weights, given.trainable_weights, strict=True):
+        assert np.array_equal(ours, theirs)
+    with pytest.raises(TrainingError, match="holds another run"):
+        train(*arguments, verbose=0)
+    with pytest.raises(WeightsError, match=r"none\.h5: there is no such file"):
+        train(*arguments, initial_weights="none.h5", verbose=0)
 
 
 def test_damaged_checkpoint_weights_are_named(plates, validation, tmp_path):
