@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from plate_ocr.files import replacing
-from plate_ocr.reader import Reading
+from plate_ocr.reader import Digit, Reading
 
 # Okabe and Ito's colours, told apart with any colour vision.
 BLUE, ORANGE, RED, GREEN, GRAY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#666666"
@@ -285,13 +285,19 @@ def ablation_dots(runs: Mapping[str, dict], sets: Sequence[str], title: str) -> 
     return figure
 
 
-def step_probabilities(image: np.ndarray, probabilities: np.ndarray, title: str = "") -> Figure:
+def step_probabilities(
+    image: np.ndarray,
+    probabilities: np.ndarray,
+    title: str = "",
+    digits: Sequence[Digit] = (),
+) -> Figure:
     """A plate above the probabilities of blank and digits at every time step.
 
     Args:
         image: uint8 (64, 128).
         probabilities: (steps, 11), rows sum to 1.
         title: above the plate.
+        digits: of the reading; each is marked where it was read.
     """
     figure, (plate, grid) = plt.subplots(
         2, 1, figsize=(7, 5.2), height_ratios=(1.25, 1), layout="constrained", sharex=True
@@ -311,6 +317,11 @@ def step_probabilities(image: np.ndarray, probabilities: np.ndarray, title: str 
     )
     grid.set_yticks(range(probabilities.shape[1]), ["blank", *"0123456789"], fontsize=8)
     grid.set(xlabel="image column; one time step is 4 columns")
+    for one in digits:
+        for axis in (plate, grid):
+            axis.axvline(one.x - 0.5, color=ORANGE, linewidth=1)
+        plate.annotate(one.digit, (one.x - 0.5, 1), (0, 2), xycoords=plate.get_xaxis_transform(),
+                       textcoords="offset points", ha="center", fontweight="bold")  # fmt: skip
     return figure
 
 
