@@ -8,7 +8,7 @@ EXECUTE = $(RUN) -m jupyter nbconvert --to notebook --execute --inplace \
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help demo test test-all lint data train evaluate benchmark export fonts notebooks lock
+.PHONY: help demo app test test-all test-page lint data train evaluate benchmark export fonts notebooks lock
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
@@ -16,11 +16,17 @@ help:  ## list the commands
 demo: .venv/ready  ## read the 60 plates of data/test with the trained weights
 	$(RUN) model_test.py
 
+app: .venv/ready  ## the page, on localhost: read plates and draw them
+	$(RUN) app.py
+
 test: .venv/ready lint  ## the tests, without the slow ones (a few minutes)
 	$(RUN) -m pytest -m "not slow"
 
 test-all: .venv/ready  ## the slow tests too
 	$(RUN) -m pytest -m slow
+
+test-page: .venv/ready  ## the page, in Debian's chromium with its chromium-driver
+	$(RUN) -m pytest tests/page
 
 lint: .venv/ready  ## check style, in notebooks too
 	$(RUN) -m ruff check .

@@ -275,7 +275,8 @@ with gr.Blocks(title="Plate OCR", analytics_enabled=False) as page:
     frame.upload(on_picture, [frame, least], everything, **event)
     frame.input(on_drawing, [frame, least], [shown, why], **event)
     least.input(on_drawing, [frame, least], [shown, why], **event)
-    moves = [page.load, *(one.input for one in settings)]
+    # Not input: a digit taken away from the number fires none.
+    moves = [page.load, *(one.change for one in settings)]
     gr.on(moves, on_sliders, [least, *settings], everything, **event)
 
 page.queue(max_size=50)  # further events are told that it is full
