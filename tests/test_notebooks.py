@@ -18,9 +18,10 @@ def read(name):
 
 
 def execute(name, folder, python_path, **parameters):
-    """Run a notebook with papermill in `folder`; returns it executed."""
-    executed = folder / f"executed-{name}"
-    command = [sys.executable, "-m", "papermill", PROJECT / name, executed, "--no-progress-bar"]
+    """Run a notebook of the project, or of a path, with papermill in `folder`; returns it."""
+    path = PROJECT / name
+    executed = folder / f"executed-{path.name}"
+    command = [sys.executable, "-m", "papermill", path, executed, "--no-progress-bar"]
     for key, value in parameters.items():
         command += ["-p", key, value]
     environment = os.environ | {"PYTHONPATH": str(python_path), "JUPYTER_PLATFORM_DIRS": "1"}
@@ -120,6 +121,46 @@ def test_alone_in_a_bare_folder_beside_the_installed_package(name, tmp_path, ins
     execute(name, tmp_path, installed, **parameters)
     made = {path.name for path in tmp_path.iterdir()}
     assert made <= {f"executed-{name}", "quick", "data", "checkpoints"}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """The project as it lies here, as a repository to clone."""
+    folder = tmp_path_factory.mktemp("repository") / "project.git"
+    git = ["git", f"--git-dir={folder}", f"--work-tree={PROJECT}", "-c", "user.name=Test"]
+    git += ["-c", "user.email=test@localhost"]
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "As it is"]):
+        subprocess.run(git + command, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_in_colab_from_a_bare_upload(name, tmp_path, repository):
+    """Nothing but the notebook and the address set in it; `google.colab` can be imported."""
+    colab = tmp_path / "colab" / "google" / "colab"
+    colab.mkdir(parents=True)
+    (colab / "__init__.py").touch()
+    content, notebook = tmp_path / "content", read(name)
+    content.mkdir()
+    setup = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    assert setup.source.count('REPOSITORY = ""') == 1
+    setup.source = setup.source.replace('REPOSITORY = ""', f'REPOSITORY = "{repository.as_uri()}"')
+    setup.source = "import google.colab\n" + setup.source
+    nbformat.write(notebook, content / name)
+    execute(content / name, content, tmp_path / "colab", quick=True)
+    assert {path.name for path in content.iterdir()} == {name, f"executed-{name}", "plate-ocr"}
+    assert any((content / "plate-ocr" / "quick").iterdir())
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_alone_and_without_an_address_the_first_cell_says_what_to_do(name, tmp_path):
+    setup = next(cell for cell in read(name).cells if cell.cell_type == "code")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-c", setup.source]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and not list(tmp_path.iterdir())
+    assert done.stderr == ("plate_ocr is missing: set REPOSITORY above, then run this cell again\n")
 
 
 def test_the_installed_package_reads(installed, tmp_path):
