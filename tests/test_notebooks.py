@@ -9,6 +9,9 @@ import sys
 import nbformat
 import pytest
 from conftest import PROJECT
+from PIL import Image
+
+from plate_ocr.dataset import draw_plates
 
 NOTEBOOKS = sorted(path.name for path in PROJECT.glob("*.ipynb"))
 
@@ -88,6 +91,38 @@ def test_training(tmp_path):
     quick = tmp_path / "quick"
     assert {"dr_model.h5", "dr_model.json", "results", "train"} <= {p.name for p in quick.iterdir()}
     assert not (tmp_path / "dr_model.h5").exists()  # a quick run never replaces the real one
+
+
+@pytest.mark.slow
+def test_seven_digits_by_one_parameter(tmp_path):
+    notebook = execute("data_generation.ipynb", tmp_path, PROJECT, quick=True, digits=7)
+    assert "no problems found" in text_of(notebook)
+    names = [path.stem for path in (tmp_path / "quick" / "7_digits" / "train").glob("*.png")]
+    assert len(names) == 6_000 and {len(name) for name in names} == {7}
+
+
+@pytest.mark.slow
+def test_own_plates_by_parameters_alone(tmp_path):
+    """A few of seven digits, from weights that read five."""
+    for name, positions in (("train", range(200)), ("test", range(200, 230))):
+        (tmp_path / name).mkdir()
+        plates = draw_plates(positions, digits=7)
+        for image, text in zip(plates.images, plates.texts, strict=True):
+            Image.fromarray(image[:, :, 0]).save(tmp_path / name / f"{text}.jpg", quality=95)
+    notebook = execute(
+        "training.ipynb",
+        tmp_path,
+        PROJECT,
+        quick=True,
+        digits=7,
+        initial_weights=PROJECT / "dr_model.h5",
+        train_directory=tmp_path / "train",
+        test_directory=tmp_path / "test",
+    )
+    text = text_of(notebook)
+    assert "before: 0 of 30" in text and "trained on 200 plates" in text
+    made = tmp_path / "quick" / "7_digits"
+    assert json.loads((made / "dr_model.json").read_text(encoding="utf-8"))["digits"] == 7
 
 
 def test_evaluation(tmp_path):
