@@ -291,6 +291,9 @@ def _run(jobs: list[list[int]], arguments: tuple, processes: int) -> Iterator[li
     if processes == 1:
         yield from (_write_plates(job, *arguments) for job in jobs)
         return
+    # They begin where this process is now, not where it was when it began: in Colab a notebook
+    # changes into its clone, from where alone they can import this module.
+    multiprocessing.process.ORIGINAL_DIR = str(Path.cwd())
     # Spawned, not forked: the caller may hold TensorFlow's threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:

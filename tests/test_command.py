@@ -68,6 +68,7 @@ def test_a_bad_image_costs_no_other_its_reading(plates, tmp_path):
         (("read", "--weights", "none.h5", "x.png"), "none.h5: there is no such file"),
         (("read", "."), "holds no images"),
         (("generate", "elsewhere"), "needs start and count"),
+        (("generate", "train", "--digits", "8"), "invalid choice: 8"),
         (("check", "nowhere"), "nowhere"),
         (("export", "--weights", "none.h5"), "none.h5: there is no such file"),
     ],
@@ -86,6 +87,17 @@ def test_generate_then_check(tmp_path):
     path.unlink()
     code, out, _ = run("check", folder)
     assert code == 1 and path.name in out
+
+
+def test_other_counts_of_digits(tmp_path):
+    folder = tmp_path / "mine"
+    code, _, _ = run("generate", folder, "--start", 90_000, "--count", 4, "--digits", 4)
+    assert code == 2  # there are only ten thousand
+    code, _, _ = run("generate", folder, "--start", 9_000, "--count", 4, "--digits", 4)
+    assert code == 0 and {len(path.stem) for path in folder.glob("*.png")} == {4}
+    assert run("check", folder)[0] == 0
+    code, out, _ = run("check", folder, "--digits", 5)
+    assert code == 1 and out.count("its label is not 5 digits") == 4
 
 
 def test_a_closed_pipe_is_no_error():

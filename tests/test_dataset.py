@@ -386,6 +386,19 @@ def test_checking_compares_records_with_names(tmp_path):
     assert problem.endswith("65446.png: its record says 75446")
 
 
+def test_drawing_after_the_folder_was_changed(tmp_path):
+    """As a notebook does that clones the project: other processes import and write from there."""
+    folder = os.path.relpath(tmp_path / "train", PROJECT)
+    code = (
+        f"import multiprocessing, os; os.chdir({str(PROJECT)!r})\n"
+        "from plate_ocr.dataset import generate\n"
+        f"generate({folder!r}, count=2, processes=2, progress=False)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    assert len(load_folder(tmp_path / "train")) == 2
+
+
 def test_two_generators_on_one_folder_do_not_disturb_each_other(tmp_path):
     """Both end well, with the bytes of one alone."""
     code = (

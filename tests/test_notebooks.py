@@ -9,6 +9,9 @@ import sys
 import nbformat
 import pytest
 from conftest import PROJECT
+from PIL import Image
+
+from plate_ocr.dataset import draw_plates
 
 NOTEBOOKS = sorted(path.name for path in PROJECT.glob("*.ipynb"))
 
@@ -18,9 +21,10 @@ def read(name):
 
 
 def execute(name, folder, python_path, **parameters):
-    """Run a notebook with papermill in `folder`; returns it executed."""
-    executed = folder / f"executed-{name}"
-    command = [sys.executable, "-m", "papermill", PROJECT / name, executed, "--no-progress-bar"]
+    """Run a notebook of the project, or of a path, with papermill in `folder`; returns it."""
+    path = PROJECT / name
+    executed = folder / f"executed-{path.name}"
+    command = [sys.executable, "-m", "papermill", path, executed, "--no-progress-bar"]
     for key, value in parameters.items():
         command += ["-p", key, value]
     environment = os.environ | {"PYTHONPATH": str(python_path), "JUPYTER_PLATFORM_DIRS": "1"}
@@ -89,6 +93,38 @@ def test_training(tmp_path):
     assert not (tmp_path / "dr_model.h5").exists()  # a quick run never replaces the real one
 
 
+@pytest.mark.slow
+def test_seven_digits_by_one_parameter(tmp_path):
+    notebook = execute("data_generation.ipynb", tmp_path, PROJECT, quick=True, digits=7)
+    assert "no problems found" in text_of(notebook)
+    names = [path.stem for path in (tmp_path / "quick" / "7_digits" / "train").glob("*.png")]
+    assert len(names) == 6_000 and {len(name) for name in names} == {7}
+
+
+@pytest.mark.slow
+def test_own_plates_by_parameters_alone(tmp_path):
+    """A few of seven digits, from weights that read five."""
+    for name, positions in (("train", range(200)), ("test", range(200, 230))):
+        (tmp_path / name).mkdir()
+        plates = draw_plates(positions, digits=7)
+        for image, text in zip(plates.images, plates.texts, strict=True):
+            Image.fromarray(image[:, :, 0]).save(tmp_path / name / f"{text}.jpg", quality=95)
+    notebook = execute(
+        "training.ipynb",
+        tmp_path,
+        PROJECT,
+        quick=True,
+        digits=7,
+        initial_weights=PROJECT / "dr_model.h5",
+        train_directory=tmp_path / "train",
+        test_directory=tmp_path / "test",
+    )
+    text = text_of(notebook)
+    assert "before: 0 of 30" in text and "trained on 200 plates" in text
+    made = tmp_path / "quick" / "7_digits"
+    assert json.loads((made / "dr_model.json").read_text(encoding="utf-8"))["digits"] == 7
+
+
 def test_evaluation(tmp_path):
     benchmark = PROJECT / "data" / "benchmark"
     notebook = execute(
@@ -120,6 +156,46 @@ def test_alone_in_a_bare_folder_beside_the_installed_package(name, tmp_path, ins
     execute(name, tmp_path, installed, **parameters)
     made = {path.name for path in tmp_path.iterdir()}
     assert made <= {f"executed-{name}", "quick", "data", "checkpoints"}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """The project as it lies here, as a repository to clone."""
+    folder = tmp_path_factory.mktemp("repository") / "project.git"
+    git = ["git", f"--git-dir={folder}", f"--work-tree={PROJECT}", "-c", "user.name=Test"]
+    git += ["-c", "user.email=test@localhost"]
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "As it is"]):
+        subprocess.run(git + command, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_in_colab_from_a_bare_upload(name, tmp_path, repository):
+    """Nothing but the notebook and the address set in it; `google.colab` can be imported."""
+    colab = tmp_path / "colab" / "google" / "colab"
+    colab.mkdir(parents=True)
+    (colab / "__init__.py").touch()
+    content, notebook = tmp_path / "content", read(name)
+    content.mkdir()
+    setup = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    assert setup.source.count('REPOSITORY = ""') == 1
+    setup.source = setup.source.replace('REPOSITORY = ""', f'REPOSITORY = "{repository.as_uri()}"')
+    setup.source = "import google.colab\n" + setup.source
+    nbformat.write(notebook, content / name)
+    execute(content / name, content, tmp_path / "colab", quick=True)
+    assert {path.name for path in content.iterdir()} == {name, f"executed-{name}", "plate-ocr"}
+    assert any((content / "plate-ocr" / "quick").iterdir())
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_alone_and_without_an_address_the_first_cell_says_what_to_do(name, tmp_path):
+    setup = next(cell for cell in read(name).cells if cell.cell_type == "code")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-c", setup.source]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and not list(tmp_path.iterdir())
+    assert done.stderr == ("plate_ocr is missing: set REPOSITORY above, then run this cell again\n")
 
 
 def test_the_installed_package_reads(installed, tmp_path):

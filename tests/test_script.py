@@ -114,6 +114,21 @@ def test_labels_from_metadata(folder):
     assert done.returncode == 0 and "exact match  1/2" in done.stdout
 
 
+def test_labels_of_seven_digits(folder):
+    """The weights say how many digits there are; these are not trained for them."""
+    path = folder / "dr_model.json"
+    description = json.loads(path.read_text(encoding="utf-8")) | {"digits": 7}
+    path.write_text(json.dumps(description), encoding="utf-8")
+    plates = draw_plates(range(90_000, 90_002), digits=7)
+    for image, text in zip(plates.images, plates.texts, strict=True):
+        Image.fromarray(image[:, :, 0]).save(folder / "plates" / f"{text}.png")
+    done = run("plates", "--json", "out.json", cwd=folder)
+    assert done.returncode == 0 and "/2 " in done.stdout
+    content = json.loads((folder / "out.json").read_text(encoding="utf-8"))
+    assert {len(reading["text"]) for reading in content["readings"]} == {7}
+    assert {reading["label"] for reading in content["readings"]} == {None, *plates.texts}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
