@@ -43,7 +43,7 @@ def draw(
 ) -> np.ndarray:
     """Draw a plate, uint8 (64, 128), with the digits in its middle.
 
-    Weight, 1 to 24, chooses among the instances of the font from light to heavy. Blur, in pixels, and
+    Weight, 1 to 24, chooses an instance of the font, from light to heavy. Blur, in pixels, and
     noise, in grey levels, are standard deviations.
 
     Raises:
