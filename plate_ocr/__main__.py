@@ -17,8 +17,10 @@ from plate_ocr.dataset import DatasetError, check_folder, choose_range, generate
 from plate_ocr.fonts import FontError
 from plate_ocr.images import UnreadableImage
 from plate_ocr.reader import WEIGHTS, PlateReader, WeightsError
+from plate_ocr.rendering import DEFAULT_SEED
 
 STANDARD_INPUT = "-"
+EXTRAS = {"ray": "ray", "pyarrow": "ray"}  # module -> what of this package installs it
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,6 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
         return options.run(options)
     except (DatasetError, FontError, WeightsError) as error:
         print(error, file=sys.stderr)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        print(
+            f"{error.name} is missing: pip install 'plate-ocr[{EXTRAS[error.name]}]'",
+            file=sys.stderr,
+        )
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -59,6 +68,19 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("--count", type=int, help="number of plates")
     draw.add_argument("--seed", type=int, help="of the list, and of every plate's looks")
     draw.set_defaults(run=_generate)
+
+    draw_many = commands.add_parser("draw-many", help="draw any number on Ray, into Parquet")
+    draw_many.add_argument("output", type=Path, help="a new folder")
+    draw_many.add_argument("--start", type=int, default=0, help="first plate")
+    draw_many.add_argument("--count", type=int, required=True, help="number of plates")
+    draw_many.add_argument("--seed", type=int, default=DEFAULT_SEED)
+    draw_many.set_defaults(run=_draw_many)
+
+    read_many = commands.add_parser("read-many", help="read any number on Ray, into Parquet")
+    read_many.add_argument("source", type=Path, help="folder of images or of Parquet files")
+    read_many.add_argument("output", type=Path, help="a new folder")
+    read_many.add_argument("--weights", type=Path, default=WEIGHTS)
+    read_many.set_defaults(run=_read_many)
 
     check = commands.add_parser("check", help="check every image and record of a folder")
     check.add_argument("directory", type=Path)
@@ -137,6 +159,22 @@ def _generate(options: argparse.Namespace) -> int:
     records = generate(options.directory, start=positions.start, count=len(positions), **seed)
     print(f"{options.directory}: {len(records):,} plates")
     return 0
+
+
+def _draw_many(options: argparse.Namespace) -> int:
+    from plate_ocr.scale import draw_many  # imports Ray
+
+    draw_many(options.output, options.start, options.count, options.seed)
+    print(f"{options.output}: {options.count:,} plates")
+    return 0
+
+
+def _read_many(options: argparse.Namespace) -> int:
+    from plate_ocr.scale import read_many  # imports Ray
+
+    unreadable = read_many(options.source, options.output, options.weights)
+    print(f"{options.output}: {unreadable:,} images could not be read")
+    return 1 if unreadable else 0
 
 
 def _check(options: argparse.Namespace) -> int:

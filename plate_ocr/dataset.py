@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from plate_ocr.fonts import FONT_DIRECTORY, PlateFont, fonts_digest, load_fonts
 from plate_ocr.images import UnreadableImage, is_image_name, load_gray, load_plate
 from plate_ocr.rendering import (
     DEFAULT_SEED,
+    HELD_OUT,
     NUMBERS,
     PLATE_HEIGHT,
     PLATE_WIDTH,
@@ -33,7 +35,6 @@ from plate_ocr.rendering import (
 )
 
 DATA_DIRECTORY = Path("data")
-HELD_OUT = 90_000  # plates from this position on are never trained on
 # Directory name -> (start, count): positions in the permutation of all numbers.
 SPLITS = {
     "train": (0, 60_000),
@@ -263,9 +264,16 @@ def _write_plates(
         path = directory / record.file_name
         if not path.exists():
             with replacing(path) as temporary:
-                Image.fromarray(image).save(temporary, format="PNG", compress_level=PNG_COMPRESSION)
+                temporary.write_bytes(encode_png(image))
         records.append(asdict(record))
     return records
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """A plate as the bytes of a PNG file."""
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=PNG_COMPRESSION)
+    return buffer.getvalue()
 
 
 def read_records(directory: Path | str) -> dict[str, dict]:

@@ -1,6 +1,7 @@
-"""Files that are either whole or not there."""
+"""Files and folders that are either whole or not there."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends well.
 
     The temporary name is hidden, unique to the process, and keeps the ending of `path`, which
-    some writers choose their format by. It is removed when the block raises.
+    some writers choose their format by. What stands there is removed when the block raises.
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}.part.{path.name}")
@@ -19,6 +20,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
         temporary.unlink(missing_ok=True)
 
 

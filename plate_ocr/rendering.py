@@ -1,8 +1,9 @@
 """Draw one plate: (fonts, seed, index) -> image and record, a pure function.
 
 Plate `index` shows entry `index` of one seeded permutation of all five-digit numbers, so no
-two plates of a seed share a number. Fonts and their instances go round in turn, so each is used
-evenly; size, gap and place are drawn at random from a generator of the plate's own.
+two plates of a seed share a number. Beyond 100,000 plates the numbers come again, shuffled anew
+for every round, and file names carry the index. Fonts and their instances go round in turn, so
+each is used evenly; size, gap and place are drawn at random from a generator of the plate's own.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ SIZES = range(18, 26)  # font sizes in pixels per em
 MARGIN = 2  # background pixels kept free on all four sides
 MINIMUM_GAP = 1  # background columns between neighbouring glyphs
 NUMBERS = 10**PLATE_DIGITS  # 00000 to 99999
+HELD_OUT = 90_000  # numbers from this position of a round on are never trained on
 DEFAULT_SEED = 2026
 
 Axes = tuple[tuple[str, float], ...]
@@ -52,14 +54,24 @@ class PlateRecord:
 
 
 @lru_cache(maxsize=4)
-def plate_numbers(seed: int) -> np.ndarray:
-    """The seeded permutation of 0 to 99,999 that gives plate `index` its number."""
-    return np.random.default_rng(seed).permutation(NUMBERS)
+def plate_numbers(seed: int, turn: int = 0) -> np.ndarray:
+    """The seeded permutation of 0 to 99,999 that gives plates their numbers, in their first round.
+
+    In later rounds the numbers are shuffled on either side of `HELD_OUT`: those that are never
+    trained on stay so.
+    """
+    numbers = np.random.default_rng(seed).permutation(NUMBERS)
+    if turn:
+        random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(turn,)))
+        random.shuffle(numbers[:HELD_OUT])
+        random.shuffle(numbers[HELD_OUT:])
+    return numbers
 
 
 def plate_text(seed: int, index: int) -> str:
     """The five digits of a plate."""
-    return f"{plate_numbers(seed)[index]:0{PLATE_DIGITS}d}"
+    turn, position = divmod(index, NUMBERS)
+    return f"{plate_numbers(seed, turn)[position]:0{PLATE_DIGITS}d}"
 
 
 def font_and_instance(fonts: Sequence[PlateFont], index: int) -> tuple[PlateFont, Axes]:
@@ -78,7 +90,7 @@ def _open_font(path: Path, size: int) -> ImageFont.FreeTypeFont:
         raise FontError(f"{path}: not a readable font ({error})") from error
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=8192)  # of all 22 fonts in 24 instances and 8 sizes; 20 MB
 def draw_glyphs(path: Path, axes: Axes, size: int) -> tuple[Glyph, ...]:
     """Draw the ten digits of one font, instance and size.
 
@@ -135,7 +147,7 @@ def draw_plate(
     Args:
         fonts: the fonts of the data set, in order.
         seed: the seed of the data set.
-        index: position in the permutation of all numbers, 0 to 99,999.
+        index: 0 or more; position in the permutation of all numbers, round after round.
         sizes: font sizes to choose from, in pixels per em.
 
     Returns:
@@ -159,7 +171,7 @@ def draw_plate(
     x = MARGIN + int(random.integers(columns + 1))
     y = MARGIN + int(random.integers(rows + 1))
     record = PlateRecord(
-        file_name=f"{text}.png",
+        file_name=f"{text}.png" if index < NUMBERS else f"{text}-{index}.png",
         text=text,
         font=font.family,
         axes=dict(axes),
