@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from plate_ocr.dataset import DatasetError, label_of, list_images, read_records
+from plate_ocr.engines import WeightsError
 from plate_ocr.evaluation import character_error_rate, exact_match_rate
 from plate_ocr.files import write_text
 from plate_ocr.images import UnreadableImage, load_plate
-from plate_ocr.reader import PlateReader, Reading, WeightsError
+from plate_ocr.reader import PlateReader, Reading
 
 PICTURES = (".png", ".jpg", ".pdf", ".svg")
 SHOWN = 60  # rows of the table and plates of the plot, at most
@@ -63,11 +64,11 @@ def read_folder(directory: Path, reader: PlateReader) -> tuple[list[Row], float]
     Returns:
         The rows in name order, and images read a second (decoding of files included).
     """
-    paths, records = list_images(directory), read_records(directory)
+    records = read_records(directory)
     reader.read(np.full((64, 128), 255, np.uint8))  # the first call compiles; it is not timed
     begun = time.perf_counter()
     rows = []
-    for path, reading in zip(paths, reader.stream(paths), strict=True):
+    for path, reading in reader.read_folder(directory):
         if isinstance(reading, UnreadableImage):
             print(f"unreadable: {reading}", file=sys.stderr)
             reading = None

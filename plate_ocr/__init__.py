@@ -1,7 +1,8 @@
 """Draw simulated number plates and read their five digits."""
 
+from plate_ocr.dataset import DatasetError
 from plate_ocr.images import UnreadableImage
 from plate_ocr.reader import Digit, PlateReader, Reading, WeightsError
 
-__all__ = ["Digit", "PlateReader", "Reading", "UnreadableImage", "WeightsError"]
+__all__ = ["DatasetError", "Digit", "PlateReader", "Reading", "UnreadableImage", "WeightsError"]
 __version__ = "0.1.0"

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from plate_ocr.dataset import DatasetError, check_folder, choose_range, generate, list_images
+from plate_ocr.engines import WeightsError
 from plate_ocr.fonts import FontError
 from plate_ocr.images import UnreadableImage
-from plate_ocr.reader import WEIGHTS, PlateReader, WeightsError
+from plate_ocr.reader import WEIGHTS, PlateReader
 from plate_ocr.rendering import DEFAULT_SEED
 
 STANDARD_INPUT = "-"
-EXTRAS = {"ray": "ray", "pyarrow": "ray"}  # module -> what of this package installs it
+EXTRAS = {"ray": "ray", "pyarrow": "ray"}  # module -> extra that brings it; others: train
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,12 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (DatasetError, FontError, WeightsError) as error:
         print(error, file=sys.stderr)
     except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
-            raise
-        print(
-            f"{error.name} is missing: pip install 'plate-ocr[{EXTRAS[error.name]}]'",
-            file=sys.stderr,
-        )
+        extra = EXTRAS.get(error.name, "train")
+        print(f"{error.name} is missing: pip install 'plate-ocr[{extra}]'", file=sys.stderr)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -131,8 +128,10 @@ def _with_progress(readings: Iterable[Any], total: int) -> Iterable[Any]:
     """With a bar on standard error where somebody watches it and the output goes elsewhere."""
     if not sys.stderr.isatty() or sys.stdout.isatty():
         return readings
-    from tqdm import tqdm  # needed only here
-
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:  # reading goes without it
+        return readings
     return tqdm(readings, total=total, unit=" plates", file=sys.stderr)
 
 

@@ -18,6 +18,9 @@ def is_plate_text(text: object) -> bool:
 def encode(texts: Sequence[str]) -> np.ndarray:
     """Turn texts into labels for the CTC loss.
 
+    >>> encode(["00123"])
+    array([[1, 1, 2, 3, 4]], dtype=int32)
+
     Args:
         texts: n strings of five digits.
 
@@ -35,5 +38,9 @@ def encode(texts: Sequence[str]) -> np.ndarray:
 
 
 def decode(classes: Iterable[int]) -> str:
-    """Turn classes into text; blanks are left out, repeats are kept."""
+    """Turn classes into text; blanks are left out, repeats are kept.
+
+    >>> decode([1, 1, BLANK, 10])
+    '009'
+    """
     return "".join(DIGITS[index - 1] for index in classes if index != BLANK)

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import PIL
 from PIL import Image
-from tqdm import tqdm
 
 from plate_ocr.alphabet import is_plate_text
 from plate_ocr.files import replacing, write_text
@@ -151,6 +150,8 @@ def generate(
             cannot be written.
         FontError: a font cannot be used.
     """
+    from tqdm import tqdm  # not needed for reading
+
     directory = Path(directory)
     positions = choose_range(directory.name, start, count)
     loaded = load_fonts(fonts)

@@ -237,7 +237,11 @@ class Summary:
 
 
 def edit_distance(truth: str, text: str) -> int:
-    """Fewest insertions, deletions and substitutions between two texts (Levenshtein 1966)."""
+    """Fewest insertions, deletions and substitutions between two texts (Levenshtein 1966).
+
+    >>> edit_distance("12345", "1345"), edit_distance("12345", "21345")
+    (1, 2)
+    """
     previous = list(range(len(text) + 1))
     for row, character in enumerate(truth, start=1):
         current = [row]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from plate_ocr.engines import KerasEngine, OnnxEngine, WeightsError
 from plate_ocr.files import replacing, write_text
-from plate_ocr.reader import KerasEngine, OnnxEngine, WeightsError, check_weights
+from plate_ocr.reader import check_weights
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 TOLERANCE = 1e-4  # largest difference of a logit between the two engines

@@ -49,6 +49,9 @@ def load_plate(source: ImageSource) -> np.ndarray:
 
     As `load_gray`, and another size is letterboxed.
 
+    >>> load_plate(Image.new("RGB", (300, 100), "white")).shape
+    (64, 128)
+
     Args:
         source: what `load_gray` takes.
 

@@ -9,14 +9,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
 from plate_ocr import resources
 from plate_ocr.alphabet import DIGITS
 from plate_ocr.calibration import Calibration
+from plate_ocr.dataset import list_images
 from plate_ocr.decoding import decode_plates, greedy_decode
+from plate_ocr.engines import BATCH, Engine, KerasEngine, OnnxEngine, OpenvinoEngine, WeightsError
 from plate_ocr.images import ImageSource, UnreadableImage, load_plate
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
@@ -24,11 +26,7 @@ if TYPE_CHECKING:
     import keras
 
 WEIGHTS = resources.find("dr_model.h5")
-BATCH = 64
-
-
-class WeightsError(ValueError):
-    """Weights cannot be used; the message names the file and what is wrong."""
+SURE = 0.95  # confidence from which a reading in bfloat16 stands as it is
 
 
 class Digit(NamedTuple):
@@ -49,82 +47,49 @@ class Reading:
     greedy: str  # plain greedy decoding, any number of digits
 
 
-class KerasEngine:
-    """Runs the weights in Keras: uint8 (n, 64, 128, 1) -> float32 logits (n, 32, 11).
-
-    Args:
-        weights: the HDF5 file; its hash has been checked.
-        use_cudnn: passed to `build_model`.
-    """
-
-    def __init__(self, weights: Path, use_cudnn: str | bool = "auto"):
-        # Not at the top of the module: importing Keras takes seconds.
-        from plate_ocr.model import build_model
-
-        self.model = build_model(use_cudnn)
-        try:
-            self.model.load_weights(weights)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise WeightsError(f"{weights}: does not hold this network ({reason})") from error
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Run the network."""
-        return np.asarray(self.model.predict(images, batch_size=BATCH, verbose=0))
-
-
-class OnnxEngine:
-    """Runs the exported weights in ONNX Runtime, with the same input and output."""
-
-    def __init__(self, path: Path):
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # cores share batches, not the small layers of one
-        try:
-            self.session = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # its exceptions share no narrower base
-            raise WeightsError(f"{path}: not an ONNX network") from error
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Run the network in batches."""
-        batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-        return np.concatenate([self.session.run(None, {"plates": batch})[0] for batch in batches])
-
-
 class PlateReader:
     """Reads plates with trained weights.
+
+    >>> reading = PlateReader().read("data/test/12891.png")
+    >>> reading.text, reading.confidence > 0.9
+    ('12891', True)
+    >>> [digit.digit for digit in reading.digits]
+    ['1', '2', '8', '9', '1']
 
     Args:
         weights: the HDF5 file; `<name>.json` beside it holds its hash and what it was made for,
             `<name>.onnx` its export.
-        engine: `"keras"`, or `"onnx"` to read without TensorFlow.
-        threads: of the ONNX engine, each reads a batch of its own; 0 takes all cores.
+        engine: `"onnx"`; `"openvino"` for many plates, which reads them in bfloat16 where it can,
+            and the unsure ones again in float32; or `"keras"`, which needs TensorFlow, to have
+            the network itself.
+        threads: of the engines but Keras, each reads a batch of its own; 0 takes all cores.
 
     Raises:
         WeightsError: a file is missing, damaged, changed, or made for another network.
+        ImportError: the engine is not installed.
     """
 
     def __init__(
-        self, weights: Path | str = WEIGHTS, engine: str = "keras", threads: int = 0
+        self, weights: Path | str = WEIGHTS, engine: str = "onnx", threads: int = 0
     ) -> None:
         weights = Path(weights)
         description = check_weights(weights)
         self.calibration = _calibration(weights, description)
         if engine == "keras":
-            self.engine: KerasEngine | OnnxEngine = KerasEngine(weights)
+            self.engine: Engine = KerasEngine(weights)
             self.threads = 1  # Keras spreads one batch over the cores itself
-        elif engine == "onnx":
+        elif engine in ("onnx", "openvino"):
             path = weights.with_suffix(".onnx")
             if description.get("onnx_made_from") != description["sha256"][weights.name]:
-                raise WeightsError(f"{path}: not made from {weights}; run make export")
+                raise WeightsError(f"{path}: not made from {weights}; run plate-ocr export")
             _check_hash(path, description)
-            self.engine = OnnxEngine(path)
             self.threads = threads or os.cpu_count() or 1
+            export = OnnxEngine(path)
+            self.engine = (
+                OpenvinoEngine(path, export, self.threads) if engine == "openvino" else export
+            )
         else:
-            raise ValueError(f"engine must be keras or onnx, not {engine!r}")
+            raise ValueError(f"engine must be keras, onnx or openvino, not {engine!r}")
 
     @property
     def model(self) -> "keras.Model":
@@ -134,6 +99,12 @@ class PlateReader:
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Run the network: uint8 (n, 64, 128, 1) -> float32 logits (n, 32, 11)."""
         return self.engine(images)
+
+    @overload
+    def read(self, source: ImageSource) -> Reading: ...
+
+    @overload
+    def read(self, source: list[Any] | tuple[Any, ...]) -> list[Reading]: ...
 
     def read(self, source: ImageSource | Sequence[ImageSource]) -> Reading | list[Reading]:
         """Read one image, or a list of images.
@@ -175,6 +146,20 @@ class PlateReader:
             while pending:
                 yield from pending.popleft().result()
 
+    def read_folder(
+        self, directory: Path | str
+    ) -> Iterator[tuple[Path, Reading | UnreadableImage]]:
+        """Read the images of a folder in name order, as `stream` does.
+
+        >>> [reading.text for path, reading in PlateReader().read_folder("data/test")][:3]
+        ['07303', '12891', '13082']
+
+        Raises:
+            DatasetError: there is no such folder, or no image in it.
+        """
+        paths = list_images(directory)
+        return zip(paths, self.stream(paths), strict=True)
+
     def _read_batch(self, sources: list[ImageSource]) -> list[Reading | UnreadableImage]:
         plates: list[np.ndarray | UnreadableImage] = []
         for source in sources:
@@ -187,7 +172,17 @@ class PlateReader:
         return [next(readings) if isinstance(plate, np.ndarray) else plate for plate in plates]
 
     def _read_plates(self, plates: list[np.ndarray]) -> list[Reading]:
-        return readings_from_logits(self.logits(np.stack(plates)[..., None]), self.calibration)
+        images = np.stack(plates)[..., None]
+        readings = readings_from_logits(self.logits(images), self.calibration)
+        if isinstance(self.engine, OpenvinoEngine):
+            # Rounding to bfloat16 can tip a reading that is unsure already.
+            unsure = [row for row, one in enumerate(readings) if one.confidence < SURE]
+            if unsure:
+                logits = self.engine.few(images[unsure])
+                again = readings_from_logits(logits, self.calibration)
+                for row, reading in zip(unsure, again, strict=True):
+                    readings[row] = reading
+        return readings
 
 
 def readings_from_logits(

@@ -35,7 +35,7 @@ def random_weights(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def shipped():
-    """The reader with the committed weights."""
+    """The reader with the committed weights, in Keras."""
     from plate_ocr.reader import PlateReader
 
-    return PlateReader(PROJECT / "dr_model.h5")
+    return PlateReader(PROJECT / "dr_model.h5", engine="keras")

@@ -5,6 +5,7 @@ import pytest
 
 from plate_ocr.calibration import Calibration
 from plate_ocr.dataset import draw_plates
+from plate_ocr.engines import WeightsError
 from plate_ocr.evaluation import (
     SETS,
     BenchmarkError,
@@ -21,7 +22,7 @@ from plate_ocr.evaluation import (
     training_shapes,
     write_calibration,
 )
-from plate_ocr.reader import PlateReader, WeightsError
+from plate_ocr.reader import PlateReader
 
 
 class Engine:

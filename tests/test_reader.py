@@ -5,10 +5,13 @@ import keras
 import numpy as np
 import pytest
 from conftest import PROJECT
+from PIL import Image
 
-from plate_ocr.dataset import draw_plates, load_folder
+from plate_ocr.dataset import DatasetError, draw_plates, load_folder
+from plate_ocr.engines import WeightsError
+from plate_ocr.evaluation import load_benchmark
 from plate_ocr.images import UnreadableImage
-from plate_ocr.reader import PlateReader, WeightsError, check_weights
+from plate_ocr.reader import PlateReader, check_weights
 
 
 @pytest.fixture
@@ -81,6 +84,21 @@ def test_a_stream_keeps_order_and_names_what_cannot_be_read(random_weights):
     )
 
 
+def test_a_folder_is_read_in_name_order(random_weights, tmp_path):
+    images = draw_plates(range(90_000, 90_003)).images[:, :, :, 0]
+    for name, image in zip("cab", images, strict=True):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    (tmp_path / "notes.txt").touch()
+    reader = PlateReader(random_weights)
+    (a, first), (b, error), (c, last) = reader.read_folder(tmp_path)
+    assert [path.name for path in (a, b, c)] == ["a.png", "b.png", "c.png"]
+    assert first == reader.read(images[1]) and last == reader.read(images[0])
+    assert isinstance(error, UnreadableImage) and "b.png" in str(error)
+    with pytest.raises(DatasetError, match="nowhere: No such file"):
+        reader.read_folder(tmp_path / "nowhere")
+
+
 def test_a_stream_takes_only_a_few_batches_ahead(random_weights):
     taken = []
 
@@ -111,6 +129,26 @@ def test_onnx_gives_the_logits_of_keras(random_weights, weights):
     assert texts[0] == texts[1]
 
 
+def test_every_engine_reads_hard_plates_alike(shipped):
+    test = load_folder(PROJECT / "data" / "test")
+    hard = np.concatenate([load_benchmark("tuning").images[:2000], test.images])
+    readings = {"keras": shipped.read(list(hard))}
+    for engine in ("onnx", "openvino"):
+        readings[engine] = PlateReader(engine=engine, threads=2).read(list(hard))
+    texts = {engine: [one.text for one in found] for engine, found in readings.items()}
+    assert texts["onnx"] == texts["keras"] and texts["openvino"] == texts["keras"]
+    confidences = [[one.confidence for one in found] for found in readings.values()]
+    assert np.ptp(confidences, axis=0).max() < 0.05  # OpenVINO may calculate in bfloat16
+
+
+def test_openvino_reads_any_number_from_any_thread(random_weights):
+    images = list(np.random.default_rng(0).integers(0, 256, (300, 64, 128), np.uint8))
+    expected = [one.text for one in PlateReader(random_weights, engine="onnx").read(images)]
+    reader = PlateReader(random_weights, engine="openvino", threads=3)
+    for count in (1, 8, 9, 64, 65, 300):
+        assert [one.text for one in reader.read(images[:count])] == expected[:count]
+
+
 def test_missing_weights(tmp_path):
     with pytest.raises(WeightsError, match=r"none\.h5: there is no such file"):
         PlateReader(tmp_path / "none.h5")
@@ -136,7 +174,7 @@ def test_truncated_weights_are_refused_before_they_are_opened(copied, keep):
         PlateReader(copied)
     describe(copied)  # even if the hash agrees, the parser's error is one clear line
     with pytest.raises(WeightsError, match=r"random\.h5: does not hold this network") as error:
-        PlateReader(copied)
+        PlateReader(copied, engine="keras")
     assert "\n" not in str(error.value)
 
 
@@ -162,7 +200,7 @@ def test_foreign_weights(copied, foreign):
     foreign(copied)
     describe(copied)
     with pytest.raises(WeightsError, match=r"random\.h5: does not hold this network") as error:
-        PlateReader(copied)
+        PlateReader(copied, engine="keras")
     assert "\n" not in str(error.value)
 
 
@@ -176,13 +214,13 @@ def test_onnx_that_is_missing_changed_or_of_other_weights(copied):
     export = copied.with_suffix(".onnx")
     export.write_bytes(export.read_bytes() + b"x")
     with pytest.raises(WeightsError, match=r"random\.onnx: truncated or changed"):
-        PlateReader(copied, engine="onnx")
+        PlateReader(copied)
     export.unlink()
     with pytest.raises(WeightsError, match=r"random\.onnx: No such file"):
-        PlateReader(copied, engine="onnx")
+        PlateReader(copied)
     describe(copied, onnx_made_from="0" * 64)
-    with pytest.raises(WeightsError, match=r"not made from .*; run make export"):
-        PlateReader(copied, engine="onnx")
+    with pytest.raises(WeightsError, match=r"not made from .*; run plate-ocr export"):
+        PlateReader(copied)
 
 
 def test_an_unknown_engine(copied):

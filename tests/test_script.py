@@ -144,16 +144,3 @@ def test_broken_metadata_exits_with_two(folder):
     (folder / "plates" / "metadata.jsonl").write_text("{", encoding="utf-8")
     done = run("plates", cwd=folder)
     assert done.returncode == 2 and "metadata.jsonl:1: " in done.stderr
-
-
-def test_reading_with_onnx_does_not_import_tensorflow():
-    code = (
-        "import sys; from plate_ocr.reader import PlateReader; "
-        "print(PlateReader('dr_model.h5', engine='onnx').read('data/test/' + sys.argv[1]).text);"
-        "assert not {'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)"
-    )
-    name = min(path.name for path in (PROJECT / "data" / "test").glob("*.png"))
-    done = subprocess.run(
-        [sys.executable, "-c", code, name], cwd=PROJECT, capture_output=True, text=True
-    )
-    assert done.returncode == 0 and done.stdout.strip() == name[:5], done.stderr

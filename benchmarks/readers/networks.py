@@ -4,16 +4,16 @@ import numpy as np
 
 from benchmarks.peers import NETWORKS
 from benchmarks.readers import Reader
-from plate_ocr.decoding import greedy_decode
-from plate_ocr.reader import OnnxEngine
+from plate_ocr.engines import OnnxEngine
 
 
 def load(variant: str) -> Reader:
     """Load what `benchmarks.networks` exported under this name."""
     path = NETWORKS / f"{variant}.onnx"
-    engine = OnnxEngine(path, threads=1)
+    engine = OnnxEngine(path)
 
     def read(images: np.ndarray) -> list[str]:
-        return greedy_decode(engine(images[..., None]))
+        engine(images[..., None])  # the bare graph: its answers mean nothing
+        return [""] * len(images)
 
     return Reader(read, (path,))

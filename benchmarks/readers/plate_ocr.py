@@ -7,8 +7,12 @@ from plate_ocr.reader import WEIGHTS, PlateReader
 
 
 def load(variant: str) -> Reader:
-    """Load the committed weights in ONNX Runtime."""
-    reader = PlateReader(engine="onnx", threads=1)
+    """Load the committed weights for one thread.
+
+    Args:
+        variant: the engine, `onnx` or `openvino`.
+    """
+    reader = PlateReader(engine=variant, threads=1)
 
     def read(images: np.ndarray) -> list[str]:
         return [reading.text for reading in reader.read(list(images))]

@@ -1,0 +1,119 @@
+"""What runs the network: uint8 (n, 64, 128, 1) -> float32 logits (n, 32, 11).
+
+Each engine imports its library when it is made: a reader loads only what it uses.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+
+BATCH = 64  # plates that an engine is given at a time
+FEW = 8  # plates up to which OpenVINO is slower than ONNX Runtime
+
+Engine = Callable[[np.ndarray], np.ndarray]
+
+
+class WeightsError(ValueError):
+    """Weights cannot be used; the message names the file and what is wrong."""
+
+
+class KerasEngine:
+    """Runs the weights in Keras.
+
+    Args:
+        weights: the HDF5 file; its hash has been checked.
+        use_cudnn: passed to `build_model`.
+    """
+
+    def __init__(self, weights: Path, use_cudnn: str | bool = "auto"):
+        # Not at the top of the module: importing Keras takes seconds.
+        from plate_ocr.model import build_model
+
+        self.model = build_model(use_cudnn)
+        try:
+            self.model.load_weights(weights)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise WeightsError(f"{weights}: does not hold this network ({reason})") from error
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Run the network."""
+        return np.asarray(self.model.predict(images, batch_size=BATCH, verbose=0))
+
+
+class OnnxEngine:
+    """Runs the exported weights in ONNX Runtime.
+
+    Args:
+        path: the ONNX file; its hash has been checked.
+    """
+
+    def __init__(self, path: Path):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # cores share batches, not the small layers of one
+        try:
+            self.session = onnxruntime.InferenceSession(
+                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its exceptions share no narrower base
+            raise WeightsError(f"{path}: not an ONNX network") from error
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Run the network in batches."""
+        batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+        return np.concatenate([self.session.run(None, {"plates": batch})[0] for batch in batches])
+
+
+class OpenvinoEngine:
+    """Runs the exported weights in OpenVINO, in bfloat16 where the processor multiplies in it.
+
+    Batches are filled up to one size, because OpenVINO compiles for every size anew.
+
+    Args:
+        path: the ONNX file; its hash has been checked.
+        few: reads what is too few plates for OpenVINO to be faster.
+        threads: that call this engine at a time.
+    """
+
+    def __init__(self, path: Path, few: OnnxEngine, threads: int):
+        import openvino
+
+        self.core = openvino.Core()
+        self.path = path
+        self.few = few
+        self.threads = threads
+        self.of_thread = threading.local()
+
+    @cached_property
+    def network(self):
+        """Compiled when the first batch comes: it takes longer than reading a single plate."""
+        network = self.core.read_model(self.path)
+        network.reshape([BATCH, PLATE_HEIGHT, PLATE_WIDTH, 1])
+        fast = "BF16" in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if fast else "f32",
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": self.threads,
+        }
+        return self.core.compile_model(network, "CPU", settings)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Run the network in batches; safe to call from several threads."""
+        if len(images) <= FEW:
+            return self.few(images)
+        if not hasattr(self.of_thread, "request"):
+            self.of_thread.request = self.network.create_infer_request()
+        logits = []
+        for start in range(0, len(images), BATCH):
+            batch = images[start : start + BATCH]
+            filled = np.resize(batch, (BATCH, *batch.shape[1:])) if len(batch) < BATCH else batch
+            output = self.of_thread.request.infer([filled], share_inputs=True)[0]
+            logits.append(output[: len(batch)].copy())
+        return np.concatenate(logits)

@@ -1,0 +1,73 @@
+"""What the package says about itself: what it needs, that it is typed, its version."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+
+import pytest
+from conftest import PROJECT
+
+import plate_ocr
+
+DESCRIPTION = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+# Reads by library and command; prints the texts, and what that has imported.
+READ = """
+import json, sys
+from plate_ocr import PlateReader
+from plate_ocr.__main__ import main
+print(PlateReader().read(sys.argv[1]).text)
+assert main(["read", sys.argv[1]]) == 0
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+def names(requirements):
+    return {re.split(r"[<>=\[]", line)[0] for line in requirements}
+
+
+def modules_of(distributions):
+    """What one imports of distributions, by their names at the registry."""
+    return {
+        module
+        for module, providers in packages_distributions().items()
+        if {name.lower().replace("_", "-") for name in providers} & distributions
+    }
+
+
+def test_reading_imports_nothing_of_training():
+    path = min((PROJECT / "data" / "test").glob("*.png"))
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(path)], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    text, line, imported = done.stdout.splitlines()
+    assert text == line.split("\t")[1] == path.stem
+    training = modules_of(names(DESCRIPTION["optional-dependencies"]["train"]))
+    assert {"tensorflow", "keras", "cv2", "sklearn", "matplotlib", "tqdm"} <= training
+    assert not training & set(json.loads(imported))
+
+
+@pytest.mark.parametrize("arguments", [("export",), ("read", "--engine", "keras", "x.png")])
+def test_what_needs_more_says_how_to_get_it(arguments):
+    code = "import sys; sys.modules['keras'] = None; from plate_ocr.__main__ import main;"
+    code += "sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr == "keras is missing: pip install 'plate-ocr[train]'\n"
+
+
+def test_requirements_are_those_of_the_package():
+    lines = (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    told = {line for line in lines if not line.startswith("#")}
+    wanted = {*DESCRIPTION["dependencies"], *DESCRIPTION["optional-dependencies"]["train"]}
+    assert told == {line for line in wanted if not line.startswith("tf2onnx")}  # for make export
+
+
+def test_the_package_is_typed_and_tells_its_version():
+    assert (PROJECT / "plate_ocr" / "py.typed").is_file()
+    assert plate_ocr.__version__ == DESCRIPTION["version"]
