@@ -1,4 +1,4 @@
-"""The command `plate-ocr`: read plates, draw them, check a folder of them, export the weights.
+"""The command `plate-ocr`: read plates, draw them, check a folder of them, train, export.
 
 Exit codes: 0 all done; 1 some images could not be read, or the check found problems; 2 nothing to
 do or unusable arguments.
@@ -13,15 +13,27 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from plate_ocr.dataset import DatasetError, check_folder, choose_range, generate, list_images
+from plate_ocr.dataset import (
+    DatasetError,
+    check_folder,
+    choose_range,
+    draw_plates,
+    generate,
+    list_images,
+    load_folder,
+)
 from plate_ocr.engines import WeightsError
 from plate_ocr.fonts import FontError
 from plate_ocr.images import UnreadableImage
 from plate_ocr.reader import WEIGHTS, PlateReader
-from plate_ocr.rendering import DEFAULT_SEED
+from plate_ocr.rendering import DEFAULT_SEED, HELD_OUT
 
 STANDARD_INPUT = "-"
-EXTRAS = {"ray": "ray", "pyarrow": "ray"}  # module -> extra that brings it; others: train
+EXTRAS = {
+    "ray": "ray",
+    "pyarrow": "ray",
+    "jax": "hosts",
+}  # module -> extra that brings it; others: train
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -82,6 +94,16 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check every image and record of a folder")
     check.add_argument("directory", type=Path)
     check.set_defaults(run=_check)
+
+    train = commands.add_parser("train", help="train on a folder of plates, on one or many hosts")
+    train.add_argument("directory", type=Path, help="labelled plates, the same on every host")
+    train.add_argument("weights", type=Path, help="the HDF5 file to write")
+    train.add_argument("--recipe", default="shipped", help="shipped, described or quick")
+    train.add_argument("--checkpoints", type=Path, help="folder that every host sees")
+    train.add_argument("--coordinator", metavar="NAME:PORT", help="of host 0; needs JAX")
+    train.add_argument("--hosts", type=int, default=1, help="how many run this command")
+    train.add_argument("--host", type=int, default=0, help="which of them this is, from 0 on")
+    train.set_defaults(run=_train)
 
     export = commands.add_parser("export", help="write the weights as ONNX")
     export.add_argument("--weights", type=Path, default=WEIGHTS)
@@ -180,6 +202,33 @@ def _check(options: argparse.Namespace) -> int:
     problems = check_folder(options.directory)
     print("\n".join(problems) or f"{options.directory}: no problems found")
     return 1 if problems else 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    if options.coordinator:
+        os.environ["KERAS_BACKEND"] = "jax"  # the backend of Keras that trains on several hosts
+    from plate_ocr.hosts import ALONE, HostError, join
+    from plate_ocr.training import RECIPES, TrainingError, save_reader, train  # imports Keras
+
+    try:
+        host = ALONE
+        if options.coordinator:
+            host = join(options.coordinator, options.host, options.hosts)
+        recipe = RECIPES.get(options.recipe)
+        if recipe is None:
+            raise TrainingError(f"{options.recipe}: no recipe; take one of {', '.join(RECIPES)}")
+        plates = load_folder(options.directory)
+        validation = draw_plates(range(HELD_OUT, HELD_OUT + recipe.validation_plates))
+        checkpoints = options.checkpoints or Path("checkpoints", recipe.name)
+        watched = validation.images[:8]
+        model, state = train(plates, validation, recipe, checkpoints, watched, host=host)
+        if host.index == 0:
+            save_reader(model, options.weights)
+            print(f"{options.weights}: epoch {state['best_epoch']}, loss {state['best_loss']:.6f}")
+    except (HostError, TrainingError, UnreadableImage) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from plate_ocr.dataset import PlateSet
 from plate_ocr.decoding import greedy_decode
 from plate_ocr.files import replacing, write_text
 from plate_ocr.fonts import load_fonts
+from plate_ocr.hosts import ALONE, Host
 from plate_ocr.model import STEPS, build_model, compile_model
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
@@ -94,6 +95,7 @@ class ShuffledPlates(keras.utils.PyDataset):
         seed: of order and distortions.
         augment: (images, texts, generator) -> distorted images; `None` leaves plates as they are.
         plain_epochs: epochs before plates are distorted.
+        host: takes its share of every batch, which all hosts make whole: so they distort alike.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class ShuffledPlates(keras.utils.PyDataset):
         seed: int,
         augment: Augment | None = None,
         plain_epochs: int = 0,
+        host: Host = ALONE,
     ):
         super().__init__(workers=1 if augment is None else AUGMENTING_THREADS)
         self.images = plates.images
@@ -112,6 +115,10 @@ class ShuffledPlates(keras.utils.PyDataset):
         self.seed = seed
         self.augment = augment
         self.plain_epochs = plain_epochs
+        self.host = host
+        for size in {min(batch_size, len(plates)), len(plates) % batch_size}:
+            if size % host.devices:
+                raise TrainingError(f"{host.devices} devices cannot share a batch of {size} plates")
         self.shuffle(epoch=0)
 
     def shuffle(self, epoch: int) -> None:
@@ -130,7 +137,7 @@ class ShuffledPlates(keras.utils.PyDataset):
             texts = [self.texts[row] for row in rows]
             random = np.random.default_rng([self.seed, self.epoch, batch])
             images = self.augment(images, texts, random)
-        return images, self.labels[rows]
+        return self.host.share(images), self.host.share(self.labels[rows])
 
 
 def augmentation_of(recipe: Recipe) -> Augment | None:
@@ -163,6 +170,7 @@ class Checkpoints(keras.callbacks.Callback):
         batches: the training plates, shuffled anew before every epoch.
         patience: epochs without a lower training loss before stopping.
         watched: images, uint8 (n, 64, 128, 1), read by greedy decoding after every epoch.
+        host: the first writes, and the others wait for it; all see the same directory.
 
     Raises:
         TrainingError: the directory holds another run, or a damaged state.
@@ -175,8 +183,10 @@ class Checkpoints(keras.callbacks.Callback):
         batches: ShuffledPlates,
         patience: int,
         watched: np.ndarray,
+        host: Host = ALONE,
     ):
         super().__init__()
+        self.host = host
         self.batches = batches
         self.directory = Path(directory)
         self.patience = patience
@@ -245,9 +255,14 @@ class Checkpoints(keras.callbacks.Callback):
             state["best_loss"], state["best_epoch"] = float(logs["loss"]), epoch + 1
         state["stopped"] = state["epoch"] - state["best_epoch"] >= self.patience
         self.model.stop_training = state["stopped"]
+        if self.host.index == 0:
+            self._write()
+        self.host.wait()
 
+    def _write(self) -> None:
+        state = self.state
         self.directory.mkdir(parents=True, exist_ok=True)
-        with replacing(self._weights(epoch + 1)) as temporary:
+        with replacing(self._weights(state["epoch"])) as temporary:
             self.model.save_weights(temporary)
         write_text(self.directory / "state.json", json.dumps(state))
         keep = {self._weights(state["epoch"]), self._weights(state["best_epoch"])}
@@ -266,6 +281,7 @@ def train(
     checkpoints: Path | str,
     watched: np.ndarray,
     verbose: int = 2,
+    host: Host = ALONE,
 ) -> tuple[keras.Model, dict]:
     """Train a fresh network, or go on where an interrupted run of the same recipe stopped.
 
@@ -276,6 +292,7 @@ def train(
         checkpoints: a directory of this run's own.
         watched: a few images, uint8 (n, 64, 128, 1), read after every epoch.
         verbose: as in `keras.Model.fit`.
+        host: this host among several, as `hosts.join` tells it.
 
     Returns:
         The network with the weights of the epoch with the lowest training loss, and the state:
@@ -291,7 +308,12 @@ def train(
     keras.utils.set_random_seed(recipe.seed)
     model = build_model(dropout=recipe.dropout)
     batches = ShuffledPlates(
-        plates, recipe.batch_size, recipe.seed, augmentation_of(recipe), recipe.plain_epochs or 0
+        plates,
+        recipe.batch_size,
+        recipe.seed,
+        augmentation_of(recipe),
+        recipe.plain_epochs or 0,
+        host,
     )
     compile_model(model, recipe.schedule(len(batches)))
     model.optimizer.build(model.trainable_variables)
@@ -300,7 +322,7 @@ def train(
         "network": [list(weight.shape) for weight in model.weights],
         "plates": hashlib.sha256(plates.images.tobytes() + batches.labels.tobytes()).hexdigest(),
     }
-    callback = Checkpoints(checkpoints, run, batches, recipe.patience, watched)
+    callback = Checkpoints(checkpoints, run, batches, recipe.patience, watched, host)
     if callback.epoch:
         callback.restore(model, callback.epoch)
     if not callback.finished and callback.epoch < recipe.epochs:
