@@ -264,7 +264,7 @@ def _write_plates(
         image, record = draw_plate(fonts, seed, index, sizes)
         path = directory / record.file_name
         if not path.exists():
-            with replacing(path) as temporary:
+            with replacing(path, tidy=False) as temporary:
                 temporary.write_bytes(encode_png(image))
         records.append(asdict(record))
     return records

@@ -34,6 +34,7 @@ class KerasEngine:
         # Not at the top of the module: importing Keras takes seconds.
         from plate_ocr.model import build_model
 
+        self.one_at_a_time = threading.Lock()  # Keras promises nothing to several threads
         self.model = build_model(use_cudnn)
         try:
             self.model.load_weights(weights)
@@ -43,27 +44,29 @@ class KerasEngine:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Run the network."""
-        return np.asarray(self.model.predict(images, batch_size=BATCH, verbose=0))
+        with self.one_at_a_time:
+            return np.asarray(self.model.predict(images, batch_size=BATCH, verbose=0))
 
 
 class OnnxEngine:
     """Runs the exported weights in ONNX Runtime.
 
     Args:
-        path: the ONNX file; its hash has been checked.
+        network: the bytes of the ONNX file, whose hash has been checked.
+        name: of the file, for errors.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, network: bytes, name: Path | str):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # cores share batches, not the small layers of one
         try:
             self.session = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+                network, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its exceptions share no narrower base
-            raise WeightsError(f"{path}: not an ONNX network") from error
+            raise WeightsError(f"{name}: not an ONNX network") from error
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Run the network in batches."""
@@ -77,16 +80,16 @@ class OpenvinoEngine:
     Batches are filled up to one size, because OpenVINO compiles for every size anew.
 
     Args:
-        path: the ONNX file; its hash has been checked.
+        exported: the bytes of the ONNX file, whose hash has been checked.
         few: reads what is too few plates for OpenVINO to be faster.
         threads: that call this engine at a time.
     """
 
-    def __init__(self, path: Path, few: OnnxEngine, threads: int):
+    def __init__(self, exported: bytes, few: OnnxEngine, threads: int):
         import openvino
 
         self.core = openvino.Core()
-        self.path = path
+        self.exported = exported
         self.few = few
         self.threads = threads
         self.of_thread = threading.local()
@@ -94,7 +97,7 @@ class OpenvinoEngine:
     @cached_property
     def network(self):
         """Compiled when the first batch comes: it takes longer than reading a single plate."""
-        network = self.core.read_model(self.path)
+        network = self.core.read_model(self.exported)
         network.reshape([BATCH, PLATE_HEIGHT, PLATE_WIDTH, 1])
         fast = "BF16" in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         settings = {

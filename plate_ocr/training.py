@@ -24,6 +24,7 @@ from plate_ocr.files import replacing, write_text
 from plate_ocr.fonts import load_fonts
 from plate_ocr.hosts import ALONE, Host
 from plate_ocr.model import STEPS, build_model, compile_model
+from plate_ocr.reader import write_description
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 
@@ -209,6 +210,8 @@ class Checkpoints(keras.callbacks.Callback):
             if other:
                 raise TrainingError(f"{self.directory}: holds another run; delete it to start anew")
             self.state = found
+            if host.index == 0:
+                self._tidy()
 
     @property
     def epoch(self) -> int:
@@ -265,7 +268,11 @@ class Checkpoints(keras.callbacks.Callback):
         with replacing(self._weights(state["epoch"])) as temporary:
             self.model.save_weights(temporary)
         write_text(self.directory / "state.json", json.dumps(state))
-        keep = {self._weights(state["epoch"]), self._weights(state["best_epoch"])}
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Keep the weights of the last epoch and of the best."""
+        keep = {self._weights(self.state["epoch"]), self._weights(self.state["best_epoch"])}
         for path in self.directory.glob("*.weights.h5"):
             if path not in keep:
                 path.unlink()
@@ -360,7 +367,7 @@ def save_reader(model: keras.Model, path: Path | str) -> None:
             "sha256": {path.name: hashlib.sha256(temporary.read_bytes()).hexdigest()},
             "versions": versions(),
         }
-        write_text(path.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
+        write_description(path, description)
 
 
 def _save_hdf5(network: keras.Model, path: Path) -> None:
