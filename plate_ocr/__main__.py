@@ -6,9 +6,11 @@ do or unusable arguments.
 
 import argparse
 import csv
+import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,9 @@ EXTRAS = {
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
+    warnings.filterwarnings("ignore", module="PIL")  # an image that is unreadable gets its line
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return options.run(options)
     except (DatasetError, FontError, WeightsError) as error:
@@ -222,9 +227,9 @@ def _train(options: argparse.Namespace) -> int:
         checkpoints = options.checkpoints or Path("checkpoints", recipe.name)
         watched = validation.images[:8]
         model, state = train(plates, validation, recipe, checkpoints, watched, host=host)
-        if host.index == 0:
-            save_reader(model, options.weights)
-            print(f"{options.weights}: epoch {state['best_epoch']}, loss {state['best_loss']:.6f}")
+        with host.saving(options.weights) as path:
+            save_reader(model, path)
+        print(f"{options.weights}: epoch {state['best_epoch']}, loss {state['best_loss']:.6f}")
     except (HostError, TrainingError, UnreadableImage) as error:
         print(error, file=sys.stderr)
         return 2

@@ -4,7 +4,11 @@ Every host runs the same command. Each takes its share of every batch, and sees 
 statistics of the whole batch, so the run is that of one host with the same batches.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -32,6 +36,19 @@ class Host:
             from jax.experimental import multihost_utils
 
             multihost_utils.sync_global_devices("plate_ocr")
+
+    @contextmanager
+    def saving(self, path: Path) -> Iterator[Path]:
+        """Yield where to save: `path` on the first host, a place that is thrown away on others.
+
+        All must save, because Keras computes on all of them to do it. They go on together.
+        """
+        if self.index == 0:
+            yield path
+        else:
+            with TemporaryDirectory() as folder:
+                yield Path(folder, path.name)
+        self.wait()
 
 
 ALONE = Host()

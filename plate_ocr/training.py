@@ -171,7 +171,7 @@ class Checkpoints(keras.callbacks.Callback):
         batches: the training plates, shuffled anew before every epoch.
         patience: epochs without a lower training loss before stopping.
         watched: images, uint8 (n, 64, 128, 1), read by greedy decoding after every epoch.
-        host: the first writes, and the others wait for it; all see the same directory.
+        host: the first writes; all see the same directory.
 
     Raises:
         TrainingError: the directory holds another run, or a damaged state.
@@ -211,7 +211,7 @@ class Checkpoints(keras.callbacks.Callback):
                 raise TrainingError(f"{self.directory}: holds another run; delete it to start anew")
             self.state = found
             if host.index == 0:
-                self._tidy()
+                self._tidy(self.directory)
 
     @property
     def epoch(self) -> int:
@@ -225,7 +225,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def restore(self, model: keras.Model, epoch: int) -> None:
         """Load the weights, and the optimizer's state, as they were after an epoch."""
-        path = self._weights(epoch)
+        path = _weights(self.directory, epoch)
         try:
             model.load_weights(path)
         except (OSError, ValueError, KeyError) as error:
@@ -258,27 +258,23 @@ class Checkpoints(keras.callbacks.Callback):
             state["best_loss"], state["best_epoch"] = float(logs["loss"]), epoch + 1
         state["stopped"] = state["epoch"] - state["best_epoch"] >= self.patience
         self.model.stop_training = state["stopped"]
-        if self.host.index == 0:
-            self._write()
-        self.host.wait()
+        with self.host.saving(self.directory) as directory:
+            directory.mkdir(parents=True, exist_ok=True)
+            with replacing(_weights(directory, epoch + 1)) as temporary:
+                self.model.save_weights(temporary)
+            write_text(directory / "state.json", json.dumps(state))
+            self._tidy(directory)
 
-    def _write(self) -> None:
-        state = self.state
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with replacing(self._weights(state["epoch"])) as temporary:
-            self.model.save_weights(temporary)
-        write_text(self.directory / "state.json", json.dumps(state))
-        self._tidy()
-
-    def _tidy(self) -> None:
+    def _tidy(self, directory: Path) -> None:
         """Keep the weights of the last epoch and of the best."""
-        keep = {self._weights(self.state["epoch"]), self._weights(self.state["best_epoch"])}
-        for path in self.directory.glob("*.weights.h5"):
+        keep = {_weights(directory, self.state[name]) for name in ("epoch", "best_epoch")}
+        for path in directory.glob("*.weights.h5"):
             if path not in keep:
                 path.unlink()
 
-    def _weights(self, epoch: int) -> Path:
-        return self.directory / f"epoch-{epoch:03d}.weights.h5"
+
+def _weights(directory: Path, epoch: int) -> Path:
+    return directory / f"epoch-{epoch:03d}.weights.h5"
 
 
 def train(
