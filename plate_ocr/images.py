@@ -1,6 +1,7 @@
 """Any image from outside -> uint8 (64, 128); the only place that does it."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
@@ -122,8 +123,11 @@ def letterbox(gray: np.ndarray) -> np.ndarray:
 
 
 def _open(file: str | BinaryIO, name: str) -> np.ndarray:
-    with _named_errors(name), Image.open(file, formats=FORMATS) as image:
-        return _decode(image, name)
+    with _named_errors(name):
+        if isinstance(file, str) and not stat.S_ISREG(Path(file).stat().st_mode):
+            raise UnreadableImage(f"{name}: not a file")  # opening a pipe would wait for ever
+        with Image.open(file, formats=FORMATS) as image:
+            return _decode(image, name)
 
 
 @contextmanager

@@ -29,24 +29,16 @@ from plate_ocr.reader import WEIGHTS, PlateReader, check_weights
 from plate_ocr.rendering import DEFAULT_SEED, draw_plate
 
 PLATES_OF_A_TASK = 2_000  # seconds of work, and all that a dying host takes with it
+# An image that cannot be read has an error and no text; the image of a drawing is a PNG file, and
+# its axes are JSON.
 READING = pyarrow.schema(
-    {
-        "file_name": pyarrow.string(),
-        "text": pyarrow.string(),
-        "confidence": pyarrow.float64(),
-        "error": pyarrow.string(),  # why the image cannot be read; text is null then
-    }
+    dict.fromkeys(("file_name", "text", "error"), pyarrow.string())
+    | {"confidence": pyarrow.float64()}
 )
 DRAWING = pyarrow.schema(
-    {
-        "image": pyarrow.binary(),  # PNG
-        "file_name": pyarrow.string(),
-        "text": pyarrow.string(),
-        "font": pyarrow.string(),
-        "axes": pyarrow.string(),  # JSON
-        **dict.fromkeys(("size", "spacing", "x", "y"), pyarrow.int16()),
-        **dict.fromkeys(("seed", "index"), pyarrow.int64()),
-    }
+    {"image": pyarrow.binary()}
+    | dict.fromkeys(("file_name", "text", "font", "axes"), pyarrow.string())
+    | dict.fromkeys(("size", "spacing", "x", "y", "seed", "index"), pyarrow.int64())
 )
 
 _fonts = lru_cache(maxsize=1)(load_fonts)  # once a process, not once a task
@@ -74,13 +66,12 @@ def _draw(batch: dict, start: int, seed: int) -> pyarrow.Table:
     rows = []
     for index in batch["id"].tolist():
         image, record = draw_plate(_fonts(), seed, start + index)
-        row = asdict(record) | {"image": encode_png(image), "axes": json.dumps(record.axes)}
-        rows.append(row)
+        rows.append(asdict(record) | {"image": encode_png(image), "axes": json.dumps(record.axes)})
     return pyarrow.Table.from_pylist(rows, DRAWING)
 
 
 def read_many(source: Path | str, output: Path | str, weights: Path | str = WEIGHTS) -> int:
-    """Read a folder of images, or of Parquet files as `draw_many` writes, into Parquet files.
+    """Read a folder of images, or of Parquet files as `draw_many` writes, into such files.
 
     Returns:
         How many images could not be read; the column `error` says why.
@@ -93,7 +84,9 @@ def read_many(source: Path | str, output: Path | str, weights: Path | str = WEIG
     source, weights = Path(source).absolute(), Path(weights).absolute()
     check_weights(weights)
     tables = sorted(map(str, source.glob("*.parquet")))
-    names = [] if tables else [path.name for path in list_images(source)]
+    # A name that is no text becomes one that is not found: an error as of any other bad file.
+    images = [] if tables else list_images(source)
+    names = [path.name.encode(errors="backslashreplace").decode() for path in images]
     count = sum(map(_rows_of, tables)) or len(names)
     with _writing(output, count) as write:
         if tables:

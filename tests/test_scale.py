@@ -59,11 +59,12 @@ def test_bad_files_land_in_the_error_column(tmp_path):
     (folder / "cut.png").write_bytes(good[0].read_bytes()[:100])
     (folder / "folder.png").mkdir()
     (folder / "nowhere.png").symlink_to("nothing")
+    (folder / os.fsdecode(b"\xff.png")).write_bytes(good[0].read_bytes())
     done = run("read-many", folder, tmp_path / "readings")
-    assert done.returncode == 1 and "3 images could not be read" in done.stdout, done.stderr
+    assert done.returncode == 1 and "4 images could not be read" in done.stdout, done.stderr
     rows = parquet.read_table(tmp_path / "readings").to_pylist()
     errors = {row["file_name"]: row["error"] for row in rows if row["error"]}
-    assert set(errors) == {"cut.png", "folder.png", "nowhere.png"}
+    assert set(errors) == {"cut.png", "folder.png", "nowhere.png", "\\udcff.png"}
     assert all(name in error for name, error in errors.items())
     assert {row["text"] for row in rows if not row["error"]} == {path.stem for path in good}
 
