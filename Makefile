@@ -10,10 +10,11 @@ RESOLVE = .venv/bin/uv pip compile --universal --python-version 3.11 --generate-
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help demo app test test-all test-page lint data train evaluate benchmark export fonts notebooks lock
+.PHONY: help demo app test test-all test-page lint data train evaluate benchmark compatibility soak \
+	export fonts notebooks lock
 
 help:  ## list the commands
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
 
 demo: .venv/ready  ## read the 60 plates of data/test with the trained weights
 	$(RUN) model_test.py
@@ -51,6 +52,12 @@ evaluate: .venv/ready  ## calibrate, and measure on data/benchmark
 
 benchmark: .venv/ready  ## ours against others, which it installs into .cache: 20 minutes
 	$(RUN) -m benchmarks.compare
+
+compatibility: .venv/ready  ## the weights on the oldest and newest Keras, which it installs into .cache
+	$(RUN) -m benchmarks.compatibility
+
+soak: .venv/ready  ## a million readings in one process
+	$(RUN) -m benchmarks.soak
 
 export: .venv/ready  ## dr_model.h5 -> dr_model.onnx, for reading without TensorFlow
 	$(RUN) -m plate_ocr export
