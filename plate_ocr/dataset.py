@@ -294,7 +294,7 @@ def _run(jobs: list[list[int]], arguments: tuple, processes: int) -> Iterator[li
         return
     # They begin where this process is now, not where it was when it began: in Colab a notebook
     # changes into its clone, from where alone they can import this module.
-    multiprocessing.process.ORIGINAL_DIR = str(Path.cwd())
+    multiprocessing.process.ORIGINAL_DIR = str(Path.cwd())  # type: ignore[attr-defined]
     # Spawned, not forked: the caller may hold TensorFlow's threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
@@ -501,7 +501,7 @@ def check_folder(directory: Path | str, digits: int | None = None) -> list[str]:
         if is_drawn and text:
             content, likeness = text, f"shows {text} like"
         else:  # two images of somebody's own may well show one number
-            content, likeness = hashlib.sha256(gray).hexdigest(), "is the same picture as"
+            content, likeness = hashlib.sha256(gray.tobytes()).hexdigest(), "is the same picture as"
         first = first_with.setdefault(content, path.name)
         if first != path.name:
             problems.append(f"{path}: {likeness} {first}")
