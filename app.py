@@ -203,7 +203,7 @@ const at = event => [event.offsetX, event.offsetY].map(v => v * canvas.width / c
 const stroke = event => { pen.lineTo(...at(event)); pen.stroke(); };
 canvas.onpointerdown = event => {
   canvas.setPointerCapture(event.pointerId);
-  Object.assign(pen, {lineWidth: 18, lineCap: 'round', lineJoin: 'round'});
+  Object.assign(pen, {lineWidth: 14, lineCap: 'round', lineJoin: 'round'});
   pen.beginPath();
   stroke(event);
   canvas.onpointermove = stroke;
