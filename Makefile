@@ -4,23 +4,32 @@ RUN = .venv/bin/python
 # The outputs replace those of the notebook only when all of it has run.
 EXECUTE = $(RUN) -m jupyter nbconvert --to notebook --execute --inplace \
 	--ExecutePreprocessor.timeout=-1 --ExecutePreprocessor.record_timing=False
+RESOLVE = .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
+	--no-emit-index-url --no-header --no-annotate --quiet
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help demo test test-all lint data train evaluate benchmark export fonts notebooks lock
+.PHONY: help demo app test test-all test-page lint data train evaluate benchmark compatibility soak \
+	export fonts notebooks lock
 
 help:  ## list the commands
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
 
 demo: .venv/ready  ## read the 60 plates of data/test with the trained weights
 	$(RUN) model_test.py
+
+app: .venv-page/ready  ## the page, on localhost: read plates and draw them
+	.venv-page/bin/python app.py
 
 test: .venv/ready lint  ## the tests, without the slow ones (a few minutes)
 	$(RUN) -m pytest -m "not slow"
 
 test-all: .venv/ready  ## the slow tests too
 	$(RUN) -m pytest -m slow
+
+test-page: .venv-page/ready  ## the page, in Debian's chromium with its chromium-driver
+	.venv-page/bin/python -m pytest tests/page
 
 lint: .venv/ready  ## check style, in notebooks too
 	$(RUN) -m ruff check .
@@ -44,6 +53,12 @@ evaluate: .venv/ready  ## calibrate, and measure on data/benchmark
 benchmark: .venv/ready  ## ours against others, which it installs into .cache: 20 minutes
 	$(RUN) -m benchmarks.compare
 
+compatibility: .venv/ready  ## the weights on the oldest and newest Keras, which it installs into .cache
+	$(RUN) -m benchmarks.compatibility
+
+soak: .venv/ready  ## a million readings in one process
+	$(RUN) -m benchmarks.soak
+
 export: .venv/ready  ## dr_model.h5 -> dr_model.onnx, for reading without TensorFlow
 	$(RUN) -m plate_ocr export
 
@@ -53,13 +68,20 @@ fonts: .venv/ready  ## fetch the fonts from npm again and choose their instances
 notebooks: .venv/ready  ## open the notebooks in the browser
 	$(RUN) -m jupyter lab
 
-lock: .venv/ready  ## resolve requirements.lock anew
+lock: .venv/ready  ## resolve the lock files anew
 	$(RUN) -m pip install --quiet uv
-	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
-		--no-emit-index-url --no-header --no-annotate --quiet \
-		requirements.txt requirements-dev.txt --output-file requirements.lock
+	$(RESOLVE) requirements.txt requirements-dev.txt --output-file requirements.lock
+	$(RESOLVE) requirements-page.txt --output-file requirements-page.lock
+
+define install
+$(PYTHON) -m venv $(@D)
+$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+touch $@
+endef
 
 .venv/ready: requirements.lock
-	$(PYTHON) -m venv .venv
-	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	touch $@
+	$(install)
+
+# An environment of its own: Gradio asks for an older Pillow than the plates were drawn with.
+.venv-page/ready: requirements-page.lock
+	$(install)

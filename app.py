@@ -28,7 +28,7 @@ LARGEST_REQUEST = LARGEST_FILE * 4 // 3 + 10_000  # that file in base64, and the
 EVENTS = ("/queue/join", "/cancel", "/reset")  # nothing else may be posted
 EXAMPLES = sorted((Path(__file__).parent / "data" / "test").glob("*.png"))[::12]
 FONTS = {font.family: font for font in load_fonts()}
-WEIGHTS = min(len(font.instances) for font in FONTS.values())
+WEIGHTS = 24  # steps from light to heavy
 READER = PlateReader(engine="onnx")
 
 
@@ -43,7 +43,7 @@ def draw(
 ) -> np.ndarray:
     """Draw a plate, uint8 (64, 128), with the digits in its middle.
 
-    Weight counts the instances of the font from light to heavy, from 1. Blur, in pixels, and
+    Weight, 1 to 24, chooses an instance of the font, from light to heavy. Blur, in pixels, and
     noise, in grey levels, are standard deviations.
 
     Raises:
@@ -52,7 +52,8 @@ def draw(
     if not is_plate_text(number):
         raise ValueError("A plate has exactly five digits.")
     instances = sorted(FONTS[family].instances, key=lambda axes: dict(axes).get("wght", 0))
-    ten = draw_glyphs(FONTS[family].path, instances[weight - 1], size)
+    instance = instances[round((weight - 1) / (WEIGHTS - 1) * (len(instances) - 1))]
+    ten = draw_glyphs(FONTS[family].path, instance, size)
     glyphs = [ten[int(digit)] for digit in number]
     columns, rows = room(glyphs, gap)
     if columns < 0 or rows < 0:
@@ -275,7 +276,8 @@ with gr.Blocks(title="Plate OCR", analytics_enabled=False) as page:
     frame.upload(on_picture, [frame, least], everything, **event)
     frame.input(on_drawing, [frame, least], [shown, why], **event)
     least.input(on_drawing, [frame, least], [shown, why], **event)
-    moves = [page.load, *(one.input for one in settings)]
+    # Not input: a digit taken away from the number fires none.
+    moves = [page.load, *(one.change for one in settings)]
     gr.on(moves, on_sliders, [least, *settings], everything, **event)
 
 page.queue(max_size=50)  # further events are told that it is full

@@ -4,9 +4,11 @@ Exit codes: 0 all read; 1 some files could not be read; 2 nothing to do or unusa
 """
 
 import argparse
+import io
 import json
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,6 +161,9 @@ def draw(path: Path, rows: list[Row], summary: dict) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = parse_arguments(arguments)
+    warnings.filterwarnings("ignore", module="PIL")  # an image that is unreadable gets its line
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         list_images(options.directory)  # before the slow import
         print(f"restoring {options.weights} with {options.engine}", flush=True)

@@ -1,4 +1,4 @@
-"""The command `plate-ocr`: read plates, draw them, check a folder of them, export the weights.
+"""The command `plate-ocr`: read plates, draw them, check a folder of them, train, export.
 
 Exit codes: 0 all done; 1 some images could not be read, or the check found problems; 2 nothing to
 do or unusable arguments.
@@ -6,32 +6,51 @@ do or unusable arguments.
 
 import argparse
 import csv
+import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from plate_ocr.alphabet import DIGIT_COUNTS, PLATE_DIGITS
-from plate_ocr.dataset import DatasetError, check_folder, generate, list_images
+from plate_ocr.dataset import (
+    DatasetError,
+    check_folder,
+    draw_plates,
+    generate,
+    list_images,
+    load_folder,
+)
 from plate_ocr.engines import WeightsError
 from plate_ocr.fonts import FontError
 from plate_ocr.images import UnreadableImage
 from plate_ocr.reader import WEIGHTS, PlateReader
+from plate_ocr.rendering import DEFAULT_SEED, HELD_OUT
 
 STANDARD_INPUT = "-"
+EXTRAS = {
+    "ray": "ray",
+    "pyarrow": "ray",
+    "jax": "hosts",
+}  # module -> extra that brings it; others: train
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
+    warnings.filterwarnings("ignore", module="PIL")  # an image that is unreadable gets its line
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return options.run(options)
     except (DatasetError, FontError, WeightsError) as error:
         print(error, file=sys.stderr)
     except ModuleNotFoundError as error:
-        print(f"{error.name} is missing: pip install 'plate-ocr[train]'", file=sys.stderr)
+        extra = EXTRAS.get(error.name, "train")
+        print(f"{error.name} is missing: pip install 'plate-ocr[{extra}]'", file=sys.stderr)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -67,10 +86,33 @@ def _parser() -> argparse.ArgumentParser:
     _add_digits(draw, PLATE_DIGITS, "of a plate; more are drawn smaller")
     draw.set_defaults(run=_generate)
 
+    draw_many = commands.add_parser("draw-many", help="draw any number on Ray, into Parquet")
+    draw_many.add_argument("output", type=Path, help="a new folder")
+    draw_many.add_argument("--start", type=int, default=0, help="first plate")
+    draw_many.add_argument("--count", type=int, required=True, help="number of plates")
+    draw_many.add_argument("--seed", type=int, default=DEFAULT_SEED)
+    draw_many.set_defaults(run=_draw_many)
+
+    read_many = commands.add_parser("read-many", help="read any number on Ray, into Parquet")
+    read_many.add_argument("source", type=Path, help="folder of images or of Parquet files")
+    read_many.add_argument("output", type=Path, help="a new folder")
+    read_many.add_argument("--weights", type=Path, default=WEIGHTS)
+    read_many.set_defaults(run=_read_many)
+
     check = commands.add_parser("check", help="check every image and record of a folder")
     check.add_argument("directory", type=Path)
     _add_digits(check, None, "of a plate; by default what the folder was drawn with, else 5")
     check.set_defaults(run=_check)
+
+    train = commands.add_parser("train", help="train on a folder of plates, on one or many hosts")
+    train.add_argument("directory", type=Path, help="labelled plates, the same on every host")
+    train.add_argument("weights", type=Path, help="the HDF5 file to write")
+    train.add_argument("--recipe", default="shipped", help="shipped, described or quick")
+    train.add_argument("--checkpoints", type=Path, help="folder that every host sees")
+    train.add_argument("--coordinator", metavar="NAME:PORT", help="of host 0; needs JAX")
+    train.add_argument("--hosts", type=int, default=1, help="how many run this command")
+    train.add_argument("--host", type=int, default=0, help="which of them this is, from 0 on")
+    train.set_defaults(run=_train)
 
     export = commands.add_parser("export", help="write the weights as ONNX")
     export.add_argument("--weights", type=Path, default=WEIGHTS)
@@ -154,10 +196,53 @@ def _generate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _draw_many(options: argparse.Namespace) -> int:
+    from plate_ocr.scale import draw_many  # imports Ray
+
+    draw_many(options.output, options.start, options.count, options.seed)
+    print(f"{options.output}: {options.count:,} plates")
+    return 0
+
+
+def _read_many(options: argparse.Namespace) -> int:
+    from plate_ocr.scale import read_many  # imports Ray
+
+    unreadable = read_many(options.source, options.output, options.weights)
+    print(f"{options.output}: {unreadable:,} images could not be read")
+    return 1 if unreadable else 0
+
+
 def _check(options: argparse.Namespace) -> int:
     problems = check_folder(options.directory, options.digits)
     print("\n".join(problems) or f"{options.directory}: no problems found")
     return 1 if problems else 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    if options.coordinator:
+        os.environ["KERAS_BACKEND"] = "jax"  # the backend of Keras that trains on several hosts
+    from plate_ocr.hosts import ALONE, HostError, join
+    from plate_ocr.training import RECIPES, TrainingError, save_reader, train  # imports Keras
+
+    try:
+        host = ALONE
+        if options.coordinator:
+            host = join(options.coordinator, options.host, options.hosts)
+        recipe = RECIPES.get(options.recipe)
+        if recipe is None:
+            raise TrainingError(f"{options.recipe}: no recipe; take one of {', '.join(RECIPES)}")
+        plates = load_folder(options.directory)
+        validation = draw_plates(range(HELD_OUT, HELD_OUT + recipe.validation_plates))
+        checkpoints = options.checkpoints or Path("checkpoints", recipe.name)
+        watched = validation.images[:8]
+        model, state = train(plates, validation, recipe, checkpoints, watched, host=host)
+        with host.saving(options.weights) as path:
+            save_reader(model, path)
+        print(f"{options.weights}: epoch {state['best_epoch']}, loss {state['best_loss']:.6f}")
+    except (HostError, TrainingError, UnreadableImage) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from plate_ocr.fonts import FONT_DIRECTORY, PlateFont, fonts_digest, load_fonts
 from plate_ocr.images import UnreadableImage, is_image_name, load_gray, load_plate
 from plate_ocr.rendering import (
     DEFAULT_SEED,
+    HELD_OUT,
     PLATE_HEIGHT,
     PLATE_WIDTH,
     check_room,
@@ -37,7 +39,6 @@ from plate_ocr.rendering import (
 )
 
 DATA_DIRECTORY = Path("data")
-HELD_OUT = 90_000  # plates from this position on are never trained on
 # Directory name -> (start, count): positions in the permutation of all numbers. Of plates of four
 # digits there are a tenth as many, and so of each of these.
 SPLITS = {
@@ -319,10 +320,17 @@ def _write_plates(
         image, record = draw_plate(fonts, seed, index, sizes, digits)
         path = directory / record.file_name
         if not path.exists():
-            with replacing(path) as temporary:
-                Image.fromarray(image).save(temporary, format="PNG", compress_level=PNG_COMPRESSION)
+            with replacing(path, tidy=False) as temporary:
+                temporary.write_bytes(encode_png(image))
         records.append(asdict(record))
     return records
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """A plate as the bytes of a PNG file."""
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=PNG_COMPRESSION)
+    return buffer.getvalue()
 
 
 def read_records(directory: Path | str) -> dict[str, dict]:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,7 @@ class KerasEngine:
 
     def __init__(self, model: "keras.Model"):
         self.model = model
+        self.one_at_a_time = threading.Lock()  # Keras promises nothing to several threads
 
     @classmethod
     def restore(cls, weights: Path, use_cudnn: str | bool = "auto") -> "KerasEngine":
@@ -57,27 +59,29 @@ class KerasEngine:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Run the network."""
-        return np.asarray(self.model.predict(images, batch_size=BATCH, verbose=0))
+        with self.one_at_a_time:
+            return np.asarray(self.model.predict(images, batch_size=BATCH, verbose=0))
 
 
 class OnnxEngine:
     """Runs the exported weights in ONNX Runtime.
 
     Args:
-        path: the ONNX file; its hash has been checked.
+        network: the bytes of the ONNX file, whose hash has been checked.
+        name: of the file, for errors.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, network: bytes, name: Path | str):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # cores share batches, not the small layers of one
         try:
             self.session = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+                network, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its exceptions share no narrower base
-            raise WeightsError(f"{path}: not an ONNX network") from error
+            raise WeightsError(f"{name}: not an ONNX network") from error
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Run the network in batches."""
@@ -91,24 +95,24 @@ class OpenvinoEngine:
     Batches are filled up to one size, because OpenVINO compiles for every size anew.
 
     Args:
-        path: the ONNX file; its hash has been checked.
+        exported: the bytes of the ONNX file, whose hash has been checked.
         few: reads what is too few plates for OpenVINO to be faster.
         threads: that call this engine at a time.
     """
 
-    def __init__(self, path: Path, few: OnnxEngine, threads: int):
+    def __init__(self, exported: bytes, few: OnnxEngine, threads: int):
         import openvino
 
         self.core = openvino.Core()
-        self.path = path
+        self.exported = exported
         self.few = few
         self.threads = threads
-        self.of_thread = threading.local()
+        self.idle: SimpleQueue = SimpleQueue()  # requests, each for one call at a time
 
     @cached_property
     def network(self):
         """Compiled when the first batch comes: it takes longer than reading a single plate."""
-        network = self.core.read_model(self.path)
+        network = self.core.read_model(self.exported)
         network.reshape([BATCH, PLATE_HEIGHT, PLATE_WIDTH, 1])
         fast = "BF16" in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         settings = {
@@ -122,12 +126,15 @@ class OpenvinoEngine:
         """Run the network in batches; safe to call from several threads."""
         if len(images) <= FEW:
             return self.few(images)
-        if not hasattr(self.of_thread, "request"):
-            self.of_thread.request = self.network.create_infer_request()
+        try:
+            request = self.idle.get_nowait()
+        except Empty:
+            request = self.network.create_infer_request()
         logits = []
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH]
             filled = np.resize(batch, (BATCH, *batch.shape[1:])) if len(batch) < BATCH else batch
-            output = self.of_thread.request.infer([filled], share_inputs=True)[0]
+            output = request.infer([filled], share_inputs=True)[0]
             logits.append(output[: len(batch)].copy())
+        self.idle.put(request)
         return np.concatenate(logits)

@@ -1,6 +1,5 @@
 """Readings against truth: how many are right, on what, where they fail, and how sure they are."""
 
-import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,9 +10,8 @@ from plate_ocr.alphabet import DIGITS
 from plate_ocr.calibration import Calibration
 from plate_ocr.decoding import decode_plates, greedy_decode
 from plate_ocr.engines import Engine
-from plate_ocr.files import write_text
 from plate_ocr.fonts import load_fonts
-from plate_ocr.reader import Reading, check_weights
+from plate_ocr.reader import Reading, check_weights, write_description
 from plate_ocr.rendering import SIZES, draw_glyphs
 
 BENCHMARK = Path("data/benchmark")
@@ -139,7 +137,7 @@ def write_calibration(weights: Path | str, calibration: Calibration) -> None:
     """
     weights = Path(weights)
     description = check_weights(weights) | {"calibration": asdict(calibration)}
-    write_text(weights.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
+    write_description(weights, description)
 
 
 def pool(sets: Sequence[Evaluated]) -> Evaluated:

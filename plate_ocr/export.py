@@ -1,15 +1,14 @@
 """The trained weights as ONNX, for reading without TensorFlow."""
 
 import hashlib
-import json
 import warnings
 from pathlib import Path
 
 import numpy as np
 
 from plate_ocr.engines import KerasEngine, OnnxEngine, WeightsError
-from plate_ocr.files import replacing, write_text
-from plate_ocr.reader import check_weights
+from plate_ocr.files import replacing
+from plate_ocr.reader import check_weights, write_description
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 TOLERANCE = 1e-4  # largest difference of a logit between the two engines
@@ -33,10 +32,11 @@ def export_onnx(weights: Path | str) -> Path:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # tf2onnx on NumPy 2
             model.export(temporary, format="onnx", verbose=False)
-        difference = float(np.abs(OnnxEngine(temporary)(noise) - expected).max())
+        exported = temporary.read_bytes()
+        difference = float(np.abs(OnnxEngine(exported, path)(noise) - expected).max())
         if difference > TOLERANCE:
             raise WeightsError(f"{path}: the export differs by {difference:.2g} in a logit")
-        description["sha256"][path.name] = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        description["sha256"][path.name] = hashlib.sha256(exported).hexdigest()
         description["onnx_made_from"] = description["sha256"][weights.name]
-        write_text(weights.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
+        write_description(weights, description)
     return path

@@ -1,20 +1,37 @@
 """Any image from outside -> uint8 (64, 128); the only place that does it."""
 
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
+from itertools import product
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")  # no other parser is ever opened
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
-LARGEST_PIXELS = 50_000_000  # beyond what any camera makes of a plate; stops decompression bombs
+LARGEST_PIXELS = 24_000_000  # what a camera makes of a plate; more would cost 150 MB to decode
+# Orientation in EXIF -> rows and columns exchanged, then the steps through both.
+UPRIGHT = (False, 1, 1)
+TURNS = {
+    2: (False, 1, -1),
+    3: (False, -1, -1),
+    4: (False, -1, 1),
+    5: (True, 1, 1),
+    6: (True, 1, -1),
+    7: (True, -1, -1),
+    8: (True, -1, 1),
+}
+TILE = 1024  # pixels a side: what is flattened to gray at a time
+
+_one_large_image = Lock()  # at a time, however many threads read
 
 ImageSource = str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray
 
@@ -106,8 +123,11 @@ def letterbox(gray: np.ndarray) -> np.ndarray:
 
 
 def _open(file: str | BinaryIO, name: str) -> np.ndarray:
-    with _named_errors(name), Image.open(file, formats=FORMATS) as image:
-        return _decode(image, name)
+    with _named_errors(name):
+        if isinstance(file, str) and not stat.S_ISREG(Path(file).stat().st_mode):
+            raise UnreadableImage(f"{name}: not a file")  # opening a pipe would wait for ever
+        with Image.open(file, formats=FORMATS) as image:
+            return _decode(image, name)
 
 
 @contextmanager
@@ -119,7 +139,7 @@ def _named_errors(name: str) -> Iterator[None]:
         raise
     except Image.UnidentifiedImageError as error:
         raise UnreadableImage(f"{name}: not a PNG, JPEG, BMP, WebP or TIFF image") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a damaged file can bring its decoder to raise anything
         reason = getattr(error, "strerror", None) or error
         raise UnreadableImage(f"{name}: {reason}") from error
 
@@ -129,19 +149,33 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
     width, height = image.size
     if not 0 < width * height <= LARGEST_PIXELS:
         raise UnreadableImage(f"{name}: {width} x {height} pixels is not a size we read")
-    image.load()
-    image = ImageOps.exif_transpose(image)
+    with _one_large_image if width * height > TILE**2 else nullcontext():
+        image.load()
+        gray = _flatten(image, name)
+    transposed, down, right = TURNS.get(image.getexif().get(ExifTags.Base.Orientation), UPRIGHT)
+    return (gray.T if transposed else gray)[::down, ::right]
+
+
+def _flatten(image: Image.Image, name: str) -> np.ndarray:
+    """Gray of a loaded image, tile by tile: copies of a large one in colour would not be small."""
     if image.mode == "L" and "transparency" not in image.info:
         return np.array(image)
-    if image.mode.startswith("I;16"):
-        return _array_to_gray(np.asarray(image).astype(np.uint16), name)
     if image.mode in ("I", "F"):
         raise UnreadableImage(f"{name}: has 32 bits a pixel; we read 8 and 16")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return np.array(image.convert("L"))
+    width, height = image.size
+    gray = np.empty((height, width), np.uint8)
+    for top, left in product(range(0, height, TILE), range(0, width, TILE)):
+        bottom, right = min(top + TILE, height), min(left + TILE, width)
+        tile = image.crop((left, top, right, bottom))
+        if image.mode.startswith("I;16"):
+            tile = _array_to_gray(np.asarray(tile).astype(np.uint16), name)
+        elif image.has_transparency_data:
+            white = Image.new("RGBA", tile.size, "white")
+            tile = Image.alpha_composite(white, tile.convert("RGBA")).convert("L")
+        else:
+            tile = tile.convert("L")
+        gray[top:bottom, left:right] = tile
+    return gray
 
 
 def _array_to_gray(array: np.ndarray, name: str | None = None) -> np.ndarray:

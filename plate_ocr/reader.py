@@ -19,6 +19,7 @@ from plate_ocr.calibration import Calibration
 from plate_ocr.dataset import list_images
 from plate_ocr.decoding import decode_plates, greedy_decode
 from plate_ocr.engines import BATCH, Engine, KerasEngine, OnnxEngine, OpenvinoEngine, WeightsError
+from plate_ocr.files import write_text
 from plate_ocr.images import ImageSource, UnreadableImage, load_plate
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
@@ -78,17 +79,17 @@ class PlateReader:
         self.digits: int = description["digits"]  # of a plate
         if engine == "keras":
             self.engine: Engine = KerasEngine.restore(weights)
+            _checked(weights, description["sha256"][weights.name])  # Keras has opened the file anew
             self.threads = 1  # Keras spreads one batch over the cores itself
         elif engine in ("onnx", "openvino"):
             path = weights.with_suffix(".onnx")
             if description.get("onnx_made_from") != description["sha256"][weights.name]:
                 raise WeightsError(f"{path}: not made from {weights}; run plate-ocr export")
-            _check_hash(path, description)
+            exported = _checked(path, description["sha256"].get(path.name))
             self.threads = threads or os.cpu_count() or 1
-            export = OnnxEngine(path)
-            self.engine = (
-                OpenvinoEngine(path, export, self.threads) if engine == "openvino" else export
-            )
+            self.engine = OnnxEngine(exported, path)
+            if engine == "openvino":
+                self.engine = OpenvinoEngine(exported, self.engine, self.threads)
         else:
             raise ValueError(f"engine must be keras, onnx or openvino, not {engine!r}")
 
@@ -235,22 +236,40 @@ def check_weights(weights: Path) -> dict:
         description = json.loads(path.read_text(encoding="utf-8"))
         made_for = (description["alphabet"], list(description["image"]))
         description.setdefault("digits", PLATE_DIGITS)  # older versions had no other count
-        _check_hash(weights, description)
+        described = description["sha256"][weights.name]
+        intact = description.get("checksum") in (None, _checksum(description))
     except OSError as error:
         raise WeightsError(f"{error.filename}: {error.strerror or error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path}: does not describe {weights.name}") from error
+    if not intact:
+        raise WeightsError(f"{path}: changed; its checksum is another")
     if made_for != (DIGITS, [PLATE_HEIGHT, PLATE_WIDTH]):
         raise WeightsError(f"{path}: made for another alphabet or image size: {made_for}")
     if description["digits"] not in DIGIT_COUNTS:
         raise WeightsError(f"{path}: made for {description['digits']} digits, which we do not read")
+    _checked(weights, described)
     return description
 
 
-def _check_hash(path: Path, description: dict) -> None:
+def write_description(weights: Path, description: dict) -> None:
+    """Write `<name>.json` beside the weights, with a checksum of itself."""
+    description = description | {"checksum": _checksum(description)}
+    write_text(weights.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
+
+
+def _checksum(description: dict) -> str:
+    """SHA-256 of all that a description says but this."""
+    rest = {name: value for name, value in description.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _checked(path: Path, described: str | None) -> bytes:
+    """The bytes of a file, if they are those described."""
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
-    if digest != description["sha256"].get(path.name):
+    if hashlib.sha256(content).hexdigest() != described:
         raise WeightsError(f"{path}: truncated or changed; its SHA-256 is not the one described")
+    return content

@@ -1,9 +1,10 @@
 """Draw one plate: (fonts, seed, index) -> image and record, a pure function.
 
 Plate `index` shows entry `index` of one seeded permutation of all five-digit numbers, so no
-two plates of a seed share a number; plates of another count of digits neither. Fonts and their
-instances go round in turn, so each is used evenly; size, gap and place are drawn at random from a
-generator of the plate's own.
+two plates of a seed share a number; plates of another count of digits neither. Beyond 100,000
+plates the numbers come again, shuffled anew for every round, and file names carry the index. Fonts
+and their instances go round in turn, so each is used evenly; size, gap and place are drawn at
+random from a generator of the plate's own.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ PLATE_WIDTH = 128
 SIZES = range(18, 26)  # font sizes of up to five digits, in pixels per em
 MARGIN = 2  # background pixels kept free on all four sides
 MINIMUM_GAP = 1  # background columns between neighbouring glyphs
+HELD_OUT = 90_000  # five-digit numbers from this position of a round on are never trained on
 DEFAULT_SEED = 2026
 
 Axes = tuple[tuple[str, float], ...]
@@ -52,9 +54,19 @@ class PlateRecord:
 
 
 @lru_cache(maxsize=4)
-def plate_numbers(seed: int, digits: int = PLATE_DIGITS) -> np.ndarray:
-    """The seeded permutation of all numbers, 0 to 99,999, that gives plate `index` its number."""
-    return np.random.default_rng(seed).permutation(10**digits)
+def plate_numbers(seed: int, digits: int = PLATE_DIGITS, turn: int = 0) -> np.ndarray:
+    """The seeded permutation of 0 to 99,999 that gives plates their numbers, in their first round.
+
+    In later rounds the numbers are shuffled on either side of `HELD_OUT`: those that are never
+    trained on stay so.
+    """
+    numbers = np.random.default_rng(seed).permutation(10**digits)
+    if turn:
+        held_out = HELD_OUT * len(numbers) // 10**PLATE_DIGITS
+        random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(turn,)))
+        random.shuffle(numbers[:held_out])
+        random.shuffle(numbers[held_out:])
+    return numbers
 
 
 def plate_text(seed: int, index: int, digits: int = PLATE_DIGITS) -> str:
@@ -65,11 +77,10 @@ def plate_text(seed: int, index: int, digits: int = PLATE_DIGITS) -> str:
     million is needed.
     """
     leading = min(digits, PLATE_DIGITS)
-    numbers = plate_numbers(seed, leading)
-    turn, place = divmod(index, len(numbers))
-    text = f"{numbers[place]:0{leading}d}"
+    turn, place = divmod(index, 10**leading)
+    others = 10 ** (digits - leading)  # ways to go on after the leading ones
+    text = f"{plate_numbers(seed, leading, turn // others)[place]:0{leading}d}"
     if digits > leading:
-        others = 10 ** (digits - leading)
         start = np.random.default_rng([seed, place, digits]).integers(others)
         text += f"{(start + turn) % others:0{digits - leading}d}"
     return text
@@ -97,7 +108,7 @@ def _open_font(path: Path, size: int) -> ImageFont.FreeTypeFont:
         raise FontError(f"{path}: not a readable font ({error})") from error
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=8192)  # of all 22 fonts in 24 instances and 8 sizes; 20 MB
 def draw_glyphs(path: Path, axes: Axes, size: int) -> tuple[Glyph, ...]:
     """Draw the ten digits of one font, instance and size.
 
@@ -173,7 +184,7 @@ def draw_plate(
     Args:
         fonts: the fonts of the data set, in order.
         seed: the seed of the data set.
-        index: position in the permutation of all numbers; of five digits, 0 to 99,999.
+        index: 0 or more; position in the permutation of all numbers, round after round.
         sizes: font sizes to choose from, in pixels per em; by default `sizes_for(digits)`.
         digits: how many the plate shows.
 
@@ -198,7 +209,7 @@ def draw_plate(
     x = MARGIN + int(random.integers(columns + 1))
     y = MARGIN + int(random.integers(rows + 1))
     record = PlateRecord(
-        file_name=f"{text}.png",
+        file_name=f"{text}.png" if index < 10**digits else f"{text}-{index}.png",
         text=text,
         font=font.family,
         axes=dict(axes),

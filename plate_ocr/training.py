@@ -23,8 +23,9 @@ from plate_ocr.decoding import greedy_decode
 from plate_ocr.engines import KerasEngine
 from plate_ocr.files import replacing, write_text
 from plate_ocr.fonts import FONT_DIRECTORY, load_fonts
+from plate_ocr.hosts import ALONE, Host
 from plate_ocr.model import STEPS, build_model, compile_model
-from plate_ocr.reader import check_weights
+from plate_ocr.reader import check_weights, write_description
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 
@@ -106,6 +107,7 @@ class ShuffledPlates(keras.utils.PyDataset):
         seed: of order and distortions.
         augment: (images, texts, generator) -> distorted images; `None` leaves plates as they are.
         plain_epochs: epochs before plates are distorted.
+        host: takes its share of every batch, which all hosts make whole: so they distort alike.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class ShuffledPlates(keras.utils.PyDataset):
         seed: int,
         augment: Augment | None = None,
         plain_epochs: int = 0,
+        host: Host = ALONE,
     ):
         super().__init__(workers=1 if augment is None else AUGMENTING_THREADS)
         self.images = plates.images
@@ -124,6 +127,10 @@ class ShuffledPlates(keras.utils.PyDataset):
         self.seed = seed
         self.augment = augment
         self.plain_epochs = plain_epochs
+        self.host = host
+        for size in {min(batch_size, len(plates)), len(plates) % batch_size}:
+            if size % host.devices:
+                raise TrainingError(f"{host.devices} devices cannot share a batch of {size} plates")
         self.shuffle(epoch=0)
 
     def shuffle(self, epoch: int) -> None:
@@ -142,7 +149,7 @@ class ShuffledPlates(keras.utils.PyDataset):
             texts = [self.texts[row] for row in rows]
             random = np.random.default_rng([self.seed, self.epoch, batch])
             images = self.augment(images, texts, random)
-        return images, self.labels[rows]
+        return self.host.share(images), self.host.share(self.labels[rows])
 
 
 def augmentation_of(recipe: Recipe, fonts: Path | str = FONT_DIRECTORY) -> Augment | None:
@@ -176,6 +183,7 @@ class Checkpoints(keras.callbacks.Callback):
         batches: the training plates, shuffled anew before every epoch.
         patience: epochs without a lower training loss before stopping.
         watched: images, uint8 (n, 64, 128, 1), read by greedy decoding after every epoch.
+        host: the first writes; all see the same directory.
 
     Raises:
         TrainingError: the directory holds another run, or a damaged state.
@@ -188,8 +196,10 @@ class Checkpoints(keras.callbacks.Callback):
         batches: ShuffledPlates,
         patience: int,
         watched: np.ndarray,
+        host: Host = ALONE,
     ):
         super().__init__()
+        self.host = host
         self.batches = batches
         self.directory = Path(directory)
         self.patience = patience
@@ -212,6 +222,8 @@ class Checkpoints(keras.callbacks.Callback):
             if other:
                 raise TrainingError(f"{self.directory}: holds another run; delete it to start anew")
             self.state = found
+            if host.index == 0:
+                self._tidy(self.directory)
 
     @property
     def epoch(self) -> int:
@@ -225,7 +237,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def restore(self, model: keras.Model, epoch: int) -> None:
         """Load the weights, and the optimizer's state, as they were after an epoch."""
-        path = self._weights(epoch)
+        path = _weights(self.directory, epoch)
         try:
             model.load_weights(path)
         except (OSError, ValueError, KeyError) as error:
@@ -258,18 +270,23 @@ class Checkpoints(keras.callbacks.Callback):
             state["best_loss"], state["best_epoch"] = float(logs["loss"]), epoch + 1
         state["stopped"] = state["epoch"] - state["best_epoch"] >= self.patience
         self.model.stop_training = state["stopped"]
+        with self.host.saving(self.directory) as directory:
+            directory.mkdir(parents=True, exist_ok=True)
+            with replacing(_weights(directory, epoch + 1)) as temporary:
+                self.model.save_weights(temporary)
+            write_text(directory / "state.json", json.dumps(state))
+            self._tidy(directory)
 
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with replacing(self._weights(epoch + 1)) as temporary:
-            self.model.save_weights(temporary)
-        write_text(self.directory / "state.json", json.dumps(state))
-        keep = {self._weights(state["epoch"]), self._weights(state["best_epoch"])}
-        for path in self.directory.glob("*.weights.h5"):
+    def _tidy(self, directory: Path) -> None:
+        """Keep the weights of the last epoch and of the best."""
+        keep = {_weights(directory, self.state[name]) for name in ("epoch", "best_epoch")}
+        for path in directory.glob("*.weights.h5"):
             if path not in keep:
                 path.unlink()
 
-    def _weights(self, epoch: int) -> Path:
-        return self.directory / f"epoch-{epoch:03d}.weights.h5"
+
+def _weights(directory: Path, epoch: int) -> Path:
+    return directory / f"epoch-{epoch:03d}.weights.h5"
 
 
 def train(
@@ -281,6 +298,7 @@ def train(
     precision: str = "float32",
     initial_weights: Path | str | None = None,
     verbose: int = 2,
+    host: Host = ALONE,
 ) -> tuple[keras.Model, dict]:
     """Train a network, or go on where an interrupted run of the same recipe stopped.
 
@@ -293,6 +311,7 @@ def train(
         precision: a Keras dtype policy, see `fastest_precision`; weights are float32 in any.
         initial_weights: of a reader, to start from; by default they are fresh.
         verbose: as in `keras.Model.fit`.
+        host: this host among several, as `hosts.join` tells it.
 
     Returns:
         The network with the weights of the epoch with the lowest training loss, and the state:
@@ -312,7 +331,12 @@ def train(
     model = build_model(dropout=recipe.dropout)
     keras.config.set_dtype_policy(usual_precision)
     batches = ShuffledPlates(
-        plates, recipe.batch_size, recipe.seed, augmentation_of(recipe), recipe.plain_epochs or 0
+        plates,
+        recipe.batch_size,
+        recipe.seed,
+        augmentation_of(recipe),
+        recipe.plain_epochs or 0,
+        host,
     )
     compile_model(model, recipe.schedule(len(batches)))
     model.optimizer.build(model.trainable_variables)
@@ -326,7 +350,7 @@ def train(
         path = Path(initial_weights)
         run["initial_weights"] = check_weights(path)["sha256"][path.name]
         model.set_weights(KerasEngine.restore(path).model.get_weights())
-    callback = Checkpoints(checkpoints, run, batches, recipe.patience, watched)
+    callback = Checkpoints(checkpoints, run, batches, recipe.patience, watched, host)
     if callback.epoch:
         callback.restore(model, callback.epoch)
     if not callback.finished and callback.epoch < recipe.epochs:
@@ -367,7 +391,7 @@ def save_reader(model: keras.Model, path: Path | str, digits: int = PLATE_DIGITS
             "sha256": {path.name: hashlib.sha256(temporary.read_bytes()).hexdigest()},
             "versions": versions(),
         }
-        write_text(path.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
+        write_description(path, description)
 
 
 def _save_hdf5(network: keras.Model, path: Path) -> None:

@@ -106,3 +106,14 @@ def test_a_closed_pipe_is_no_error():
         ["bash", "-c", f"set -o pipefail; {command}"], cwd=PROJECT, capture_output=True, timeout=120
     )
     assert done.stdout.count(b"\n") == 1 and b"Traceback" not in done.stderr, done.stderr
+
+
+def test_without_ray_the_command_says_what_to_install(tmp_path):
+    code = (
+        "import sys; sys.modules['ray'] = sys.modules['pyarrow'] = None;"
+        "from plate_ocr.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "draw-many", tmp_path / "out", "--count", "5"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "pyarrow is missing: pip install 'plate-ocr[ray]'\n"

@@ -22,7 +22,7 @@ from plate_ocr.evaluation import (
     training_shapes,
     write_calibration,
 )
-from plate_ocr.reader import PlateReader
+from plate_ocr.reader import PlateReader, write_description
 
 
 class Engine:
@@ -124,6 +124,6 @@ def test_the_calibration_reaches_every_reader(random_weights, tmp_path):
     assert before.confidence < 0.5 < after.confidence == pytest.approx(1)
     assert before.text == after.text
     description = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
-    weights.with_suffix(".json").write_text(json.dumps(description | {"calibration": {"x": 1}}))
+    write_description(weights, description | {"calibration": {"x": 1}})
     with pytest.raises(WeightsError, match="calibration is damaged"):
         PlateReader(weights, engine="onnx")

@@ -28,6 +28,7 @@ def describe(path, **changes):
 
     description = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     description |= changes
+    description.pop("checksum", None)
     description["sha256"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     path.with_suffix(".json").write_text(json.dumps(description), encoding="utf-8")
 

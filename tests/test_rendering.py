@@ -4,6 +4,7 @@ import pytest
 from plate_ocr.dataset import draw_plates
 from plate_ocr.fonts import FontError
 from plate_ocr.rendering import (
+    HELD_OUT,
     MARGIN,
     MINIMUM_GAP,
     PLATE_DIGITS,
@@ -124,3 +125,12 @@ def test_fonts_sizes_and_gaps_are_used_evenly(fonts):
         count = sum(record["size"] == size for record in records)
         assert count == pytest.approx(len(records) / len(SIZES), rel=0.1)
     assert len({record["spacing"] for record in records}) >= 20
+
+
+def test_beyond_all_numbers_they_come_again_in_another_order(fonts):
+    first, second = plate_numbers(1), plate_numbers(1, turn=1)
+    assert sorted(second) == sorted(first) == list(range(100_000))
+    assert (first != second).mean() > 0.99
+    assert set(first[HELD_OUT:]) == set(second[HELD_OUT:])  # what is held out stays so
+    _, record = draw_plate(fonts, 1, 100_003)
+    assert record.text == f"{second[3]:05d}" and record.file_name == f"{record.text}-100003.png"

@@ -10,7 +10,7 @@ from plate_ocr.engines import OnnxEngine
 def load(variant: str) -> Reader:
     """Load what `benchmarks.networks` exported under this name."""
     path = NETWORKS / f"{variant}.onnx"
-    engine = OnnxEngine(path)
+    engine = OnnxEngine(path.read_bytes(), path)
 
     def read(images: np.ndarray) -> list[str]:
         engine(images[..., None])  # the bare graph: its answers mean nothing

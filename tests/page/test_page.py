@@ -23,7 +23,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 TEST = sorted((PROJECT / "data" / "test").glob("*.png"))
-PATIENCE = 60  # seconds
+PATIENCE = 120  # seconds; usually one is enough
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
     " --disable-background-networking --disable-component-update --window-size=1280,1100"
@@ -183,12 +183,12 @@ def test_the_limit_decides_what_is_refused(page):
     page.says("Accepted")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP", "TIFF"])
-def test_uploads_of_every_format(page, kind, tmp_path):
-    path = tmp_path / f"plate.{kind.lower()}"
-    Image.open(TEST[5]).resize((640, 320)).save(path, kind)
-    page.upload(path)
-    page.reads(TEST[5].stem)
+def test_uploads_of_every_format(page, tmp_path):
+    for path, kind in zip(TEST[5:], ("PNG", "JPEG", "BMP", "WEBP", "TIFF"), strict=False):
+        picture = tmp_path / f"plate.{kind.lower()}"
+        Image.open(path).resize((640, 320)).save(picture, kind)
+        page.upload(picture)
+        page.reads(path.stem)
 
 
 def test_pasted_and_dropped(page):

@@ -1,0 +1,84 @@
+"""One million readings in one process: do memory and speed stay what they are?
+
+`python -m benchmarks.soak` reads the plates of `data/test`, and damaged ones among them, again and
+again, in the reader's stream. Writes `results/soak.json`; the exit code is 1 where memory grows or
+a reading changes.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+from plate_ocr.files import write_text
+from plate_ocr.images import UnreadableImage
+from plate_ocr.reader import PlateReader
+
+PLATES = Path(__file__).parent.parent / "data" / "test"
+STAGES = 20
+GROWTH = 20  # megabytes between the second stages and the last that are no growth
+
+
+def memory() -> float:
+    """What this process holds now, in MB."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def soak(readings: int, engine: str) -> dict:
+    """Read `readings` plates; memory and speed after every twentieth of them."""
+    plates = [path.read_bytes() for path in sorted(PLATES.glob("*.png"))]
+    plates += [plate[: len(plate) // 2] for plate in plates[:6]]
+    reader = PlateReader(engine=engine)
+    texts = [_text(reading) for reading in reader.stream(plates)]
+    stream = reader.stream(islice(cycle(plates), readings))
+    expected = cycle(texts)
+    stages, changed = [], 0
+    for _ in range(STAGES):
+        begun = time.perf_counter()
+        for reading in islice(stream, readings // STAGES):
+            changed += _text(reading) != next(expected)
+        seconds = time.perf_counter() - begun
+        stages.append(
+            {"megabytes": round(memory(), 1), "a_second": round(readings / STAGES / seconds)}
+        )
+    # The first quarter fills the caches of the libraries.
+    early, late = stages[STAGES // 4 : STAGES // 2], stages[-STAGES // 4 :]
+    return {
+        "readings": readings,
+        "engine": engine,
+        "changed": changed,
+        "growth_megabytes": round(_median(late, "megabytes") - _median(early, "megabytes"), 1),
+        "speed_kept": round(_median(late, "a_second") / _median(early, "a_second"), 3),
+        "stages": stages,
+    }
+
+
+def _median(stages: list[dict], name: str) -> float:
+    return statistics.median(stage[name] for stage in stages)
+
+
+def _text(reading: object) -> str | None:
+    return None if isinstance(reading, UnreadableImage) else reading.text
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Soak, print, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--readings", type=int, default=1_000_000)
+    parser.add_argument("--engine", choices=("onnx", "openvino", "keras"), default="onnx")
+    parser.add_argument("--output", type=Path, default=Path("results"), help="folder")
+    options = parser.parse_args(arguments)
+    result = soak(options.readings, options.engine)
+    print(json.dumps(result, indent=1))
+    options.output.mkdir(parents=True, exist_ok=True)
+    write_text(options.output / "soak.json", json.dumps(result, indent=1) + "\n")
+    return 1 if result["changed"] or result["growth_megabytes"] > GROWTH else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

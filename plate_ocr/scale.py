@@ -1,0 +1,160 @@
+"""Plates by the million on Ray Data: draw a range of them, or read a folder, into Parquet.
+
+The same code runs on a laptop and on a cluster: Ray starts on this machine, or joins the cluster
+that `RAY_ADDRESS` names. There, every host has this package, and the folders lie where all see
+them. Tasks that a dying host takes with it are done again elsewhere.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+
+import pyarrow
+import ray
+from pyarrow import dataset, parquet
+
+from plate_ocr.dataset import DatasetError, encode_png, list_images
+from plate_ocr.files import replacing
+from plate_ocr.fonts import load_fonts
+from plate_ocr.images import UnreadableImage
+from plate_ocr.reader import WEIGHTS, PlateReader, check_weights
+from plate_ocr.rendering import DEFAULT_SEED, draw_plate
+
+PLATES_OF_A_TASK = 2_000  # seconds of work, and all that a dying host takes with it
+# An image that cannot be read has an error and no text; the image of a drawing is a PNG file, and
+# its axes are JSON.
+READING = pyarrow.schema(
+    dict.fromkeys(("file_name", "text", "error"), pyarrow.string())
+    | {"confidence": pyarrow.float64()}
+)
+DRAWING = pyarrow.schema(
+    {"image": pyarrow.binary()}
+    | dict.fromkeys(("file_name", "text", "font", "axes"), pyarrow.string())
+    | dict.fromkeys(("size", "spacing", "x", "y", "seed", "index"), pyarrow.int64())
+)
+
+_fonts = lru_cache(maxsize=1)(load_fonts)  # once a process, not once a task
+
+
+@lru_cache(maxsize=1)
+def _reader(weights: Path) -> PlateReader:
+    return PlateReader(weights, engine="onnx", threads=1)  # the other cores have tasks of their own
+
+
+def draw_many(output: Path | str, start: int, count: int, seed: int = DEFAULT_SEED) -> None:
+    """Draw plates `start` to `start + count - 1` into a new folder of Parquet files.
+
+    Raises:
+        DatasetError: no such plates, or the output is there already or cannot be written.
+    """
+    if start < 0 or count < 1:
+        raise DatasetError(f"{output}: no such plates: start {start:,}, count {count:,}")
+    with _writing(output, count) as write:
+        indices = ray.data.range(count, override_num_blocks=_tasks(count))
+        write(indices.map_batches(_draw, batch_size=None, fn_args=(start, seed)))
+
+
+def _draw(batch: dict, start: int, seed: int) -> pyarrow.Table:
+    rows = []
+    for index in batch["id"].tolist():
+        image, record = draw_plate(_fonts(), seed, start + index)
+        rows.append(asdict(record) | {"image": encode_png(image), "axes": json.dumps(record.axes)})
+    return pyarrow.Table.from_pylist(rows, DRAWING)
+
+
+def read_many(source: Path | str, output: Path | str, weights: Path | str = WEIGHTS) -> int:
+    """Read a folder of images, or of Parquet files as `draw_many` writes, into such files.
+
+    Returns:
+        How many images could not be read; the column `error` says why.
+
+    Raises:
+        DatasetError: the source holds nothing to read, or the output is there already or cannot
+            be written.
+        WeightsError: the weights cannot be used.
+    """
+    source, weights = Path(source).absolute(), Path(weights).absolute()
+    check_weights(weights)
+    tables = sorted(map(str, source.glob("*.parquet")))
+    # A name that is no text becomes one that is not found: an error as of any other bad file.
+    images = [] if tables else list_images(source)
+    names = [path.name.encode(errors="backslashreplace").decode() for path in images]
+    count = sum(map(_rows_of, tables)) or len(names)
+    with _writing(output, count) as write:
+        if tables:
+            plates = ray.data.read_parquet(tables, columns=["file_name", "image"])
+        else:
+            table = pyarrow.table({"file_name": names})
+            plates = ray.data.from_arrow(table, override_num_blocks=_tasks(count))
+        write(plates.map_batches(_read, batch_size=None, fn_args=(source, weights)))
+    return dataset.dataset(output).count_rows(filter=dataset.field("error").is_valid())
+
+
+def _read(batch: dict, source: Path, weights: Path) -> pyarrow.Table:
+    names = batch["file_name"].tolist()
+    images = batch["image"] if "image" in batch else map(source.joinpath, names)
+    rows = []
+    for name, reading in zip(names, _reader(weights).stream(images), strict=True):
+        if isinstance(reading, UnreadableImage):
+            row = {"error": str(reading)}
+        else:
+            row = {"text": reading.text, "confidence": reading.confidence}
+        rows.append(row | {"file_name": name})
+    return pyarrow.Table.from_pylist(rows, READING)
+
+
+def _rows_of(table: str) -> int:
+    """Plates in a Parquet file."""
+    try:
+        metadata = parquet.read_metadata(table)
+        columns = set(metadata.schema.names)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DatasetError(f"{table}: not a Parquet file") from error
+    if not {"file_name", "image"} <= columns:
+        raise DatasetError(f"{table}: has no columns file_name and image")
+    return metadata.num_rows
+
+
+def _tasks(count: int) -> int:
+    return -(-count // PLATES_OF_A_TASK)
+
+
+def _join_ray() -> None:
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR")
+    except Exception as error:  # a bare one where Ray has no time to start
+        reason = str(error).strip().partition("\n")[0]
+        raise DatasetError(f"Ray does not start: {reason}") from error
+
+
+@contextmanager
+def _writing(output: Path | str, count: int) -> Iterator[Callable[[ray.data.Dataset], None]]:
+    """Yield what writes a data set of `count` rows to `output`, a folder whole or not there."""
+    output = Path(output).absolute()
+    if output.exists():
+        raise DatasetError(f"{output}: is there already; choose another")
+    _join_ray()
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = sys.stderr.isatty()
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        with replacing(output) as temporary:
+            temporary.mkdir()
+            yield lambda plates: plates.write_parquet(str(temporary))
+            written = dataset.dataset(temporary).count_rows()
+            if written != count:
+                raise DatasetError(f"{output}: {written:,} plates were written, not {count:,}")
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DatasetError(f"{output}: cannot be written ({reason})") from error
