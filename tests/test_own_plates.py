@@ -70,7 +70,7 @@ def test_seven_digits_from_drawing_to_reading(tmp_path):
     reader = PlateReader(tmp_path / "seven.h5")
     fresh = draw_plates(range(95_000, 95_500), digits=7)
     assert reader.digits == 7 and not set(fresh.texts) & set(plates.texts)
-    assert share_read(reader, fresh) > 0.5
+    assert share_read(reader, fresh) > 0.6  # 79.5 % after seven of the twelve epochs
     load_or_generate(tmp_path / "test", digits=7)
     command = [sys.executable, PROJECT / "model_test.py", tmp_path / "test"]
     command += ["--weights", tmp_path / "seven.h5", "--engine", "onnx"]
