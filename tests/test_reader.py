@@ -248,5 +248,5 @@ def test_onnx_that_is_missing_changed_or_of_other_weights(copied):
 
 
 def test_an_unknown_engine(copied):
-    with pytest.raises(ValueError, match="engine must be keras or onnx"):
+    with pytest.raises(ValueError, match="engine must be keras, onnx or openvino"):
         PlateReader(copied, engine="abacus")
