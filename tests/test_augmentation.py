@@ -53,7 +53,7 @@ def test_digits_are_set_closer_and_none_is_lost(plates):
     random = np.random.default_rng(1)
     changed = 0
     for plate in plates[:, :, :, 0]:
-        spaced = _respace(plate, random)
+        spaced = _respace(plate, random, 5)
         dark = [(image < 60).sum() for image in (plate, spaced)]
         assert dark[1] >= 0.98 * dark[0] and spaced.shape == plate.shape
         changed += not np.array_equal(plate, spaced)

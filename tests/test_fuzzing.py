@@ -109,7 +109,7 @@ def test_damaged_weights_are_refused_before_a_parser_opens_them(
     def opened(*_):
         raise AssertionError("a parser was given damaged weights")
 
-    monkeypatch.setattr(reader, "KerasEngine", opened)
+    monkeypatch.setattr(reader.KerasEngine, "restore", opened)
     monkeypatch.setattr(reader, "OnnxEngine", opened)
     names = [random_weights.with_suffix(suffix).name for suffix in (".h5", ".onnx", ".json")]
     whole = {name: random_weights.with_name(name).read_bytes() for name in names}

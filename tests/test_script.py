@@ -12,6 +12,7 @@ from conftest import PROJECT
 from PIL import Image
 
 from plate_ocr.dataset import draw_plates
+from plate_ocr.reader import check_weights, write_description
 
 SUMMARY = {"images", "unreadable", "exact_match", "character_error_rate", "images_per_second"}
 
@@ -116,9 +117,8 @@ def test_labels_from_metadata(folder):
 
 def test_labels_of_seven_digits(folder):
     """The weights say how many digits there are; these are not trained for them."""
-    path = folder / "dr_model.json"
-    description = json.loads(path.read_text(encoding="utf-8")) | {"digits": 7}
-    path.write_text(json.dumps(description), encoding="utf-8")
+    weights = folder / "dr_model.h5"
+    write_description(weights, check_weights(weights) | {"digits": 7})
     plates = draw_plates(range(90_000, 90_002), digits=7)
     for image, text in zip(plates.images, plates.texts, strict=True):
         Image.fromarray(image[:, :, 0]).save(folder / "plates" / f"{text}.png")
