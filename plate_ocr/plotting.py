@@ -253,9 +253,16 @@ def distance_scatter(
     """
     figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
     axis.plot(distances, [100 * rate for rate in rates], "o", color=BLUE, alpha=0.7)
-    for row in sorted(range(len(names)), key=lambda row: rates[row])[:5]:
-        axis.annotate(names[row], (distances[row], 100 * rates[row]), xytext=(5, -3),
-                      textcoords="offset points", fontsize=8)  # fmt: skip
+    middle = np.median(np.array(distances)[np.isfinite(distances)])
+    for place, row in enumerate(sorted(range(len(names)), key=lambda row: rates[row])[:5]):
+        axis.annotate(
+            names[row],
+            (distances[row], 100 * rates[row]),
+            xytext=(0, (6, -12)[place % 2]),  # above and below in turn, for points close together
+            textcoords="offset points",
+            ha="right" if distances[row] > middle else "left",
+            fontsize=8,
+        )
     axis.set(
         title=title,
         xlabel="distance of the digits to the nearest training font (mean difference of ink)",

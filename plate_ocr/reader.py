@@ -237,7 +237,7 @@ def check_weights(weights: Path) -> dict:
         made_for = (description["alphabet"], list(description["image"]))
         description.setdefault("digits", PLATE_DIGITS)  # older versions had no other count
         described = description["sha256"][weights.name]
-        intact = description.get("checksum") in (None, _checksum(description))
+        intact = description["checksum"] == _checksum(description)
     except OSError as error:
         raise WeightsError(f"{error.filename}: {error.strerror or error}") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

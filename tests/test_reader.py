@@ -11,7 +11,7 @@ from plate_ocr.dataset import DatasetError, draw_plates, load_folder
 from plate_ocr.engines import WeightsError
 from plate_ocr.evaluation import load_benchmark
 from plate_ocr.images import UnreadableImage
-from plate_ocr.reader import PlateReader, check_weights
+from plate_ocr.reader import PlateReader, check_weights, write_description
 
 
 @pytest.fixture
@@ -28,9 +28,8 @@ def describe(path, **changes):
 
     description = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     description |= changes
-    description.pop("checksum", None)
     description["sha256"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    path.with_suffix(".json").write_text(json.dumps(description), encoding="utf-8")
+    write_description(path, description)
 
 
 def test_the_committed_weights_read_the_committed_test_set(shipped):
