@@ -125,7 +125,9 @@ class PlateReader:
         if not isinstance(source, list | tuple):
             return self._read_plates([load_plate(source)])[0]
         readings = []
-        for reading in self.stream(source):
+        # A single batch is not worth a thread of its own.
+        short = len(source) <= BATCH
+        for reading in self._read_batch(list(source)) if short else self.stream(source):
             if isinstance(reading, UnreadableImage):
                 raise reading
             readings.append(reading)
@@ -141,9 +143,14 @@ class PlateReader:
             A reading of each, or, where an image cannot be read, the error that names it.
         """
         remaining = iter(sources)
+        batches = iter(lambda: list(islice(remaining, BATCH)), [])
+        if self.threads == 1:
+            for batch in batches:
+                yield from self._read_batch(batch)
+            return
         pending: deque[Future] = deque()
         with ThreadPoolExecutor(self.threads) as pool:
-            while batch := list(islice(remaining, BATCH)):
+            for batch in batches:
                 pending.append(pool.submit(self._read_batch, batch))
                 if len(pending) > 2 * self.threads:
                     yield from pending.popleft().result()

@@ -7,6 +7,11 @@ import nbformat
 import pytest
 from conftest import PROJECT
 
+from benchmarks.peers import READERS
+from benchmarks.report import percent
+
+# The sets of the comparison that the README shows.
+COMPARED = ("unseen_fonts", "conditions_1_to_3", "conditions_4_to_5", "layout", "another_generator")
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 
 
@@ -110,3 +115,22 @@ def test_every_link_of_the_readme_leads_somewhere():
     assert len(links) >= 4
     for link in links:
         assert link.startswith("http") or (PROJECT / link).exists(), link
+
+
+def test_readme_tells_the_comparison_with_others():
+    found = result("benchmark")
+    plates = found["sets"]
+    rows = {peer.key: peer.title for peer in READERS if peer.trained}
+    assert found["readers"].keys() >= rows.keys()
+    for key, title in rows.items():
+        one = found["readers"][key]
+        if "failed" in one:
+            continue
+        shares = [percent(one["exact"][name], plates[name]) for name in COMPARED]
+        rates = one["plates_per_second"]
+        speed = [f"{rates['1']:,.0f}", f"{max(rates.values()):,.0f}", f"{one['start_seconds']:.2f}"]
+        assert f"| {title} | {' | '.join([*shares, *speed])} |" in README, title
+    assert f"{found['bare_imports_seconds']:.2f} s" in README
+    best = {key: max(found["readers"][key]["plates_per_second"].values()) for key in rows}
+    ours, others = best.pop("openvino"), max(best[key] for key in best if key != "plate_ocr")
+    assert f"{ours / others:.0f} times" in README
