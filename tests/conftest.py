@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -10,6 +12,20 @@ import pytest
 from plate_ocr.fonts import load_fonts
 
 PROJECT = Path(__file__).parent.parent
+
+
+def run_python(*command):
+    """Run Python in a process of its own; it may fail, but not with a traceback."""
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": str(PROJECT), "MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
 
 
 @pytest.fixture(scope="session")

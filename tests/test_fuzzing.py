@@ -5,12 +5,10 @@ import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, run_python
 from mutations import mutate, mutated
 
 from plate_ocr import engines, reader
@@ -24,16 +22,8 @@ def counts(small, full):
 
 
 def run(*command):
-    environment = os.environ | {"PYTHONPATH": str(PROJECT), "MPLBACKEND": "Agg"}
-    done = subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert "Traceback" not in done.stderr and "Warning" not in done.stderr, done.stderr
+    done = run_python(*command)
+    assert "Warning" not in done.stderr, done.stderr
     return done
 
 

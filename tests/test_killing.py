@@ -14,7 +14,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, run_python
 
 from plate_ocr.dataset import DatasetError, check_folder, generate
 from plate_ocr.files import write_text
@@ -273,26 +273,12 @@ def test_a_text_on_a_full_and_on_a_read_only_disk(disk):
     assert contents(path) == {"a.txt": b"old"}
 
 
-def run(*command):
-    environment = os.environ | {"PYTHONPATH": str(PROJECT), "MPLBACKEND": "Agg"}
-    done = subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
-
-
 @pytest.mark.slow
 def test_the_commands_on_a_full_and_on_a_read_only_disk(disk, random_weights):
     path, remount = disk
     script = ("model_test.py", "data/test", "--engine", "onnx", "--json", path / "out.json")
     for problem in ("No space left on device", "Read-only file system"):
-        done = run(*script, "--plot", path / "plot.png")
+        done = run_python(*script, "--plot", path / "plot.png")
         assert done.returncode == 2 and problem in done.stderr.splitlines()[-1]
         assert "plot.png" not in contents(path)
         remount("ro", "size=64k")
@@ -301,9 +287,9 @@ def test_the_commands_on_a_full_and_on_a_read_only_disk(disk, random_weights):
         shutil.copy(random_weights.with_suffix(suffix), path)
     before = contents(path)
     for problem in ("No space left on device", "Read-only file system"):
-        done = run("-m", "plate_ocr", "export", "--weights", path / "random.h5")
+        done = run_python("-m", "plate_ocr", "export", "--weights", path / "random.h5")
         assert done.returncode == 2 and problem in done.stderr.splitlines()[-1], done.stderr
         assert contents(path) == before
         remount("ro", "size=1200k")
     remount("rw", "size=8m")
-    assert run("-m", "plate_ocr", "export", "--weights", path / "random.h5").returncode == 0
+    assert run_python("-m", "plate_ocr", "export", "--weights", path / "random.h5").returncode == 0

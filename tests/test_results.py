@@ -110,6 +110,16 @@ def test_the_notebooks_conclude_with_the_measured_figures(evaluation):
         assert f"**{evaluation['sets'][name]['exact_match']:.2%}**" in told
 
 
+def test_readme_tells_the_versions_that_were_tried():
+    for one in result("compatibility").values():
+        keras, backend = (
+            (name, version) for name, version in one["versions"].items() if name != "numpy"
+        )
+        name = {"tensorflow": "TensorFlow", "jax": "JAX"}[backend[0]]
+        assert f"Keras {keras[1]} with {name} {backend[1]}" in README
+        assert one["largest_difference_of_a_logit"] <= 1e-4
+
+
 def test_every_link_of_the_readme_leads_somewhere():
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert len(links) >= 4
