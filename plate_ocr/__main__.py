@@ -21,6 +21,7 @@ from plate_ocr.dataset import (
     check_folder,
     draw_plates,
     generate,
+    held_out,
     list_images,
     load_folder,
 )
@@ -28,7 +29,7 @@ from plate_ocr.engines import WeightsError
 from plate_ocr.fonts import FontError
 from plate_ocr.images import UnreadableImage
 from plate_ocr.reader import WEIGHTS, PlateReader
-from plate_ocr.rendering import DEFAULT_SEED, HELD_OUT
+from plate_ocr.rendering import DEFAULT_SEED
 
 STANDARD_INPUT = "-"
 EXTRAS = {
@@ -232,7 +233,7 @@ def _train(options: argparse.Namespace) -> int:
         if recipe is None:
             raise TrainingError(f"{options.recipe}: no recipe; take one of {', '.join(RECIPES)}")
         plates = load_folder(options.directory)
-        validation = draw_plates(range(HELD_OUT, HELD_OUT + recipe.validation_plates))
+        validation = draw_plates(held_out(recipe.validation_plates))
         checkpoints = options.checkpoints or Path("checkpoints", recipe.name)
         watched = validation.images[:8]
         model, state = train(plates, validation, recipe, checkpoints, watched, host=host)
