@@ -1,12 +1,13 @@
 """Digits <-> class indices, with the CTC blank as class 0."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 DIGITS = "0123456789"
 BLANK = 0  # keras.losses.CTC also pads labels with it, so digit d is class d + 1
 CLASSES = 1 + len(DIGITS)
+CHARACTERS = np.frombuffer(("-" + DIGITS).encode("ascii"), dtype=np.uint8)  # by class
 PLATE_DIGITS = 5  # on a plate, where no other count is asked for
 DIGIT_COUNTS = range(4, 8)  # that can be asked for: drawn, trained on and read
 
@@ -39,10 +40,11 @@ def encode(texts: Sequence[str], digits: int = PLATE_DIGITS) -> np.ndarray:
     return flat.reshape(len(texts), digits).astype(np.int32) - ord("0") + 1
 
 
-def decode(classes: Iterable[int]) -> str:
+def decode(classes: Sequence[int] | np.ndarray) -> str:
     """Turn classes into text; blanks are left out, repeats are kept.
 
     >>> decode([1, 1, BLANK, 10])
     '009'
     """
-    return "".join(DIGITS[index - 1] for index in classes if index != BLANK)
+    classes = np.asarray(classes, dtype=int)
+    return CHARACTERS[classes[classes != BLANK]].tobytes().decode("ascii")

@@ -4,14 +4,14 @@ Plain NumPy, vectorised over the batch. Class 0 is the CTC blank. The recursions
 Graves et al., "Connectionist Temporal Classification" (ICML 2006).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import groupby, product
 from typing import NamedTuple
 
 import numpy as np
 
-from plate_ocr.alphabet import BLANK, CLASSES, PLATE_DIGITS, decode, encode
+from plate_ocr.alphabet import BLANK, CLASSES, PLATE_DIGITS, decode
 
 SCALED_EVERY = 8  # steps of the forward recursion
 IMPOSSIBLE = -1e30  # log of zero that stays finite in sums and differences
@@ -47,9 +47,12 @@ def greedy_decode(logits: np.ndarray) -> list[str]:
     Returns:
         n texts of any length.
     """
-    path = np.argmax(logits, axis=-1)
-    emits = emitting_steps(path)
-    return [decode(classes[steps]) for classes, steps in zip(path, emits, strict=True)]
+    return spell(np.argmax(logits, axis=-1))
+
+
+def spell(paths: np.ndarray) -> list[str]:
+    """The texts of paths, int array of shape (n, steps)."""
+    return [decode(path[emits]) for path, emits in zip(paths, emitting_steps(paths), strict=True)]
 
 
 def text_log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -77,7 +80,9 @@ def _text_log_probability(probabilities: np.ndarray, labels: np.ndarray) -> np.n
     transitions[:, before, before + 2] = labels[:, 1:] != labels[:, :-1]
     emitted = np.take_along_axis(probabilities, extended[:, None, :], axis=2)
     first = emitted[:, 0] * (np.arange(states) < 2)
-    forward, log_scale = _forward(first, transitions, emitted)
+    forward, log_scale = _forward(
+        first, lambda forward: np.matmul(forward[:, None], transitions)[:, 0], emitted
+    )
     return _log(forward[:, -1] + forward[:, -2]) + log_scale
 
 
@@ -99,7 +104,9 @@ def length_log_probability(logits: np.ndarray, digits: int = PLATE_DIGITS) -> np
 def _length_log_probability(probabilities: np.ndarray, digits: int) -> np.ndarray:
     starts, transitions = _length_transitions(digits)
     emitted = np.tile(probabilities, digits + 1)
-    forward, log_scale = _forward(emitted[:, 0] * starts, transitions, emitted)
+    forward, log_scale = _forward(
+        emitted[:, 0] * starts, lambda forward: forward @ transitions, emitted
+    )
     return _log(forward[:, -CLASSES:].sum(axis=1)) + log_scale
 
 
@@ -114,28 +121,28 @@ def _length_transitions(digits: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _forward(
-    first: np.ndarray, transitions: np.ndarray, emitted: np.ndarray
+    first: np.ndarray, advance: Callable[[np.ndarray], np.ndarray], emitted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The forward recursion, scaled now and then so that nothing underflows.
 
     Args:
         first: probabilities of the states at the first step, (n, states).
-        transitions: 1 where a state (row) may be followed by another, (states, states) or one
-            for each plate, (n, states, states).
+        advance: sums, for every state, those of the states that may come before it; from and to
+            an array of shape (n, states).
         emitted: probability of every state's class at every step, (n, steps, states).
 
     Returns:
         Scaled probabilities of the states after the last step, and the log of the scale, (n,).
     """
-    forward, log_scale = first[:, None, :], np.zeros(len(first))
+    forward, log_scale = first, np.zeros(len(first))
     for step in range(1, emitted.shape[1]):
-        forward = np.matmul(forward, transitions) * emitted[:, step, None]
+        forward = advance(forward) * emitted[:, step]
         if step % SCALED_EVERY == 0:
-            scale = forward.sum(axis=(1, 2))
+            scale = forward.sum(axis=1)
             scale[scale == 0] = 1  # impossible, and stays so
-            forward /= scale[:, None, None]
+            forward /= scale[:, None]
             log_scale += np.log(scale)
-    return forward[:, 0], log_scale
+    return forward, log_scale
 
 
 def _log(probability: np.ndarray) -> np.ndarray:
@@ -156,11 +163,12 @@ class Decoded(NamedTuple):
 def decode_plates(logits: np.ndarray, digits: int = PLATE_DIGITS) -> Decoded:
     """Read logits of shape (n, steps, 11) as so many digits, with what CTC says about them."""
     texts, paths = decode_exactly(logits, digits)
+    labels = paths[emitting_steps(paths)].reshape(len(paths), digits)
     probabilities = np.exp(log_softmax(logits))
     return Decoded(
         texts,
         *_digits_along(probabilities, paths, digits),
-        np.exp(_text_log_probability(probabilities, encode(texts, digits))),
+        np.exp(_text_log_probability(probabilities, labels)),
         np.exp(_length_log_probability(probabilities, digits)),
     )
 
@@ -216,8 +224,7 @@ def decode_exactly(logits: np.ndarray, digits: int = PLATE_DIGITS) -> tuple[list
     open_rows = np.flatnonzero(emitting_steps(paths).sum(axis=1) != digits)
     if open_rows.size:
         paths[open_rows] = _best_paths(log_softmax(logits[open_rows]), digits)
-    emits = emitting_steps(paths)
-    return [decode(path[steps]) for path, steps in zip(paths, emits, strict=True)], paths
+    return spell(paths), paths
 
 
 def _best_paths(log_probabilities: np.ndarray, digits: int) -> np.ndarray:

@@ -180,6 +180,8 @@ def _flatten(image: Image.Image, name: str) -> np.ndarray:
 
 def _array_to_gray(array: np.ndarray, name: str | None = None) -> np.ndarray:
     """Bring an array's values to uint8 and its colours to gray."""
+    if array.dtype == np.uint8 and array.ndim == 2 and 0 < array.size <= LARGEST_PIXELS:
+        return np.ascontiguousarray(array)  # as most are: no name, no further question
     name = name or f"array {array.dtype} {array.shape}"
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]

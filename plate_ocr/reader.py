@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import keras
 
 WEIGHTS = resources.find("dr_model.h5")
-SURE = 0.95  # confidence from which a reading in bfloat16 stands as it is
+SURE = 0.9  # confidence from which a reading in bfloat16 stands as it is
 
 
 class Digit(NamedTuple):
