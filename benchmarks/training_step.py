@@ -1,8 +1,9 @@
 """Where the time of a training step goes: the network with one thing changed at a time.
 
-Random plates, batches of 256, the median of ten steps after three to warm up. Each variant runs
-in a process of its own, because TensorFlow keeps what it compiled. Writes
-`results/training_step.json`; takes about one minute on two cores.
+Batches of 256, the median of ten steps after three to warm up. Each variant runs in a process of
+its own, because TensorFlow keeps what it compiled. The plain network is the one that
+`benchmarks.networks` compares reading with. Writes `results/training_step.json`; takes two minutes
+on two cores.
 
 $ python benchmarks/training_step.py
 """
@@ -12,46 +13,71 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 BATCH, WARM_UP, STEPS = 256, 3, 10
 RESULT = Path(__file__).parent.parent / "results" / "training_step.json"
-# Name -> (precision, convolutions that are normalised, loss)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is trained, and how."""
+
+    precision: str = "float32"
+    normalised: str = "2345"  # numbers of the convolutions
+    loss: str = "ctc"
+    distorted: bool = False  # plates, as the shipped recipe distorts them
+    network: str = "ours"
+
+
 VARIANTS = {
-    "as trained": ("float32", "2345", "ctc"),
-    "all five normalised": ("float32", "12345", "ctc"),
-    "none normalised": ("float32", "", "ctc"),
-    "no CTC loss": ("float32", "2345", "mean"),
-    "mixed bfloat16": ("mixed_bfloat16", "2345", "ctc"),
-    "mixed bfloat16, none normalised": ("mixed_bfloat16", "", "ctc"),
+    "plain network": Variant(network="plain"),
+    "float32": Variant(),
+    "all five normalised": Variant(normalised="12345"),
+    "none normalised": Variant(normalised=""),
+    "no CTC loss": Variant(loss="mean"),
+    "mixed bfloat16": Variant("mixed_bfloat16"),
+    "mixed bfloat16, plates distorted": Variant("mixed_bfloat16", distorted=True),
+    "mixed bfloat16, none normalised": Variant("mixed_bfloat16", normalised=""),
 }
 
 
-def measure(precision: str, normalised: str, loss: str) -> float:
-    """Plates a second of one variant."""
+def measure(variant: Variant) -> dict:
+    """Plates a second, and multiply-adds of a plate read once."""
     import keras
-    import numpy as np
 
-    from plate_ocr import model as network
+    from benchmarks.networks import plain
+    from plate_ocr.dataset import draw_plates
+    from plate_ocr.model import CONVOLUTIONS, compile_model, count_multiply_adds, read_columns
+    from plate_ocr.training import RECIPES, ShuffledPlates, augmentation_of
 
-    network.CONVOLUTIONS = tuple(
-        (*layer[:3], str(number) in normalised)
-        for number, layer in enumerate(network.CONVOLUTIONS, start=1)
-    )
-    keras.config.set_dtype_policy(precision)
-    model = network.build_model()
-    network.compile_model(model, 3e-4)
-    if loss == "mean":
+    keras.config.set_dtype_policy(variant.precision)
+    if variant.network == "plain":
+        model = plain()
+    else:
+        plates = keras.Input((64, 128, 1), dtype="uint8")
+        convolutions = [
+            convolution._replace(normalised=str(number) in variant.normalised)
+            for number, convolution in enumerate(CONVOLUTIONS, start=1)
+        ]
+        model = keras.Model(plates, read_columns(plates, convolutions=convolutions))
+    compile_model(model, 3e-4)
+    if variant.loss == "mean":
         model.compile("adam", loss=lambda labels, logits: keras.ops.mean(logits**2))
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (BATCH, 64, 128, 1), np.uint8)
-    labels = random.integers(1, 11, (BATCH, 5)).astype("int32")
-    seconds = []
-    for _ in range(WARM_UP + STEPS):
-        begun = time.perf_counter()
-        model.train_on_batch(images, labels)
-        seconds.append(time.perf_counter() - begun)
-    return BATCH / statistics.median(seconds[WARM_UP:])
+    augment = augmentation_of(RECIPES["shipped"]) if variant.distorted else None
+    ends = []
+    clock = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter())
+    )
+    drawn = draw_plates(range((WARM_UP + STEPS + 1) * BATCH))
+    batches = ShuffledPlates(drawn, BATCH, seed=0, augment=augment)
+    model.fit(batches, verbose=0, shuffle=False, callbacks=[clock])
+    seconds = [after - before for before, after in zip(ends[:-1], ends[1:], strict=True)]
+    return {
+        "plates_per_second": round(BATCH / statistics.median(seconds[WARM_UP:])),
+        "multiply_adds": count_multiply_adds(model),
+    }
 
 
 def main() -> None:
@@ -59,19 +85,19 @@ def main() -> None:
     from plate_ocr.files import write_text
     from plate_ocr.training import describe_device, versions
 
-    rates = {}
+    variants = {}
     for name in VARIANTS:
         command = [sys.executable, __file__, name]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        rates[name] = round(float(done.stdout.split()[-1]))
-        print(f"{rates[name]:6,} plates/s  {name}", flush=True)
-    result = {"device": describe_device(), "versions": versions(), "plates_per_second": rates}
+        variants[name] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{variants[name]['plates_per_second']:6,} plates/s  {name}", flush=True)
+    result = {"device": describe_device(), "versions": versions(), "variants": variants}
     write_text(RESULT, json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
     if len(sys.argv) > 1:
-        print(measure(*VARIANTS[sys.argv[1]]))
+        print(json.dumps(measure(VARIANTS[sys.argv[1]])))
     else:
         main()

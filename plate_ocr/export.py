@@ -4,6 +4,7 @@ import hashlib
 import warnings
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from plate_ocr.engines import KerasEngine, OnnxEngine, WeightsError
@@ -29,11 +30,7 @@ def export_onnx(weights: Path | str) -> Path:
     expected = model.predict(noise, verbose=0)
     path = weights.with_suffix(".onnx")
     with replacing(path) as temporary:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # tf2onnx on NumPy 2
-            model.export(temporary, format="onnx", verbose=False)
-        exported = _part_directions(temporary.read_bytes())
-        temporary.write_bytes(exported)
+        exported = to_onnx(model, temporary)
         difference = float(np.abs(OnnxEngine(exported, path)(noise) - expected).max())
         if difference > TOLERANCE:
             raise WeightsError(f"{path}: the export differs by {difference:.2g} in a logit")
@@ -41,6 +38,21 @@ def export_onnx(weights: Path | str) -> Path:
         description["onnx_made_from"] = description["sha256"][weights.name]
         write_description(weights, description)
     return path
+
+
+def to_onnx(model: keras.Model, path: Path) -> bytes:
+    """Write a network built with `use_cudnn=False` as ONNX.
+
+    Returns:
+        The content of the file.
+    """
+    model.predict(np.zeros((1, *model.input_shape[1:]), np.uint8), verbose=0)  # export asks for it
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # tf2onnx on NumPy 2
+        model.export(path, format="onnx", verbose=False)
+    exported = _part_directions(path.read_bytes())
+    path.write_bytes(exported)
+    return exported
 
 
 def _part_directions(exported: bytes) -> bytes:

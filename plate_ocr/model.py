@@ -1,5 +1,8 @@
 """The reader's network: image -> logits, with its loss and its metric. Pure Keras 3."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import keras
 from keras import layers, ops
 
@@ -8,14 +11,25 @@ from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 STEPS = PLATE_WIDTH // 4  # time steps of 4 pixel columns, left to right
 
-# Filters, kernel, strides (rows, columns), and whether the layer is normalised. The first is not:
-# BatchNorm over its large map would cost 14 % of the training rate (results/training_step.json).
+
+
+class Convolution(NamedTuple):
+    """One convolution with its ReLU."""
+
+    filters: int
+    kernel: int
+    strides: tuple[int, int]  # rows, columns
+    normalised: bool
+
+
+# The first is not normalised: BatchNorm over its large map would cost 14 % of the training rate
+# (results/training_step.json).
 CONVOLUTIONS = (
-    (24, 5, (2, 2), False),
-    (40, 3, (2, 2), True),
-    (56, 3, (2, 1), True),
-    (80, 3, (2, 1), True),
-    (112, 3, (1, 1), True),
+    Convolution(24, 5, (2, 2), normalised=False),
+    Convolution(40, 3, (2, 2), normalised=True),
+    Convolution(56, 3, (2, 1), normalised=True),
+    Convolution(80, 3, (2, 1), normalised=True),
+    Convolution(112, 3, (1, 1), normalised=True),
 )
 RECURRENT_UNITS = 64  # each way
 MOMENTUM = 0.9  # of BatchNorm; at 0.99 its averages lag behind weights that still move fast
@@ -36,7 +50,11 @@ def build_model(use_cudnn: str | bool = "auto", dropout: float = 0.0) -> keras.M
 
 
 def read_columns(
-    plates: keras.KerasTensor, use_cudnn: str | bool = "auto", dropout: float = 0.0
+    plates: keras.KerasTensor,
+    use_cudnn: str | bool = "auto",
+    dropout: float = 0.0,
+    convolutions: Sequence[Convolution] = CONVOLUTIONS,
+    recurrent_units: int = RECURRENT_UNITS,
 ) -> keras.KerasTensor:
     """Images (n, rows, columns, 1) -> logits (n, columns / 4, 11): time runs along the columns.
 
@@ -45,7 +63,7 @@ def read_columns(
     wherever it stands in the frame.
     """
     features = layers.Rescaling(-1 / 255, offset=1, name="rescale")(plates)  # paper 0, ink 1
-    for number, (filters, kernel, strides, normalised) in enumerate(CONVOLUTIONS, start=1):
+    for number, (filters, kernel, strides, normalised) in enumerate(convolutions, start=1):
         features = layers.Conv2D(
             filters,
             kernel,
@@ -66,7 +84,7 @@ def read_columns(
     if dropout:
         steps = layers.Dropout(dropout, name="dropout")(steps)
     steps = layers.Bidirectional(
-        layers.LSTM(RECURRENT_UNITS, return_sequences=True, use_cudnn=use_cudnn), name="bilstm"
+        layers.LSTM(recurrent_units, return_sequences=True, use_cudnn=use_cudnn), name="bilstm"
     )(steps)
     return layers.Dense(CLASSES, dtype="float32", name="logits")(steps)
 

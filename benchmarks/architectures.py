@@ -1,0 +1,160 @@
+"""Networks tried in place of the shipped one: what each costs, and what it reads.
+
+Every one is trained by the shipped recipe for as long as an ablation, and reads the tuning set,
+which serves choices, and fresh plates. Its rate is that of the bare graph, one thread, batches of
+32, in ONNX Runtime (float32) and in OpenVINO (its fastest precision). A finished try is kept in
+results/architectures.json; rates are measured anew, all in one go, so run it on a quiet machine.
+About 8 minutes a network on 2 cores; all of them with
+$ python benchmarks/architectures.py
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the package, where it is not installed
+
+from benchmarks.ablations import RECIPE, Variant, fresh_plates, run
+from plate_ocr.engines import FILLED, OnnxEngine, OpenvinoEngine
+from plate_ocr.evaluation import load_benchmark
+from plate_ocr.export import to_onnx
+from plate_ocr.files import write_text
+from plate_ocr.model import (
+    CONVOLUTIONS,
+    RECURRENT_UNITS,
+    Convolution,
+    count_multiply_adds,
+    read_columns,
+)
+from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.training import describe_device, versions
+
+RESULTS = Path(__file__).parents[1] / "results" / "architectures.json"
+ROUNDS = 40
+
+
+@dataclass(frozen=True)
+class Network:
+    """One try."""
+
+    idea: str
+    convolutions: Sequence[Convolution] = CONVOLUTIONS
+    recurrent_units: int = RECURRENT_UNITS
+
+    def build(self) -> keras.Model:
+        """The network, with fresh weights."""
+        plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
+        logits = read_columns(
+            plates,
+            use_cudnn=False,
+            convolutions=self.convolutions,
+            recurrent_units=self.recurrent_units,
+        )
+        return keras.Model(plates, logits)
+
+
+def replace_last(*last: Convolution) -> tuple[Convolution, ...]:
+    """The shipped convolutions with other ones at the end."""
+    return (*CONVOLUTIONS[: len(CONVOLUTIONS) - len(last)], *last)
+
+
+NETWORKS = {
+    "shipped": Network("none: the network of dr_model.h5"),
+    "wide_end": Network(
+        "two rows fewer before the last convolution pays for twice its filters and a larger LSTM",
+        replace_last(Convolution(160, 3, (2, 1), normalised=True)),
+        recurrent_units=96,
+    ),
+    "narrow_start": Network(
+        "fewer filters where the image is large pay for more where it is small",
+        (
+            Convolution(16, 5, (2, 2), normalised=False),
+            Convolution(32, 3, (2, 2), normalised=True),
+            Convolution(64, 3, (2, 1), normalised=True),
+            Convolution(88, 3, (2, 1), normalised=True),
+            Convolution(112, 3, (1, 1), normalised=True),
+        ),
+    ),
+    "half": Network(
+        "half the multiply-adds",
+        (
+            Convolution(16, 5, (2, 2), normalised=False),
+            Convolution(32, 3, (2, 2), normalised=True),
+            Convolution(40, 3, (2, 1), normalised=True),
+            Convolution(56, 3, (2, 1), normalised=True),
+            Convolution(80, 3, (1, 1), normalised=True),
+        ),
+        recurrent_units=48,
+    ),
+    "late_norm": Network(
+        "BatchNorm on the last two convolutions only: a quarter less time a step",
+        tuple(
+            convolution._replace(normalised=number >= 3)
+            for number, convolution in enumerate(CONVOLUTIONS)
+        ),
+    ),
+}
+
+
+def rate(engine: Callable[[np.ndarray], np.ndarray]) -> int:
+    """Plates a second of batches of 32."""
+    images = np.random.default_rng(0).integers(
+        0, 256, (FILLED, PLATE_HEIGHT, PLATE_WIDTH, 1), np.uint8
+    )
+    seconds = []
+    for _ in range(ROUNDS):
+        begun = time.perf_counter()
+        engine(images)
+        seconds.append(time.perf_counter() - begun)
+    return round(FILLED / statistics.median(seconds))
+
+
+def cost(network: Network) -> dict:
+    """Size and speed, which do not depend on the weights."""
+    model = network.build()
+    with tempfile.TemporaryDirectory() as folder:
+        exported = to_onnx(model, Path(folder) / "network.onnx")
+    onnx = OnnxEngine(exported, "network.onnx")
+    return {
+        "parameters": model.count_params(),
+        "multiply_adds": count_multiply_adds(model),
+        "plates_per_second": {
+            "onnx": rate(onnx),
+            "openvino": rate(OpenvinoEngine(exported, onnx, threads=1)),
+        },
+    }
+
+
+def main() -> None:
+    """Train what is missing in the results, then measure what all of them cost."""
+    sets = {"tuning": load_benchmark("tuning"), "fresh": fresh_plates()}
+    runs = {}
+    if RESULTS.exists():
+        runs = json.loads(RESULTS.read_text(encoding="utf-8"))["networks"]
+    results = {"epochs": RECIPE.epochs, "device": describe_device(), "versions": versions()}
+
+    def write() -> None:
+        ordered = {name: runs[name] for name in NETWORKS if name in runs}
+        write_text(RESULTS, json.dumps(results | {"networks": ordered}, indent=1) + "\n")
+
+    for name in sys.argv[1:] or NETWORKS:
+        if name not in runs:
+            print(f"{name}: {NETWORKS[name].idea}", flush=True)
+            runs[name] = run(Variant(NETWORKS[name].idea, build=NETWORKS[name].build), sets)
+            write()
+    for name in runs:
+        runs[name] |= cost(NETWORKS[name])
+        print(name, json.dumps(runs[name]), flush=True)
+    write()
+
+
+if __name__ == "__main__":
+    main()
