@@ -10,7 +10,7 @@ RESOLVE = .venv/bin/uv pip compile --universal --python-version 3.11 --generate-
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help demo app test test-all test-page lint data train evaluate benchmark compatibility soak \
+.PHONY: help demo app test test-all test-page lint data train evaluate figures benchmark compatibility soak \
 	export fonts notebooks lock
 
 help:  ## list the commands
@@ -49,6 +49,9 @@ train: .venv/ready  ## fit, export, calibrate and test the reader; goes on where
 evaluate: .venv/ready  ## calibrate, and measure on data/benchmark
 	$(EXECUTE) evaluation.ipynb
 	$(RUN) tools/tidy_notebooks.py evaluation.ipynb
+
+figures: .venv/ready  ## draw the pictures in results/ anew from the figures in results/
+	$(RUN) tools/draw_figures.py
 
 benchmark: .venv/ready  ## ours against others, which it installs into .cache: 20 minutes
 	$(RUN) -m benchmarks.compare

@@ -8,6 +8,7 @@ on two cores.
 $ python benchmarks/training_step.py
 """
 
+import itertools
 import json
 import statistics
 import subprocess
@@ -73,7 +74,7 @@ def measure(variant: Variant) -> dict:
     drawn = draw_plates(range((WARM_UP + STEPS + 1) * BATCH))
     batches = ShuffledPlates(drawn, BATCH, seed=0, augment=augment)
     model.fit(batches, verbose=0, shuffle=False, callbacks=[clock])
-    seconds = [after - before for before, after in zip(ends[:-1], ends[1:], strict=True)]
+    seconds = [after - before for before, after in itertools.pairwise(ends)]
     return {
         "plates_per_second": round(BATCH / statistics.median(seconds[WARM_UP:])),
         "multiply_adds": count_multiply_adds(model),

@@ -15,6 +15,7 @@ from plate_ocr.reader import Digit, Reading
 BLUE, ORANGE, RED, GREEN, GRAY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#666666"
 COLOURS = (BLUE, ORANGE, GREEN, GRAY)
 COLUMNS = 6
+ABLATION_SETS = ("unseen_fonts", "conditions", "layout", "fresh")
 DOTS_PER_INCH = 72
 STYLE = {
     "figure.dpi": DOTS_PER_INCH,
@@ -174,13 +175,17 @@ def accuracy_bars(groups: Mapping[Hashable, tuple[int, int]], title: str, most: 
     return figure
 
 
-def severity_heatmap(groups: Mapping[tuple[str, int], tuple[int, int]], title: str) -> Figure:
+def severity_heatmap(groups: Mapping[tuple[str, int], tuple[int, int]], mark: str = "") -> Figure:
     """Exact match of every corruption (row) and severity (column).
 
     Args:
         groups: (corruption, severity) -> right readings and plates.
-        title: above the table.
+        mark: appended to the title.
     """
+    mild, harsh = (
+        np.sum([groups[key] for key in groups if (key[1] <= 3) == is_mild], axis=0)
+        for is_mild in (True, False)
+    )
     severities = sorted({severity for _, severity in groups})
     rate = {key: 100 * right / plates for key, (right, plates) in groups.items()}
     names = sorted(
@@ -198,7 +203,8 @@ def severity_heatmap(groups: Mapping[tuple[str, int], tuple[int, int]], title: s
     axis.set_xticks(range(len(severities)), severities)
     axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=8)
     axis.grid(False)
-    axis.set(title=title, xlabel="severity")
+    title = "Severity 1 to 3: {:.2%}, 4 and 5: {:.2%} read exactly{}"
+    axis.set(title=title.format(mild[0] / mild[1], harsh[0] / harsh[1], mark), xlabel="severity")
     return figure
 
 
@@ -271,13 +277,12 @@ def distance_scatter(
     return figure
 
 
-def ablation_dots(runs: Mapping[str, dict], sets: Sequence[str], title: str) -> Figure:
+def ablation_dots(runs: Mapping[str, dict], sets: Sequence[str] = ABLATION_SETS) -> Figure:
     """Exact match of every ablation on some sets, a row each, the shipped recipe as a line.
 
     Args:
         runs: as `results/ablations.json` holds them, the shipped recipe first.
         sets: names of the sets to show.
-        title: above the rows.
     """
     figure, axis = plt.subplots(figsize=(8, 0.32 * len(runs) + 1), layout="constrained")
     first = next(iter(runs.values()))
@@ -288,7 +293,12 @@ def ablation_dots(runs: Mapping[str, dict], sets: Sequence[str], title: str) -> 
     axis.set_yticks(range(len(runs)), [run["change"] for run in runs.values()], fontsize=8)
     axis.invert_yaxis()
     axis.legend(loc="lower left", fontsize=8)
-    axis.set(title=title, xlabel="read exactly (%)")
+    worst = min(runs.values(), key=lambda run: run["sets"][sets[0]]["exact_match"])
+    rates = [f"{100 * run['sets'][sets[0]]['exact_match']:.1f} %" for run in (first, worst)]
+    axis.set(
+        title=f"{worst['change']}: {sets[0].replace('_', ' ')} fall from {' to '.join(rates)}",
+        xlabel=f"read exactly (%), {len(runs)} equal short runs of one change each",
+    )
     return figure
 
 

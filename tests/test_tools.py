@@ -1,4 +1,5 @@
 import base64
+import shutil
 import subprocess
 import sys
 from io import BytesIO
@@ -29,3 +30,17 @@ def test_tidy_keeps_every_pixel_and_drops_times(tmp_path):
     kept = Image.open(BytesIO(base64.b64decode(found))).convert("RGB")
     assert np.array_equal(np.asarray(kept), np.dstack([picture] * 3))
     assert tidied.cells[0].metadata == {"tags": ["x"]} and "papermill" not in tidied.metadata
+
+
+def test_pictures_show_the_figures_beside_them(tmp_path):
+    results = PROJECT / "results"
+    for path in [*results.glob("*.json"), *results.glob("*.csv")]:
+        shutil.copy(path, tmp_path)
+    command = [sys.executable, PROJECT / "tools" / "draw_figures.py", tmp_path]
+    subprocess.run([*map(str, command)], check=True)
+    drawn = {path.name: path for path in tmp_path.glob("*.png")}
+    committed = {path.name for path in results.glob("*.png")}
+    assert set(drawn) == committed - {"samples.png"}  # which shows plates, not figures
+    for name, path in drawn.items():
+        ours, theirs = (np.asarray(Image.open(one), float) for one in (path, results / name))
+        assert ours.shape == theirs.shape and np.abs(ours - theirs).mean() < 1, name
