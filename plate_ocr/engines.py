@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BATCH = 64  # plates that an engine is given at a time
 FILLED = 32  # plates that OpenVINO computes at a time; 64 would be no faster and waste more
-FEW = 8  # plates up to which OpenVINO is slower than ONNX Runtime
+FEW = 12  # plates up to which it is faster one by one
 
 Engine = Callable[[np.ndarray], np.ndarray]
 
@@ -93,48 +93,70 @@ class OnnxEngine:
 class OpenvinoEngine:
     """Runs the exported weights in OpenVINO, in bfloat16 where the processor multiplies in it.
 
-    Batches are filled up to one size, because OpenVINO compiles for every size anew.
+    OpenVINO is fastest on a network compiled for one size of batch, so there are two: for single
+    plates, and for batches, the last of which is filled up. Each is compiled when it is first
+    needed, which takes longer than reading a plate.
 
     Args:
         exported: the bytes of the ONNX file, whose hash has been checked.
-        few: reads what is too few plates for OpenVINO to be faster.
         threads: that call this engine at a time.
     """
 
-    def __init__(self, exported: bytes, few: OnnxEngine, threads: int):
+    def __init__(self, exported: bytes, threads: int):
         import openvino
 
         self.core = openvino.Core()
         self.exported = exported
-        self.few = few
         self.threads = threads
-        self.idle: SimpleQueue = SimpleQueue()  # requests, each for one call at a time
 
     @cached_property
-    def network(self):
-        """Compiled when the first batch comes: it takes longer than reading a single plate."""
+    def one(self) -> "FixedBatch":
+        """Reads single plates."""
+        return self._compile(1)
+
+    @cached_property
+    def many(self) -> "FixedBatch":
+        """Reads batches."""
+        return self._compile(FILLED)
+
+    def _compile(self, size: int) -> "FixedBatch":
         network = self.core.read_model(self.exported)
-        network.reshape([FILLED, PLATE_HEIGHT, PLATE_WIDTH, 1])
+        network.reshape([size, PLATE_HEIGHT, PLATE_WIDTH, 1])
         fast = "BF16" in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if fast else "f32",
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": self.threads,
         }
-        return self.core.compile_model(network, "CPU", settings)
+        return FixedBatch(self.core.compile_model(network, "CPU", settings), size)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Run the network in batches; safe to call from several threads."""
-        if len(images) <= FEW:
-            return self.few(images)
+        return self.one(images) if len(images) <= FEW else self.many(images)
+
+
+class FixedBatch:
+    """A network compiled by OpenVINO for one size of batch."""
+
+    def __init__(self, network, size: int):
+        self.network = network
+        self.size = size
+        self.idle: SimpleQueue = SimpleQueue()  # requests, each for one call at a time
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Run the network on any number of plates."""
         try:
             request = self.idle.get_nowait()
         except Empty:
             request = self.network.create_infer_request()
         logits = []
-        for start in range(0, len(images), FILLED):
-            batch = images[start : start + FILLED]
-            filled = np.resize(batch, (FILLED, *batch.shape[1:])) if len(batch) < FILLED else batch
+        for start in range(0, len(images), self.size):
+            batch = images[start : start + self.size]
+            filled = (
+                batch
+                if len(batch) == self.size
+                else np.resize(batch, (self.size, *batch.shape[1:]))
+            )
             output = request.infer([filled], share_inputs=True)[0]
             logits.append(output[: len(batch)].copy())
         self.idle.put(request)

@@ -77,6 +77,7 @@ class PlateReader:
         description = check_weights(weights)
         self.calibration = _calibration(weights, description)
         self.digits: int = description["digits"]  # of a plate
+        self.exact: Engine | None = None  # reads again what the other one is unsure of
         if engine == "keras":
             self.engine: Engine = KerasEngine.restore(weights)
             _checked(weights, description["sha256"][weights.name])  # Keras has opened the file anew
@@ -89,7 +90,8 @@ class PlateReader:
             self.threads = threads or os.cpu_count() or 1
             self.engine = OnnxEngine(exported, path)
             if engine == "openvino":
-                self.engine = OpenvinoEngine(exported, self.engine, self.threads)
+                self.exact = self.engine
+                self.engine = OpenvinoEngine(exported, self.threads)
         else:
             raise ValueError(f"engine must be keras, onnx or openvino, not {engine!r}")
 
@@ -185,14 +187,13 @@ class PlateReader:
     def _read_plates(self, plates: list[np.ndarray]) -> list[Reading]:
         images = np.stack(plates)[..., None]
         readings = readings_from_logits(self.logits(images), self.calibration, self.digits)
-        if isinstance(self.engine, OpenvinoEngine):
-            # Rounding to bfloat16 can tip a reading that is unsure already.
-            unsure = [row for row, one in enumerate(readings) if one.confidence < SURE]
-            if unsure:
-                logits = self.engine.few(images[unsure])
-                again = readings_from_logits(logits, self.calibration, self.digits)
-                for row, reading in zip(unsure, again, strict=True):
-                    readings[row] = reading
+        # Rounding to bfloat16 can tip a reading that is unsure already.
+        unsure = [row for row, one in enumerate(readings) if one.confidence < SURE]
+        if self.exact is not None and unsure:
+            logits = self.exact(images[unsure])
+            again = readings_from_logits(logits, self.calibration, self.digits)
+            for row, reading in zip(unsure, again, strict=True):
+                readings[row] = reading
         return readings
 
 
