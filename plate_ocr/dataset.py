@@ -157,7 +157,7 @@ def draw_plates(
     for row, index in enumerate(positions):
         image, record = draw_plate(loaded, seed, index, digits=digits)
         images[row, :, :, 0] = image
-        records.append(asdict(record))
+        records.append(vars(record))  # asdict would copy every value
     return PlateSet(images, [record["text"] for record in records], records)
 
 
@@ -322,7 +322,7 @@ def _write_plates(
         if not path.exists():
             with replacing(path, tidy=False) as temporary:
                 temporary.write_bytes(encode_png(image))
-        records.append(asdict(record))
+        records.append(vars(record))  # asdict would copy every value
     return records
 
 

@@ -28,12 +28,11 @@ def replacing(path: Path | str, tidy: bool = True) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
-    except OSError as error:
-        if error.filename in (None, str(temporary)):
+    except BaseException as error:
+        _remove(temporary)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)
         raise
-    finally:
-        _remove(temporary)
 
 
 def _runs(process: str) -> bool:

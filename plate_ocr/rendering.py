@@ -197,7 +197,8 @@ def draw_plate(
     text = plate_text(seed, index, digits)
     font, axes = font_and_instance(fonts, index)
     random = np.random.default_rng([seed, index])
-    size = int(random.choice(sizes or sizes_for(digits)))
+    sizes = sizes or sizes_for(digits)
+    size = sizes[int(random.integers(len(sizes)))]
     ten = draw_glyphs(font.path, axes, size)
     glyphs = [ten[int(digit)] for digit in text]
     columns, rows = room(glyphs, MINIMUM_GAP)
