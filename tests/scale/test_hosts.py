@@ -54,7 +54,6 @@ def history(folder):
 
 @pytest.mark.slow
 def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
-    pytest.importorskip("jax")
     generate(tmp_path / "train", count=40, processes=1, progress=False)  # the last batch holds 8
     finish(start(tmp_path, "alone"))
     with socket.socket() as free:

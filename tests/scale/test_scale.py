@@ -6,12 +6,11 @@ import subprocess
 import sys
 from dataclasses import asdict
 
+import pyarrow
 import pytest
 from conftest import PROJECT
-
-pytest.importorskip("ray")
-
 from pyarrow import parquet
+from test_killing import killed_at_random
 
 from benchmarks import scale as proof
 from plate_ocr.dataset import DatasetError, encode_png
@@ -67,6 +66,35 @@ def test_bad_files_land_in_the_error_column(tmp_path):
     assert set(errors) == {"cut.png", "folder.png", "nowhere.png", "\\udcff.png"}
     assert all(name in error for name, error in errors.items())
     assert {row["text"] for row in rows if not row["error"]} == {path.stem for path in good}
+
+
+READ = """
+import sys
+from pathlib import Path
+from plate_ocr.scale import read_many
+
+plates, readings = Path(sys.argv[2]), Path(sys.argv[1])
+if not readings.exists():  # whole: a run was killed as it ended
+    read_many(plates, readings)
+"""
+
+
+@pytest.mark.slow
+def test_reading_killed_at_random(tmp_path):
+    images = [path.read_bytes() for path in TEST.glob("*.png")]
+    plates = tmp_path / "plates"
+    plates.mkdir()
+    for part in range(8):
+        names = [f"{part}-{number}.png" for number in range(600)]
+        table = pyarrow.table({"file_name": names, "image": images * 10})
+        parquet.write_table(table, plates / f"{part}.parquet")
+    folders = killed_at_random(READ, tmp_path, plates, times=3)
+    undisturbed, killed = (proof.rows_of(folder, "file_name") for folder in folders)
+    assert len(undisturbed) == 4_800 and killed.keys() == undisturbed.keys()
+    for name, row in killed.items():
+        confidence = pytest.approx(undisturbed[name]["confidence"], abs=proof.TOLERANCE)
+        assert row == undisturbed[name] | {"confidence": confidence}
+    assert set(tmp_path.iterdir()) == {plates, *folders}
 
 
 @pytest.mark.slow
