@@ -11,7 +11,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
 .PHONY: help demo app test test-all test-page test-scale lint data train evaluate benchmark \
-	compatibility soak export fonts notebooks lock
+	compatibility scale soak export fonts notebooks lock
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -58,6 +58,10 @@ benchmark: .venv/ready  ## ours against others, which it installs into .cache: 2
 
 compatibility: .venv/ready  ## the weights on the oldest and newest Keras, which it installs into .cache
 	$(RUN) -m benchmarks.compatibility
+
+scale: .venv-scale/ready  ## 60,000 plates on Ray, which loses workers; what more hosts would give
+	.venv-scale/bin/python -m benchmarks.scale
+	.venv-scale/bin/python tools/scale_page.py
 
 soak: .venv/ready  ## a million readings in one process
 	$(RUN) -m benchmarks.soak
