@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import PROJECT, run_python
 
-from plate_ocr.alphabet import DIGITS
+from plate_ocr.alphabet import DIGITS, PLATE_DIGITS
 from plate_ocr.calibration import Calibration
 from plate_ocr.dataset import DatasetError, check_folder, generate
 from plate_ocr.evaluation import write_calibration
@@ -139,8 +139,8 @@ def test_an_evaluation_stopped_anywhere_leaves_every_file_old_or_new(tmp_path, m
     old.mkdir()
     (old / "weights.h5").write_bytes(b"weights")
     hashes = {"weights.h5": hashlib.sha256(b"weights").hexdigest()}
-    described = {"alphabet": DIGITS, "image": [PLATE_HEIGHT, PLATE_WIDTH], "sha256": hashes}
-    write_description(old / "weights.h5", described)
+    made_for = {"alphabet": DIGITS, "image": [PLATE_HEIGHT, PLATE_WIDTH], "digits": PLATE_DIGITS}
+    write_description(old / "weights.h5", made_for | {"sha256": hashes})
     measure(old, 0.0)
     measure(shutil.copytree(old, new), 1.0)
     for number in (1, 2, 3):
