@@ -10,8 +10,8 @@ RESOLVE = .venv/bin/uv pip compile --universal --python-version 3.11 --generate-
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONHASHSEED ?= 0
 
-.PHONY: help demo app test test-all test-page lint data train evaluate figures benchmark compatibility soak \
-	export fonts notebooks lock
+.PHONY: help demo app test test-all test-page test-scale lint data train evaluate figures \
+	benchmark compatibility scale soak export fonts notebooks lock
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -30,6 +30,9 @@ test-all: .venv/ready  ## the slow tests too
 
 test-page: .venv-page/ready  ## the page, in Debian's chromium with its chromium-driver
 	.venv-page/bin/python -m pytest tests/page
+
+test-scale: .venv-scale/ready  ## drawing, reading and training on several hosts, on Ray and JAX
+	KERAS_BACKEND=jax .venv-scale/bin/python -m pytest tests/scale
 
 lint: .venv/ready  ## check style, in notebooks too
 	$(RUN) -m ruff check .
@@ -59,6 +62,10 @@ benchmark: .venv/ready  ## ours against others, which it installs into .cache: 2
 compatibility: .venv/ready  ## the weights on the oldest and newest Keras, which it installs into .cache
 	$(RUN) -m benchmarks.compatibility
 
+scale: .venv-scale/ready  ## 60,000 plates on Ray, which loses workers; what more hosts would give
+	.venv-scale/bin/python -m benchmarks.scale
+	.venv-scale/bin/python tools/scale_page.py
+
 soak: .venv/ready  ## a million readings in one process
 	$(RUN) -m benchmarks.soak
 
@@ -75,6 +82,7 @@ lock: .venv/ready  ## resolve the lock files anew
 	$(RUN) -m pip install --quiet uv
 	$(RESOLVE) requirements.txt requirements-dev.txt --output-file requirements.lock
 	$(RESOLVE) requirements-page.txt --output-file requirements-page.lock
+	$(RESOLVE) requirements-scale.txt --output-file requirements-scale.lock
 
 define install
 $(PYTHON) -m venv $(@D)
@@ -87,4 +95,8 @@ endef
 
 # An environment of its own: Gradio asks for an older Pillow than the plates were drawn with.
 .venv-page/ready: requirements-page.lock
+	$(install)
+
+# An environment of its own: one machine needs neither Ray nor JAX.
+.venv-scale/ready: requirements-scale.lock
 	$(install)

@@ -1,5 +1,6 @@
 """Work that is stopped anywhere: nothing is half-written, and running it again gives the same."""
 
+import hashlib
 import json
 import os
 import random
@@ -16,9 +17,13 @@ import numpy as np
 import pytest
 from conftest import PROJECT, run_python
 
+from plate_ocr.alphabet import DIGITS, PLATE_DIGITS
+from plate_ocr.calibration import Calibration
 from plate_ocr.dataset import DatasetError, check_folder, generate
+from plate_ocr.evaluation import write_calibration
 from plate_ocr.files import write_text
-from plate_ocr.reader import write_description
+from plate_ocr.reader import check_weights, write_description
+from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training import Checkpoints
 
 MOMENTS = ("half-written", "before rename", "after rename")
@@ -122,21 +127,49 @@ def test_stopped_at_every_write_and_rename(tmp_path, work, moment):
     assert number > 1 and contents(tmp_path / str(number)) == expected
 
 
+def measure(folder, figure):
+    """What evaluation.ipynb writes: the calibration of the weights, then its figures."""
+    write_calibration(folder / "weights.h5", Calibration(figure, 1.0, 0.0))
+    write_text(folder / "evaluation.json", json.dumps({"figure": figure}))
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_evaluation_stopped_anywhere_leaves_every_file_old_or_new(tmp_path, moment):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    (old / "weights.h5").write_bytes(b"weights")
+    hashes = {"weights.h5": hashlib.sha256(b"weights").hexdigest()}
+    made_for = {"alphabet": DIGITS, "image": [PLATE_HEIGHT, PLATE_WIDTH], "digits": PLATE_DIGITS}
+    write_description(old / "weights.h5", made_for | {"sha256": hashes})
+    measure(old, 0.0)
+    measure(shutil.copytree(old, new), 1.0)
+    for number in (1, 2, 3):
+        folder = shutil.copytree(old, tmp_path / str(number))
+        stopped = stopped_at(moment, number, partial(measure, folder, 1.0))
+        assert stopped == (number < 3)  # two files are written
+        check_weights(folder / "weights.h5")  # read with the one calibration or the other
+        for name, content in contents(folder).items():
+            whole = (contents(old).get(name), contents(new).get(name))
+            assert name.startswith(".") or content in whole
+        measure(folder, 1.0)
+        assert contents(folder) == contents(new)
+
+
 def start(code, *arguments):
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, cwd=PROJECT, env=environment, stderr=subprocess.PIPE)
 
 
-def killed_at_random(code, folder, *arguments):
-    """Run to the end for the time it takes, kill five runs on the way, and run again."""
+def killed_at_random(code, folder, *arguments, times=5):
+    """Run to the end for the time it takes, kill some runs on the way, and run again."""
     begun = time.perf_counter()
     process = start(code, folder / "undisturbed", *arguments)
     _, errors = process.communicate(timeout=900)
     assert process.returncode == 0, errors.decode()
     seconds = time.perf_counter() - begun
     moments = random.Random(0)
-    for _ in range(5):
+    for _ in range(times):
         process = start(code, folder / "killed", *arguments)
         time.sleep(seconds * moments.uniform(0.1, 0.95))
         process.send_signal(signal.SIGKILL)

@@ -9,6 +9,7 @@ from conftest import PROJECT
 
 from benchmarks.peers import READERS
 from benchmarks.report import percent
+from tools.scale_page import PAGE, page
 
 # The sets of the comparison that the README shows.
 COMPARED = ("unseen_fonts", "conditions_1_to_3", "conditions_4_to_5", "layout", "another_generator")
@@ -144,3 +145,7 @@ def test_readme_tells_the_comparison_with_others():
     best = {key: max(found["readers"][key]["plates_per_second"].values()) for key in rows}
     ours, others = best.pop("openvino"), max(best[key] for key in best if key != "plate_ocr")
     assert f"{ours / others:.0f} times" in README
+
+
+def test_the_page_on_scale_is_of_these_results():
+    assert PAGE.read_text(encoding="utf-8") == page()  # else: python tools/scale_page.py

@@ -6,17 +6,17 @@ import subprocess
 import sys
 from dataclasses import asdict
 
+import pyarrow
 import pytest
 from conftest import PROJECT
-
-pytest.importorskip("ray")
-
 from pyarrow import parquet
+from test_killing import killed_at_random
 
 from benchmarks import scale as proof
 from plate_ocr.dataset import DatasetError, encode_png
 from plate_ocr.rendering import draw_plate
-from plate_ocr.scale import draw_many, read_many
+from plate_ocr.scale import PLATES_OF_A_TASK, draw_many, read_many
+from tools.scale_page import PLATES_OF_A_FILE
 
 TEST = PROJECT / "data" / "test"
 
@@ -69,6 +69,35 @@ def test_bad_files_land_in_the_error_column(tmp_path):
     assert {row["text"] for row in rows if not row["error"]} == {path.stem for path in good}
 
 
+READ = """
+import sys
+from pathlib import Path
+from plate_ocr.scale import read_many
+
+plates, readings = Path(sys.argv[2]), Path(sys.argv[1])
+if not readings.exists():  # whole: a run was killed as it ended
+    read_many(plates, readings)
+"""
+
+
+@pytest.mark.slow
+def test_reading_killed_at_random(tmp_path):
+    images = [path.read_bytes() for path in TEST.glob("*.png")]
+    plates = tmp_path / "plates"
+    plates.mkdir()
+    for part in range(8):
+        names = [f"{part}-{number}.png" for number in range(600)]
+        table = pyarrow.table({"file_name": names, "image": images * 10})
+        parquet.write_table(table, plates / f"{part}.parquet")
+    folders = killed_at_random(READ, tmp_path, plates, times=3)
+    undisturbed, killed = (proof.rows_of(folder, "file_name") for folder in folders)
+    assert len(undisturbed) == 4_800 and killed.keys() == undisturbed.keys()
+    for name, row in killed.items():
+        confidence = pytest.approx(undisturbed[name]["confidence"], abs=proof.TOLERANCE)
+        assert row == undisturbed[name] | {"confidence": confidence}
+    assert set(tmp_path.iterdir()) == {plates, *folders}
+
+
 @pytest.mark.slow
 def test_a_killed_worker_costs_nothing(tmp_path):
     """Two workers, one killed while drawing and one while reading: all is there and equal."""
@@ -76,6 +105,10 @@ def test_a_killed_worker_costs_nothing(tmp_path):
     result = json.loads((tmp_path / "scale.json").read_text(encoding="utf-8"))
     assert result["drawing"]["missing_or_different"] == result["drawing"]["surplus"] == 0
     assert result["reading"]["missing_or_different"] == result["reading"]["surplus"] == 0
+
+
+def test_the_page_on_scale_counts_files_as_they_are_written():
+    assert PLATES_OF_A_FILE == PLATES_OF_A_TASK
 
 
 def test_what_cannot_be_done_is_refused_before_ray_starts(tmp_path):
