@@ -115,8 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--host", type=int, default=0, help="which of them this is, from 0 on")
     train.set_defaults(run=_train)
 
-    export = commands.add_parser("export", help="write the weights as ONNX")
+    export = commands.add_parser("export", help="write the weights as ONNX, or for phones")
     export.add_argument("--weights", type=Path, default=WEIGHTS)
+    export.add_argument("--format", choices=("onnx", "litert"), default="onnx")
     export.set_defaults(run=_export)
     return parser
 
@@ -247,9 +248,10 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from plate_ocr.export import export_onnx  # imports Keras
+    from plate_ocr.export import export_litert, export_onnx  # imports Keras
 
-    print(export_onnx(options.weights))
+    export = export_litert if options.format == "litert" else export_onnx
+    print(export(options.weights))
     return 0
 
 
