@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 BATCH, WARM_UP, STEPS = 256, 3, 10
@@ -73,7 +74,7 @@ def measure(variant: Variant) -> dict:
     drawn = draw_plates(range((WARM_UP + STEPS + 1) * BATCH))
     batches = ShuffledPlates(drawn, BATCH, seed=0, augment=augment)
     model.fit(batches, verbose=0, shuffle=False, callbacks=[clock])
-    seconds = [after - before for before, after in zip(ends[:-1], ends[1:], strict=True)]
+    seconds = [after - before for before, after in pairwise(ends)]
     return {
         "plates_per_second": round(BATCH / statistics.median(seconds[WARM_UP:])),
         "multiply_adds": count_multiply_adds(model),

@@ -12,7 +12,6 @@ from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 STEPS = PLATE_WIDTH // 4  # time steps of 4 pixel columns, left to right
 
 
-
 class Convolution(NamedTuple):
     """One convolution with its ReLU."""
 
