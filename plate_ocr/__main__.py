@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (DatasetError, FontError, WeightsError) as error:
         print(error, file=sys.stderr)
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get(error.name, "train")
+        extra = EXTRAS.get(str(error.name), "train")
         print(f"{error.name} is missing: pip install 'plate-ocr[{extra}]'", file=sys.stderr)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
