@@ -24,6 +24,7 @@ from plate_ocr.dataset import (
     held_out,
     list_images,
     load_folder,
+    mix,
 )
 from plate_ocr.engines import WeightsError
 from plate_ocr.fonts import FontError
@@ -108,7 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train on a folder of plates, on one or many hosts")
     train.add_argument("directory", type=Path, help="labelled plates, the same on every host")
     train.add_argument("weights", type=Path, help="the HDF5 file to write")
-    train.add_argument("--recipe", default="shipped", help="shipped, described or quick")
+    train.add_argument(
+        "--recipe", default="shipped", help="shipped, described, quick; fine_tuned for own plates"
+    )
+    train.add_argument("--initial-weights", type=Path, help="of a reader, to go on from")
     train.add_argument("--checkpoints", type=Path, help="folder that every host sees")
     train.add_argument("--coordinator", metavar="NAME:PORT", help="of host 0; needs JAX")
     train.add_argument("--hosts", type=int, default=1, help="how many run this command")
@@ -234,10 +238,16 @@ def _train(options: argparse.Namespace) -> int:
         if recipe is None:
             raise TrainingError(f"{options.recipe}: no recipe; take one of {', '.join(RECIPES)}")
         plates = load_folder(options.directory)
-        validation = draw_plates(held_out(recipe.validation_plates))
+        if recipe.drawn_plates:
+            plates = mix(plates, draw_plates(range(recipe.drawn_plates)))
+        validation = draw_plates(held_out(recipe.validation_plates), without=plates.texts)
         checkpoints = options.checkpoints or Path("checkpoints", recipe.name)
         watched = validation.images[:8]
-        model, state = train(plates, validation, recipe, checkpoints, watched, host=host)
+        model, state = train(
+            *(plates, validation, recipe, checkpoints, watched),
+            initial_weights=options.initial_weights,
+            host=host,
+        )
         with host.saving(options.weights) as path:
             save_reader(model, path)
         print(f"{options.weights}: epoch {state['best_epoch']}, loss {state['best_loss']:.6f}")
