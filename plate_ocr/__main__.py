@@ -1,4 +1,4 @@
-"""The command `plate-ocr`: read plates, draw them, check a folder of them, train, export.
+"""The command `plate-ocr`: read plates, draw them, check them; train, export, calibrate.
 
 Exit codes: 0 all done; 1 some images could not be read, or the check found problems; 2 nothing to
 do or unusable arguments.
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return options.run(options)
-    except (DatasetError, FontError, WeightsError) as error:
+    except (DatasetError, FontError, UnreadableImage, WeightsError) as error:
         print(error, file=sys.stderr)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(str(error.name), "train")
@@ -123,6 +123,11 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--weights", type=Path, default=WEIGHTS)
     export.add_argument("--format", choices=("onnx", "litert"), default="onnx")
     export.set_defaults(run=_export)
+
+    calibrate = commands.add_parser("calibrate", help="make the confidence of own weights honest")
+    calibrate.add_argument("weights", type=Path, help="the HDF5 file, its export beside it")
+    calibrate.add_argument("directory", type=Path, help="labelled plates it was not trained on")
+    calibrate.set_defaults(run=_calibrate)
     return parser
 
 
@@ -251,7 +256,7 @@ def _train(options: argparse.Namespace) -> int:
         with host.saving(options.weights) as path:
             save_reader(model, path)
         print(f"{options.weights}: epoch {state['best_epoch']}, loss {state['best_loss']:.6f}")
-    except (HostError, TrainingError, UnreadableImage) as error:
+    except (HostError, TrainingError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0
@@ -262,6 +267,13 @@ def _export(options: argparse.Namespace) -> int:
 
     export = export_litert if options.format == "litert" else export_onnx
     print(export(options.weights))
+    return 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from plate_ocr.evaluation import calibrate  # not needed for reading
+
+    print(f"{options.weights}: {calibrate(options.weights, options.directory)}")
     return 0
 
 

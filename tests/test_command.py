@@ -10,6 +10,8 @@ import sys
 import pytest
 from conftest import PROJECT
 
+from plate_ocr.reader import WEIGHTS
+
 TEST = PROJECT / "data" / "test"
 
 
@@ -71,6 +73,7 @@ def test_a_bad_image_costs_no_other_its_reading(plates, tmp_path):
         (("generate", "train", "--digits", "8"), "invalid choice: 8"),
         (("check", "nowhere"), "nowhere"),
         (("train", ".", "x.h5", "--recipe", "x"), "x: no recipe; take one of shipped, described"),
+        (("calibrate", WEIGHTS, TEST), "60 plates; calibrating takes 200"),
         (("export", "--weights", "none.h5"), "none.h5: there is no such file"),
     ],
 )
