@@ -1,4 +1,4 @@
-"""The command `plate-ocr`: read plates, draw them, check a folder of them, train, export.
+"""The command `plate-ocr`: read plates, draw them, check them; train, export, calibrate.
 
 Exit codes: 0 all done; 1 some images could not be read, or the check found problems; 2 nothing to
 do or unusable arguments.
@@ -24,6 +24,7 @@ from plate_ocr.dataset import (
     held_out,
     list_images,
     load_folder,
+    mix,
 )
 from plate_ocr.engines import WeightsError
 from plate_ocr.fonts import FontError
@@ -47,10 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return options.run(options)
-    except (DatasetError, FontError, WeightsError) as error:
+    except (DatasetError, FontError, UnreadableImage, WeightsError) as error:
         print(error, file=sys.stderr)
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get(error.name, "train")
+        extra = EXTRAS.get(str(error.name), "train")
         print(f"{error.name} is missing: pip install 'plate-ocr[{extra}]'", file=sys.stderr)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -108,16 +109,25 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train on a folder of plates, on one or many hosts")
     train.add_argument("directory", type=Path, help="labelled plates, the same on every host")
     train.add_argument("weights", type=Path, help="the HDF5 file to write")
-    train.add_argument("--recipe", default="shipped", help="shipped, described or quick")
+    train.add_argument(
+        "--recipe", default="shipped", help="shipped, described, quick; fine_tuned for own plates"
+    )
+    train.add_argument("--initial-weights", type=Path, help="of a reader, to go on from")
     train.add_argument("--checkpoints", type=Path, help="folder that every host sees")
     train.add_argument("--coordinator", metavar="NAME:PORT", help="of host 0; needs JAX")
     train.add_argument("--hosts", type=int, default=1, help="how many run this command")
     train.add_argument("--host", type=int, default=0, help="which of them this is, from 0 on")
     train.set_defaults(run=_train)
 
-    export = commands.add_parser("export", help="write the weights as ONNX")
+    export = commands.add_parser("export", help="write the weights as ONNX, or for phones")
     export.add_argument("--weights", type=Path, default=WEIGHTS)
+    export.add_argument("--format", choices=("onnx", "litert"), default="onnx")
     export.set_defaults(run=_export)
+
+    calibrate = commands.add_parser("calibrate", help="make the confidence of own weights honest")
+    calibrate.add_argument("weights", type=Path, help="the HDF5 file, its export beside it")
+    calibrate.add_argument("directory", type=Path, help="labelled plates it was not trained on")
+    calibrate.set_defaults(run=_calibrate)
     return parser
 
 
@@ -233,23 +243,37 @@ def _train(options: argparse.Namespace) -> int:
         if recipe is None:
             raise TrainingError(f"{options.recipe}: no recipe; take one of {', '.join(RECIPES)}")
         plates = load_folder(options.directory)
-        validation = draw_plates(held_out(recipe.validation_plates))
+        if recipe.drawn_plates:
+            plates = mix(plates, draw_plates(range(recipe.drawn_plates)))
+        validation = draw_plates(held_out(recipe.validation_plates), without=plates.texts)
         checkpoints = options.checkpoints or Path("checkpoints", recipe.name)
         watched = validation.images[:8]
-        model, state = train(plates, validation, recipe, checkpoints, watched, host=host)
+        model, state = train(
+            *(plates, validation, recipe, checkpoints, watched),
+            initial_weights=options.initial_weights,
+            host=host,
+        )
         with host.saving(options.weights) as path:
             save_reader(model, path)
         print(f"{options.weights}: epoch {state['best_epoch']}, loss {state['best_loss']:.6f}")
-    except (HostError, TrainingError, UnreadableImage) as error:
+    except (HostError, TrainingError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0
 
 
 def _export(options: argparse.Namespace) -> int:
-    from plate_ocr.export import export_onnx  # imports Keras
+    from plate_ocr.export import export_litert, export_onnx  # imports Keras
 
-    print(export_onnx(options.weights))
+    export = export_litert if options.format == "litert" else export_onnx
+    print(export(options.weights))
+    return 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from plate_ocr.evaluation import calibrate  # not needed for reading
+
+    print(f"{options.weights}: {calibrate(options.weights, options.directory)}")
     return 0
 
 

@@ -16,7 +16,7 @@ from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 cv2.setNumThreads(1)  # one plate is too little to share among threads
 
-FRAME = np.array((PLATE_WIDTH, PLATE_HEIGHT))
+FRAME = (PLATE_WIDTH, PLATE_HEIGHT)
 CLEAN_SHARE = 0.1  # of the plates stays as it is
 DAMAGED_SHARE = 0.65  # of the others; the rest is moved, bent and lit, which teaches shapes best
 LOWEST_DIGITS = 8.5  # pixels high after scaling
@@ -126,7 +126,8 @@ def _warp(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, f
         The plate, and how high its digits are now, in pixels.
     """
     x, y, width, height = cv2.boundingRect(255 - plate)
-    box = np.float32([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
+    right, bottom = x + width, y + height
+    box = np.array([[x, y], [right, y], [right, bottom], [x, bottom]], np.float32)
     centre = box.mean(axis=0)
 
     turn = np.deg2rad(np.clip(random.normal(0, 3.5), -9, 9))
@@ -164,8 +165,9 @@ def _warp_elastically(
     """The warp with a smooth random displacement added: bent, uneven digits."""
     source = cv2.perspectiveTransform(POINTS, np.linalg.inv(matrix))
     grid = random.normal(0, random.uniform(0.3, 1.0), (5, 9, 2)).astype(np.float32)
-    source += cv2.resize(grid, FRAME, interpolation=cv2.INTER_CUBIC)
-    return cv2.remap(plate, source, None, cv2.INTER_LINEAR, borderValue=255)
+    source = cv2.add(source, cv2.resize(grid, FRAME, interpolation=cv2.INTER_CUBIC))
+    # The stub asks for a second map; OpenCV takes none where the first holds points.
+    return cv2.remap(plate, source, None, cv2.INTER_LINEAR, borderValue=255)  # type: ignore[call-overload]
 
 
 def _change_stroke_weight(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -183,8 +185,7 @@ def _cut_gaps(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
         start, end = random.uniform(0, 1, (2, 2)) * FRAME
         if random.random() < 0.5:  # level, through all digits
             start[0], end[0], end[1] = 0, PLATE_WIDTH, start[1]
-        points = [tuple(map(int, point)) for point in (start, end)]
-        cv2.line(plate, *points, color=255, thickness=1)
+        cv2.line(plate, start.astype(int).tolist(), end.astype(int).tolist(), 255, 1)
     return plate
 
 
@@ -243,8 +244,8 @@ def _blur(plate: np.ndarray, strength: float, random: np.random.Generator) -> np
     kernel = np.zeros((length, length), np.float32)
     cosine, sine = np.cos(angle := random.uniform(0, np.pi)), np.sin(angle)
     reach = (length - 1) / 2 * np.array([cosine, sine])
-    ends = [tuple(map(round, (length - 1) / 2 + sign * reach)) for sign in (-1, 1)]
-    cv2.line(kernel, *ends, color=1.0)
+    start, end = (tuple(map(round, (length - 1) / 2 + sign * reach)) for sign in (-1, 1))
+    cv2.line(kernel, start, end, 1.0)
     return cv2.filter2D(plate, -1, kernel / kernel.sum())
 
 
@@ -270,4 +271,4 @@ def _compress(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The blocks and ringing of JPEG."""
     quality = int(random.integers(15, 90))
     _, encoded = cv2.imencode(".jpg", plate, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE)
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE))

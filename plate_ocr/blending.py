@@ -63,7 +63,7 @@ class FaceBlender:
             A new array of the same shape and dtype.
         """
         redrawn = images.copy()
-        for row in np.flatnonzero(random.random(len(images)) < share):
+        for row in np.flatnonzero(random.random(len(images)) < share).tolist():
             redrawn[row, :, :, 0] = self.draw(texts[row], random)
         return redrawn
 
@@ -87,7 +87,8 @@ class FaceBlender:
             return (1 - share) * table[one, digits] + share * table[other, digits]
 
         fields = _keep_ink(blend(self.fields), blend(self.inked))
-        weight = _change_weight(*blend(self.strokes).min(axis=0), random)
+        half_stroke, counter = blend(self.strokes).min(axis=0)
+        weight = _change_weight(half_stroke, counter, random)
         fields += weight
         if random.random() < 0.3:
             fields += _wobble(len(fields), random)

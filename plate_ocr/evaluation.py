@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from plate_ocr.alphabet import DIGITS
-from plate_ocr.calibration import Calibration
+from plate_ocr.alphabet import DIGITS, PLATE_DIGITS
+from plate_ocr.calibration import Calibration, fit_calibration
+from plate_ocr.dataset import DatasetError, load_folder
 from plate_ocr.decoding import decode_plates, greedy_decode
 from plate_ocr.engines import Engine
 from plate_ocr.fonts import load_fonts
-from plate_ocr.reader import Reading, check_weights, write_description
+from plate_ocr.reader import PlateReader, Reading, check_weights, write_description
 from plate_ocr.rendering import SIZES, draw_glyphs
 
 BENCHMARK = Path("data/benchmark")
@@ -26,6 +27,8 @@ SETS = {
     "tuning": ("tuning",),
 }
 POOLED = ("unseen_fonts", "conditions", "layout", "another_generator")  # for calibration figures
+FEWEST = 200  # plates to calibrate with
+RAREST = 10  # of them read right, and wrong; from fewer mistakes the slopes came out 0.5 to 12
 SHAPE_SIZE = 24  # pixels, of a digit stretched to a square
 
 
@@ -108,15 +111,16 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
     return BenchmarkSet(images[..., None], [str(text) for text in texts], arrays)
 
 
-def evaluate(engine: Engine, plates: BenchmarkSet) -> Evaluated:
+def evaluate(engine: Engine, plates: BenchmarkSet, digits: int = PLATE_DIGITS) -> Evaluated:
     """Read a set.
 
     Args:
         engine: images to logits, such as `PlateReader.logits`.
         plates: what to read.
+        digits: of a plate.
     """
     logits = engine(plates.images)
-    decoded = decode_plates(logits)
+    decoded = decode_plates(logits, digits)
     right = np.array(list(map(str.__eq__, decoded.texts, plates.texts)))
     return Evaluated(
         plates.texts,
@@ -127,6 +131,34 @@ def evaluate(engine: Engine, plates: BenchmarkSet) -> Evaluated:
         decoded.length_probability,
         plates.tags,
     )
+
+
+def calibrate(weights: Path | str, directory: Path | str) -> Calibration:
+    """Make the confidence of weights honest for plates like those of a folder.
+
+    Args:
+        weights: the HDF5 file, its export beside it; its description takes the calibration.
+        directory: labelled plates that it was not trained on.
+
+    Raises:
+        DatasetError: the plates are too few, too few of them are read right, or wrong; or as
+            `load_folder`.
+        UnreadableImage: as `load_folder`.
+        WeightsError: the weights cannot be used.
+    """
+    reader = PlateReader(weights)
+    plates = load_folder(directory, reader.digits)
+    if len(plates) < FEWEST:
+        raise DatasetError(f"{directory}: {len(plates)} plates; calibrating takes {FEWEST}")
+    read = evaluate(reader.logits, BenchmarkSet(plates.images, plates.texts, {}), reader.digits)
+    right, wrong = np.count_nonzero(read.right), np.count_nonzero(~read.right)
+    if min(right, wrong) < RAREST:
+        raise DatasetError(
+            f"{directory}: {right} read right and {wrong} wrong; calibrating takes {RAREST} of each"
+        )
+    calibration = fit_calibration(read.text_probability, read.length_probability, read.right)
+    write_calibration(weights, calibration)
+    return calibration
 
 
 def write_calibration(weights: Path | str, calibration: Calibration) -> None:

@@ -1,4 +1,4 @@
-"""The trained weights as ONNX, for reading without TensorFlow."""
+"""The trained weights for reading without TensorFlow: as ONNX, and as LiteRT for phones."""
 
 import hashlib
 import warnings
@@ -7,12 +7,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from plate_ocr.engines import KerasEngine, OnnxEngine, WeightsError
+from plate_ocr.engines import Engine, KerasEngine, OnnxEngine, WeightsError
 from plate_ocr.files import replacing
 from plate_ocr.reader import check_weights, write_description
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
-TOLERANCE = 1e-4  # largest difference of a logit between the two engines
+TOLERANCE = 1e-4  # largest difference of a logit between an export and Keras
 
 
 def export_onnx(weights: Path | str) -> Path:
@@ -26,18 +26,69 @@ def export_onnx(weights: Path | str) -> Path:
     weights = Path(weights)
     description = check_weights(weights)
     model = KerasEngine.restore(weights, use_cudnn=False).model  # a cuDNN LSTM cannot be exported
-    noise = np.random.default_rng(0).integers(0, 256, (8, PLATE_HEIGHT, PLATE_WIDTH, 1), np.uint8)
-    expected = model.predict(noise, verbose=0)
     path = weights.with_suffix(".onnx")
     with replacing(path) as temporary:
         exported = to_onnx(model, temporary)
-        difference = float(np.abs(OnnxEngine(exported, path)(noise) - expected).max())
-        if difference > TOLERANCE:
-            raise WeightsError(f"{path}: the export differs by {difference:.2g} in a logit")
+        _compare(OnnxEngine(exported, path), model, path)
         description["sha256"][path.name] = hashlib.sha256(exported).hexdigest()
         description["onnx_made_from"] = description["sha256"][weights.name]
         write_description(weights, description)
     return path
+
+
+def export_litert(weights: Path | str) -> Path:
+    """Write `<name>.tflite` beside the weights, for phones; it reads one plate at a time.
+
+    The new file must give the logits of Keras before it takes its place. Nothing here reads with
+    it, so the description of the weights does not name it.
+
+    Raises:
+        WeightsError: the weights cannot be used, or the export reads otherwise than they do.
+    """
+    import tensorflow
+
+    weights = Path(weights)
+    check_weights(weights)
+    model = KerasEngine.restore(weights, use_cudnn=False).model
+    path = weights.with_suffix(".tflite")
+    with replacing(path) as temporary:
+        # A batch of any size would need TensorFlow's own operations for the steps of the LSTM.
+        plate = keras.InputSpec("uint8", (1, *model.input_shape[1:]), name="plates")
+        model.export(
+            temporary,
+            format="litert",
+            verbose=False,
+            input_signature=[plate],
+            target_spec={"supported_ops": [tensorflow.lite.OpsSet.TFLITE_BUILTINS]},
+        )
+        _compare(litert_engine(temporary.read_bytes()), model, path)
+    return path
+
+
+def litert_engine(exported: bytes) -> Engine:
+    """What runs an export for phones, slowly, to compare it with the other engines."""
+    import tensorflow
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it will move to a package of its own
+        interpreter = tensorflow.lite.Interpreter(model_content=exported)
+    interpreter.allocate_tensors()
+    (plate,), (logits,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def read(image: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(plate["index"], image[None])
+        interpreter.invoke()
+        return interpreter.get_tensor(logits["index"])
+
+    return lambda images: np.concatenate([read(image) for image in images])
+
+
+def _compare(engine: Engine, model: keras.Model, path: Path) -> None:
+    """Refuse an export, to be called `path`, that gives other logits than Keras."""
+    noise = np.random.default_rng(0).integers(0, 256, (8, PLATE_HEIGHT, PLATE_WIDTH, 1), np.uint8)
+    difference = float(np.abs(engine(noise) - model.predict(noise, verbose=0)).max())
+    if difference > TOLERANCE:
+        raise WeightsError(f"{path}: the export differs by {difference:.2g} in a logit")
 
 
 def to_onnx(model: keras.Model, path: Path) -> bytes:

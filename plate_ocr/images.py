@@ -152,7 +152,7 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
     with _one_large_image if width * height > TILE**2 else nullcontext():
         image.load()
         gray = _flatten(image, name)
-    transposed, down, right = TURNS.get(image.getexif().get(ExifTags.Base.Orientation), UPRIGHT)
+    transposed, down, right = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1), UPRIGHT)
     return (gray.T if transposed else gray)[::down, ::right]
 
 
@@ -168,13 +168,13 @@ def _flatten(image: Image.Image, name: str) -> np.ndarray:
         bottom, right = min(top + TILE, height), min(left + TILE, width)
         tile = image.crop((left, top, right, bottom))
         if image.mode.startswith("I;16"):
-            tile = _array_to_gray(np.asarray(tile).astype(np.uint16), name)
+            pixels = _array_to_gray(np.asarray(tile).astype(np.uint16), name)
         elif image.has_transparency_data:
             white = Image.new("RGBA", tile.size, "white")
-            tile = Image.alpha_composite(white, tile.convert("RGBA")).convert("L")
+            pixels = np.asarray(Image.alpha_composite(white, tile.convert("RGBA")).convert("L"))
         else:
-            tile = tile.convert("L")
-        gray[top:bottom, left:right] = tile
+            pixels = np.asarray(tile.convert("L"))
+        gray[top:bottom, left:right] = pixels
     return gray
 
 

@@ -17,23 +17,24 @@ COLOURS = (BLUE, ORANGE, GREEN, GRAY)
 COLUMNS = 6
 ABLATION_SETS = ("unseen_fonts", "conditions", "layout", "fresh")
 DOTS_PER_INCH = 72
-STYLE = {
-    "figure.dpi": DOTS_PER_INCH,
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "figure.titlesize": 12,
-}
 # Not rc_context: leaving it undoes the interactive mode that a notebook sets at its first figure.
-plt.rcParams.update(STYLE)
+plt.rcParams.update(
+    {
+        "figure.dpi": DOTS_PER_INCH,
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.25,
+        "axes.titlesize": 11,
+        "axes.titlelocation": "left",
+        "figure.titlesize": 12,
+    }
+)
 
 
 def plate_grid(
-    images: Sequence[np.ndarray],
+    images: Sequence[np.ndarray] | np.ndarray,
     captions: Sequence[str],
     wrong: Sequence[bool] | None = None,
     title: str = "",
@@ -200,7 +201,7 @@ def severity_heatmap(groups: Mapping[tuple[str, int], tuple[int, int]], mark: st
         light = value < (100 + min(80, np.nanmin(table))) / 2
         axis.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8,
                   color="white" if light else "black")  # fmt: skip
-    axis.set_xticks(range(len(severities)), severities)
+    axis.set_xticks(range(len(severities)), list(map(str, severities)))
     axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names], fontsize=8)
     axis.grid(False)
     title = "Severity 1 to 3: {:.2%}, 4 and 5: {:.2%} read exactly{}"

@@ -106,7 +106,7 @@ def _read(batch: dict, source: Path, weights: Path) -> pyarrow.Table:
     rows = []
     for name, reading in zip(names, _reader(weights).stream(images), strict=True):
         if isinstance(reading, UnreadableImage):
-            row = {"error": str(reading)}
+            row: dict[str, str | float] = {"error": str(reading)}
         else:
             row = {"text": reading.text, "confidence": reading.confidence}
         rows.append(row | {"file_name": name})

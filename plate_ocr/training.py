@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -204,7 +205,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.directory = Path(directory)
         self.patience = patience
         self.watched = watched
-        self.state = {
+        self.state: dict[str, Any] = {
             "run": run,
             "epoch": 0,  # epochs finished
             "best_epoch": 0,
@@ -299,7 +300,7 @@ def train(
     initial_weights: Path | str | None = None,
     verbose: int = 2,
     host: Host = ALONE,
-) -> tuple[keras.Model, dict]:
+) -> tuple[keras.Model, dict[str, Any]]:
     """Train a network, or go on where an interrupted run of the same recipe stopped.
 
     Args:

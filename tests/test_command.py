@@ -10,6 +10,8 @@ import sys
 import pytest
 from conftest import PROJECT
 
+from plate_ocr.reader import WEIGHTS
+
 TEST = PROJECT / "data" / "test"
 
 
@@ -70,12 +72,21 @@ def test_a_bad_image_costs_no_other_its_reading(plates, tmp_path):
         (("generate", "elsewhere"), "needs start and count"),
         (("generate", "train", "--digits", "8"), "invalid choice: 8"),
         (("check", "nowhere"), "nowhere"),
+        (("train", ".", "x.h5", "--recipe", "x"), "x: no recipe; take one of shipped, described"),
+        (("calibrate", WEIGHTS, TEST), "60 plates; calibrating takes 200"),
         (("export", "--weights", "none.h5"), "none.h5: there is no such file"),
     ],
 )
 def test_unusable_arguments(arguments, message, tmp_path):
     code, out, err = run(*arguments, cwd=tmp_path) if arguments else run()
     assert code == 2 and out == "" and message in err
+
+
+def test_the_help_names_all_recipes():
+    from plate_ocr.training import RECIPES
+
+    _, out, _ = run("train", "--help")
+    assert all(name in out for name in RECIPES)
 
 
 def test_generate_then_check(tmp_path):

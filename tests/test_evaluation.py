@@ -1,15 +1,19 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
+from conftest import PROJECT
+from PIL import Image
 
 from plate_ocr.calibration import Calibration
-from plate_ocr.dataset import draw_plates
+from plate_ocr.dataset import DatasetError, draw_plates, generate
 from plate_ocr.engines import WeightsError
 from plate_ocr.evaluation import (
     SETS,
     BenchmarkError,
     BenchmarkSet,
+    calibrate,
     character_error_rate,
     digit_confusion,
     digit_shapes,
@@ -102,6 +106,29 @@ def test_a_missing_or_damaged_set_is_named(tmp_path):
     (tmp_path / "layout.npz").write_bytes(b"PK nothing")
     with pytest.raises(BenchmarkError, match=r"layout\.npz"):
         load_benchmark("layout", tmp_path)
+
+
+def test_own_weights_are_calibrated_on_own_plates(random_weights, tmp_path):
+    hard = load_benchmark("captcha").sample(300)
+    (tmp_path / "own").mkdir()
+    for image, text in zip(hard.images, hard.texts, strict=True):
+        Image.fromarray(image[:, :, 0]).save(tmp_path / "own" / f"{text}.png")
+    for suffix in (".h5", ".json", ".onnx"):
+        shutil.copy((PROJECT / "dr_model.h5").with_suffix(suffix), tmp_path)
+    weights = tmp_path / "dr_model.h5"
+    calibration = calibrate(weights, tmp_path / "own")
+    reader = PlateReader(weights)
+    assert reader.calibration == calibration
+    readings = reader.read(list(hard.images))
+    right = [one.text == text for one, text in zip(readings, hard.texts, strict=True)]
+    confidence = [one.confidence for one in readings]
+    assert np.mean(confidence) == pytest.approx(np.mean(right), abs=0.01)
+    with pytest.raises(DatasetError, match="own: 0 read right and 300 wrong"):
+        calibrate(random_weights, tmp_path / "own")
+    generate(tmp_path / "easy", start=93_000, count=200, processes=1, progress=False)
+    with pytest.raises(DatasetError, match=r"easy: \d+ read right and \d wrong"):
+        calibrate(weights, tmp_path / "easy")
+    assert PlateReader(weights).calibration == calibration
 
 
 def test_training_fonts_are_near_to_themselves_and_others_are_not():

@@ -1,8 +1,10 @@
 """Plates of one's own: another style, another count of digits; from training to reading."""
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,9 +12,10 @@ import pytest
 from conftest import PROJECT
 from PIL import Image
 
+from plate_ocr.__main__ import main
 from plate_ocr.dataset import draw_plates, held_out, load_folder, load_or_generate, mix
 from plate_ocr.export import export_onnx
-from plate_ocr.reader import PlateReader
+from plate_ocr.reader import PlateReader, check_weights
 from plate_ocr.training import RECIPES, save_reader, train
 
 
@@ -56,6 +59,21 @@ def test_a_new_style_is_learned_and_the_others_are_not_forgotten(tmp_path, shipp
     # Measured before other fonts came in: 35.5 and 87 %, and 99.1 % of the fresh ones.
     assert after > 0.8 and after > before + 0.05, (before, after)
     assert share_read(tuned, fresh) > 0.97
+
+
+def test_the_command_goes_on_from_given_weights(tmp_path, random_weights, monkeypatch):
+    plates = draw_plates(range(90_000, 90_008))  # of the numbers to validate with
+    (tmp_path / "own").mkdir()
+    for image, text in zip(plates.images, plates.texts, strict=True):
+        Image.fromarray(image[:, :, 0]).save(tmp_path / "own" / f"{text}.png")
+    tiny = {"batch_size": 8, "epochs": 1, "drawn_plates": 8, "validation_plates": 10}
+    monkeypatch.setitem(RECIPES, "fine_tuned", replace(RECIPES["fine_tuned"], **tiny))
+    command = ["train", str(tmp_path / "own"), str(tmp_path / "mine.h5"), "--recipe", "fine_tuned"]
+    command += ["--initial-weights", str(random_weights)]
+    assert main([*command, "--checkpoints", str(tmp_path / "checkpoints")]) == 0
+    state = json.loads((tmp_path / "checkpoints" / "state.json").read_text(encoding="utf-8"))
+    assert state["run"]["initial_weights"] == check_weights(random_weights)["sha256"]["random.h5"]
+    assert check_weights(tmp_path / "mine.h5")["digits"] == 5
 
 
 @pytest.mark.slow
