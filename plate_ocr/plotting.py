@@ -241,7 +241,7 @@ def reliability_diagram(table: Sequence[dict], error: float, mark: str = "") -> 
     axis.plot([0, 1], [0, 1], color=GRAY, linewidth=1, label="perfect")
     axis.plot(confidence, [row["right"] for row in table], "o-", color=BLUE, label="measured")
     axis.set(title=f"Calibration error {error:.2%}{mark}", ylabel="share right")
-    axis.legend(loc="upper left")
+    axis.legend(loc="lower right")
     counts.bar(confidence, [row["plates"] for row in table], width=0.03, color=BLUE)
     counts.set(yscale="log", xlabel="confidence", ylabel="plates")
     return figure

@@ -60,9 +60,8 @@ class PlateReader:
     Args:
         weights: the HDF5 file; `<name>.json` beside it holds its hash and what it was made for,
             `<name>.onnx` its export.
-        engine: `"onnx"`; `"openvino"` for many plates, which reads them in bfloat16 where it can,
-            and the unsure ones again in float32; or `"keras"`, which needs TensorFlow, to have
-            the network itself.
+        engine: `"onnx"`; `"openvino"`, which reads in bfloat16 where it can, and what it is unsure
+            of again in float32; or `"keras"`, which needs TensorFlow, to have the network itself.
         threads: of the engines but Keras, each reads a batch of its own; 0 takes all cores.
 
     Raises:
