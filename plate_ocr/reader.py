@@ -242,7 +242,6 @@ def check_weights(weights: Path) -> dict:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         made_for = (description["alphabet"], list(description["image"]))
-        description.setdefault("digits", PLATE_DIGITS)  # older versions had no other count
         described = description["sha256"][weights.name]
         intact = description["checksum"] == _checksum(description)
     except OSError as error:
@@ -253,6 +252,7 @@ def check_weights(weights: Path) -> dict:
         raise WeightsError(f"{path}: changed; its checksum is another")
     if made_for != (DIGITS, [PLATE_HEIGHT, PLATE_WIDTH]):
         raise WeightsError(f"{path}: made for another alphabet or image size: {made_for}")
+    description.setdefault("digits", PLATE_DIGITS)  # older versions had no other count
     if description["digits"] not in DIGIT_COUNTS:
         raise WeightsError(f"{path}: made for {description['digits']} digits, which we do not read")
     _checked(weights, described)

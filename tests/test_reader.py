@@ -213,6 +213,10 @@ def test_weights_for_another_alphabet_or_size(copied):
 def test_the_description_tells_how_many_digits_are_read(copied):
     image = np.full((64, 128), 255, np.uint8)
     assert PlateReader(copied).digits == 5
+    description = json.loads(copied.with_suffix(".json").read_text(encoding="utf-8"))
+    del description["digits"]  # as older versions wrote it
+    write_description(copied, description)
+    assert PlateReader(copied).digits == 5
     describe(copied, digits=7)
     reader = PlateReader(copied)
     reading = reader.read(image)
