@@ -25,7 +25,7 @@ app: .venv-page/ready  ## the page, on localhost: read plates and draw them
 test: .venv/ready lint  ## the tests, without the slow ones (a few minutes)
 	$(RUN) -m pytest -m "not slow"
 
-test-all: .venv/ready  ## the slow tests too
+test-all: .venv/ready  ## the slow tests
 	$(RUN) -m pytest -m slow
 
 test-page: .venv-page/ready  ## the page, in Debian's chromium with its chromium-driver

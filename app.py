@@ -1,7 +1,6 @@
 """A page to read plates and to draw them: `make app`, or a Hugging Face Space (docs/space.md)."""
 
 import base64
-import binascii
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -108,7 +107,7 @@ def on_picture(picture: str | None, least: float) -> tuple[str | None, str, str]
         return no_answer("Nothing to read yet.")
     try:
         return explain(load_plate(base64.b64decode(picture.partition(",")[2])), least)
-    except (UnreadableImage, binascii.Error) as error:
+    except (UnreadableImage, ValueError) as error:
         return no_answer(f"This file cannot be read. {error}")
 
 

@@ -30,7 +30,7 @@ from plate_ocr.engines import KerasEngine
 from plate_ocr.evaluation import SETS, BenchmarkSet, evaluate, load_benchmark
 from plate_ocr.files import write_text
 from plate_ocr.fonts import FONT_DIRECTORY
-from plate_ocr.model import build_model, compile_model, read_columns
+from plate_ocr.model import build_model, compile_model, fingerprint, read_columns
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training import (
     RECIPES,
@@ -43,10 +43,10 @@ from plate_ocr.training import (
     versions,
 )
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "results" / "ablations.json"
-CACHE = ROOT / ".cache" / "ablations"
-MORE_FONTS = ROOT / "benchmarks" / "more_fonts.csv"
+PROJECT = Path(__file__).parents[1]
+RESULTS = PROJECT / "results" / "ablations.json"
+CACHE = PROJECT / ".cache" / "ablations"
+MORE_FONTS = PROJECT / "benchmarks" / "more_fonts.csv"
 RECIPE = replace(RECIPES["shipped"], name="ablation", epochs=8)
 USUAL_HEIGHT = 14.0  # pixels of a digit as the plates are drawn
 
@@ -113,8 +113,8 @@ def plates_in(rows: list[dict], name: str) -> PlateSet:
 
 def all_plates() -> PlateSet:
     """The plates of data/train."""
-    generate(ROOT / "data" / "train")
-    return load_folder(ROOT / "data" / "train")
+    generate(PROJECT / "data" / "train")
+    return load_folder(PROJECT / "data" / "train")
 
 
 def some_plates(count: int) -> PlateSet:
@@ -190,6 +190,9 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     engine = KerasEngine(trained)
     return {
         "change": variant.change,
+        "network": fingerprint(trained),
+        "device": describe_device(),
+        "versions": versions(),
         "plates": len(plates.texts),
         "steps": epochs * len(batches),
         "training_loss": history.history["loss"][-1],
@@ -208,17 +211,17 @@ def main() -> None:
     """Train what is missing in the results."""
     sets = {name: load_benchmark(name) for name in SETS if name != "no_plate"}
     sets["fresh"] = fresh_plates()
-    results = {"epochs": RECIPE.epochs, "device": describe_device(), "versions": versions()}
     runs = {}
     if RESULTS.exists():
         runs = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"]
     for name in sys.argv[1:] or VARIANTS:
-        if name in runs:
+        if name in runs and runs[name]["network"] == fingerprint(VARIANTS[name].build()):
             continue
         print(f"{name}: {VARIANTS[name].change}", flush=True)
         runs[name] = run(VARIANTS[name], sets)
         ordered = {key: runs[key] for key in VARIANTS if key in runs}
-        write_text(RESULTS, json.dumps(results | {"runs": ordered}, indent=1) + "\n")
+        results = {"epochs": RECIPE.epochs, "runs": ordered}
+        write_text(RESULTS, json.dumps(results, indent=1) + "\n")
         print(json.dumps(runs[name]), flush=True)
 
 

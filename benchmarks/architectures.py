@@ -35,6 +35,7 @@ from plate_ocr.model import (
     RECURRENT_UNITS,
     Convolution,
     count_multiply_adds,
+    fingerprint,
     read_columns,
 )
 from plate_ocr.reader import WEIGHTS, readings_from_logits
@@ -182,23 +183,24 @@ def precisions(tuning: BenchmarkSet) -> dict:
 def main() -> None:
     """Train what is missing in the results, then measure what all of them cost."""
     sets = {"tuning": load_benchmark("tuning"), "fresh": fresh_plates()}
-    runs = {}
+    results = {"epochs": RECIPE.epochs, "networks": {}}
     if RESULTS.exists():
-        runs = json.loads(RESULTS.read_text(encoding="utf-8"))["networks"]
-    results = {"epochs": RECIPE.epochs, "device": describe_device(), "versions": versions()}
+        results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    runs = results["networks"]
 
     def write() -> None:
-        ordered = {name: runs[name] for name in NETWORKS if name in runs}
-        write_text(RESULTS, json.dumps(results | {"networks": ordered}, indent=1) + "\n")
+        results["networks"] = {name: runs[name] for name in NETWORKS if name in runs}
+        write_text(RESULTS, json.dumps(results, indent=1) + "\n")
 
     for name in sys.argv[1:] or NETWORKS:
-        if name not in runs:
+        if name not in runs or runs[name]["network"] != fingerprint(NETWORKS[name].build()):
             print(f"{name}: {NETWORKS[name].idea}", flush=True)
             runs[name] = run(Variant(NETWORKS[name].idea, build=NETWORKS[name].build), sets)
             write()
     for name in runs:
         runs[name] |= cost(NETWORKS[name])
         print(name, json.dumps(runs[name]), flush=True)
+    results |= {"rated_on": describe_device(), "versions": versions()}
     results["precisions"] = precisions(sets["tuning"])
     print(json.dumps(results["precisions"], indent=1))
     write()

@@ -49,7 +49,7 @@ def python_of(name: str) -> Path:
 
 
 def install(name: str, packages: tuple[str, ...]) -> None:
-    """Make an environment, unless it is there with these packages."""
+    """Make an environment, unless it is there; remove it to try versions newer than its own."""
     ready = ENVIRONMENTS / name / "ready.json"
     wanted = json.dumps(packages)
     if ready.is_file() and ready.read_text(encoding="utf-8") == wanted:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BATCH, WARM_UP, STEPS = 256, 3, 10
-RESULT = Path(__file__).parent.parent / "results" / "training_step.json"
+RESULTS = Path(__file__).parent.parent / "results" / "training_step.json"
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Variant:
     """What is trained, and how."""
 
     precision: str = "float32"
-    normalised: str = "2345"  # numbers of the convolutions
+    normalised: str | None = None  # numbers of the convolutions; None as in the model
     loss: str = "ctc"
     distorted: bool = False  # plates, as the shipped recipe distorts them
     network: str = "ours"
@@ -58,10 +58,12 @@ def measure(variant: Variant) -> dict:
         model = plain()
     else:
         plates = keras.Input((64, 128, 1), dtype="uint8")
-        convolutions = [
-            convolution._replace(normalised=str(number) in variant.normalised)
-            for number, convolution in enumerate(CONVOLUTIONS, start=1)
-        ]
+        convolutions = CONVOLUTIONS
+        if variant.normalised is not None:
+            convolutions = tuple(
+                convolution._replace(normalised=str(number) in variant.normalised)
+                for number, convolution in enumerate(CONVOLUTIONS, start=1)
+            )
         model = keras.Model(plates, read_columns(plates, convolutions=convolutions))
     compile_model(model, 3e-4)
     if variant.loss == "mean":
@@ -93,7 +95,7 @@ def main() -> None:
         variants[name] = json.loads(done.stdout.splitlines()[-1])
         print(f"{variants[name]['plates_per_second']:6,} plates/s  {name}", flush=True)
     result = {"device": describe_device(), "versions": versions(), "variants": variants}
-    write_text(RESULT, json.dumps(result, indent=2) + "\n")
+    write_text(RESULTS, json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

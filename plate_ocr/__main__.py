@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ EXTRAS = {
     "ray": "ray",
     "pyarrow": "ray",
     "jax": "hosts",
+    "openvino": "openvino",
 }  # module -> extra that brings it; others: train
 
 
@@ -73,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("--weights", type=Path, default=WEIGHTS)
     read.add_argument("--engine", choices=("onnx", "openvino", "keras"), default="onnx")
     read.add_argument(
-        "--threads", type=int, default=0, help="of all engines but keras; 0: all cores"
+        "--threads", type=_whole, default=0, help="of all engines but keras; 0: all cores"
     )
     read.add_argument(
         "--min-confidence", type=_share, default=0.0, help="mark readings below this as refused"
@@ -84,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("directory", type=Path, help="its name chooses the plates: train, test, ...")
     draw.add_argument("--start", type=int, help="first position in the shuffled list of numbers")
     draw.add_argument("--count", type=int, help="number of plates")
-    draw.add_argument("--seed", type=int, help="of the list, and of every plate's looks")
+    draw.add_argument("--seed", type=_whole, help="of the list, and of every plate's looks")
     _add_digits(draw, PLATE_DIGITS, "of a plate; more are drawn smaller")
     draw.set_defaults(run=_generate)
 
@@ -92,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     draw_many.add_argument("output", type=Path, help="a new folder")
     draw_many.add_argument("--start", type=int, default=0, help="first plate")
     draw_many.add_argument("--count", type=int, required=True, help="number of plates")
-    draw_many.add_argument("--seed", type=int, default=DEFAULT_SEED)
+    draw_many.add_argument("--seed", type=_whole, default=DEFAULT_SEED)
     draw_many.set_defaults(run=_draw_many)
 
     read_many = commands.add_parser("read-many", help="read any number on Ray, into Parquet")
@@ -139,6 +141,13 @@ def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must be 0 to 1, not {text}")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
     return value
 
 
@@ -233,16 +242,25 @@ def _train(options: argparse.Namespace) -> int:
     if options.coordinator:
         os.environ["KERAS_BACKEND"] = "jax"  # the backend of Keras that trains on several hosts
     from plate_ocr.hosts import ALONE, HostError, join
-    from plate_ocr.training import RECIPES, TrainingError, save_reader, train  # imports Keras
+    from plate_ocr.training import (  # imports Keras
+        RECIPES,
+        TrainingError,
+        fastest_precision,
+        save_reader,
+        train,
+    )
 
     try:
         host = ALONE
+        if options.coordinator is None and (options.host, options.hosts) != (0, 1):
+            raise HostError("--host, --hosts: no --coordinator, where they meet")
         if options.coordinator:
             host = join(options.coordinator, options.host, options.hosts)
         recipe = RECIPES.get(options.recipe)
         if recipe is None:
             raise TrainingError(f"{options.recipe}: no recipe; take one of {', '.join(RECIPES)}")
         plates = load_folder(options.directory)
+        recipe = replace(recipe, plates=len(plates))
         if recipe.drawn_plates:
             plates = mix(plates, draw_plates(range(recipe.drawn_plates)))
         validation = draw_plates(held_out(recipe.validation_plates), without=plates.texts)
@@ -250,6 +268,7 @@ def _train(options: argparse.Namespace) -> int:
         watched = validation.images[:8]
         model, state = train(
             *(plates, validation, recipe, checkpoints, watched),
+            precision=fastest_precision(),
             initial_weights=options.initial_weights,
             host=host,
         )

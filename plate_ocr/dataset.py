@@ -109,13 +109,13 @@ def choose_range(
             f"{name}: plates show {DIGIT_COUNTS[0]} to {DIGIT_COUNTS[-1]} digits, not {digits}"
         )
     fewer = 10 ** max(PLATE_DIGITS - digits, 0)
-    held_out = HELD_OUT // fewer
+    boundary = HELD_OUT // fewer
     if name in SPLITS:
         split_start, split_count = (number // fewer for number in SPLITS[name])
         if start not in (None, split_start):
             raise DatasetError(f"{name}: starts at {split_start:,}, not {start:,}")
         start, count = split_start, split_count if count is None else count
-        largest = held_out if name == "train" else split_count
+        largest = boundary if name == "train" else split_count
         if not 1 <= count <= largest:
             raise DatasetError(f"{name}: count must be 1 to {largest:,}, not {count:,}")
     elif start is None or count is None:
@@ -123,9 +123,9 @@ def choose_range(
     positions = range(start, start + count)
     if count < 1 or start < 0 or positions.stop > 10**digits:
         raise DatasetError(f"{name}: no such plates: start {start:,}, count {count:,}")
-    if start < held_out < positions.stop:
+    if start < boundary < positions.stop:
         raise DatasetError(
-            f"{name}: mixes training numbers (below {held_out:,}) with held-out ones"
+            f"{name}: mixes training numbers (below {boundary:,}) with held-out ones"
         )
     return positions
 
@@ -232,6 +232,8 @@ def generate(
 def _settings(
     positions: range, seed: int, sizes: range, fonts: Path | str, digits: int
 ) -> Settings:
+    if seed < 0:
+        raise DatasetError(f"seed: must be 0 or more, not {seed}")
     if not sizes or sizes[0] < SMALLEST_SIZE or sizes.step != 1:
         raise DatasetError(f"sizes: must rise from {SMALLEST_SIZE} pixels on, not {sizes}")
     return Settings(
@@ -266,7 +268,7 @@ def _claim(directory: Path, settings: Settings) -> None:
     if not found and all(".part." in one.name for one in directory.iterdir()):
         usual = settings.digits == PLATE_DIGITS
         written = {name: value for name, value in wanted.items() if name != "digits" or not usual}
-        write_text(path, json.dumps(written, indent=2) + "\n")
+        write_text(path, json.dumps(written, indent=2) + "\n", first=True)
     found = found or _read_settings(path)  # ours, or of a run that began just now
     if not found:
         raise DatasetError(f"{directory}: holds files but no settings.json; choose another")
@@ -450,13 +452,16 @@ def load_or_generate(
     found = _read_settings(directory / "settings.json")
     if not found and directory.is_dir() and any(_images(directory)):
         return load_folder(directory, digits)
-    positions = choose_range(directory.name, count=count, digits=digits)
+    start = None
+    if directory.name not in SPLITS and found:
+        start, count = found.get("start"), found.get("count")
+    positions = choose_range(directory.name, start, count, digits)
     # A finished folder is good whatever Pillow drew it.
     wanted = asdict(_settings(positions, seed, sizes_for(digits), FONT_DIRECTORY, digits)) | {
         "pillow": found.get("pillow")
     }
     if found != wanted or not (directory / "metadata.jsonl").exists():
-        generate(directory, count=count, seed=seed, digits=digits)
+        generate(directory, start=start, count=count, seed=seed, digits=digits)
     return load_folder(directory, digits)
 
 

@@ -40,17 +40,26 @@ class KerasEngine:
         self.one_at_a_time = threading.Lock()  # Keras promises nothing to several threads
 
     @classmethod
-    def restore(cls, weights: Path, use_cudnn: str | bool = "auto") -> "KerasEngine":
+    def restore(
+        cls, weights: Path, description: dict, use_cudnn: str | bool = "auto"
+    ) -> "KerasEngine":
         """Rebuild the network and load an HDF5 file, whose hash has been checked.
 
         Args:
             weights: the file.
+            description: of the weights, from `check_weights`.
             use_cudnn: passed to `build_model`.
+
+        Raises:
+            WeightsError: the weights are of another network.
         """
         # Not at the top of the module: importing Keras takes seconds.
-        from plate_ocr.model import build_model
+        from plate_ocr.model import build_model, fingerprint
 
         model = build_model(use_cudnn)
+        # Older versions did not write it.
+        if description.get("network", fingerprint(model)) != fingerprint(model):
+            raise WeightsError(f"{weights}: made for another network than this version builds")
         try:
             model.load_weights(weights)
         except (OSError, ValueError, KeyError) as error:

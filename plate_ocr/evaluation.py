@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -103,8 +104,10 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
         try:
             with np.load(path) as file:
                 files.append({key: file[key] for key in file.files})
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise BenchmarkError(f"{path}: not a benchmark set ({error})") from error
+        if not {"images", "texts"} <= files[-1].keys():
+            raise BenchmarkError(f"{path}: not a benchmark set (has no images or no texts)")
     shared = set.intersection(*map(set, files))
     arrays = {key: np.concatenate([file[key] for file in files]) for key in sorted(shared)}
     images, texts = arrays.pop("images"), arrays.pop("texts")

@@ -25,7 +25,8 @@ def export_onnx(weights: Path | str) -> Path:
     """
     weights = Path(weights)
     description = check_weights(weights)
-    model = KerasEngine.restore(weights, use_cudnn=False).model  # a cuDNN LSTM cannot be exported
+    # A cuDNN LSTM cannot be exported.
+    model = KerasEngine.restore(weights, description, use_cudnn=False).model
     path = weights.with_suffix(".onnx")
     with replacing(path) as temporary:
         exported = to_onnx(model, temporary)
@@ -48,8 +49,8 @@ def export_litert(weights: Path | str) -> Path:
     import tensorflow
 
     weights = Path(weights)
-    check_weights(weights)
-    model = KerasEngine.restore(weights, use_cudnn=False).model
+    description = check_weights(weights)
+    model = KerasEngine.restore(weights, description, use_cudnn=False).model
     path = weights.with_suffix(".tflite")
     with replacing(path) as temporary:
         # A batch of any size would need TensorFlow's own operations for the steps of the LSTM.

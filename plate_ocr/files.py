@@ -1,38 +1,58 @@
 """Files and folders that are either whole or not there."""
 
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+HOST = platform.node()  # of several that share a disk
+
 
 @contextmanager
-def replacing(path: Path | str, tidy: bool = True) -> Iterator[Path]:
+def replacing(path: Path | str, tidy: bool = True, first: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends well.
 
-    The temporary name is hidden, unique to the process, and keeps the ending of `path`, which
-    some writers choose their format by. What stands there is removed when the block raises.
+    The temporary name is hidden, unique to the process and its host, and keeps the ending of
+    `path`, which some writers choose their format by. What stands there is removed when the block
+    raises.
 
     Args:
         path: what is to be written.
-        tidy: first remove what killed processes left of `path`. It takes a look at the whole
-            folder: those who write thousands of files into one do it for all at once.
+        tidy: first remove what killed processes of this host left of `path`. It takes a look at
+            the whole folder: those who write thousands of files into one do it for all at once.
+        first: leave a file that is there by the time the block ends.
     """
     path = Path(path)
     if tidy:
         for leftover in path.parent.glob(f".*.part.{path.name}"):
-            if not _runs(leftover.name.split(".")[1]):
+            process, _, host = leftover.name[1:].partition(".part.")[0].partition("@")
+            if host == HOST and not _runs(process):
                 _remove(leftover)
-    temporary = path.with_name(f".{os.getpid()}.part.{path.name}")
+    temporary = path.with_name(f".{os.getpid()}@{HOST}.part.{path.name}")
     try:
         yield temporary
-        temporary.replace(path)
+        if first:
+            _link(temporary, path)
+        else:
+            temporary.replace(path)
     except BaseException as error:
         _remove(temporary)
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)
         raise
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Let a file take a place that is free, which replacing cannot see to."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        pass
+    except OSError:  # a disk without links
+        temporary.replace(path)
+    _remove(temporary)
 
 
 def _runs(process: str) -> bool:
@@ -55,7 +75,13 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_text(path: Path | str, text: str) -> None:
-    """Write a UTF-8 text file that is either whole or not there."""
-    with replacing(path) as temporary:
+def write_text(path: Path | str, text: str, first: bool = False) -> None:
+    """Write a UTF-8 text file that is either whole or not there.
+
+    Args:
+        path: the file.
+        text: all of it.
+        first: leave a file that is there; of several that write at once, one wins.
+    """
+    with replacing(path, first=first) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -1,5 +1,7 @@
 """The reader's network: image -> logits, with its loss and its metric. Pure Keras 3."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -86,6 +88,15 @@ def read_columns(
         layers.LSTM(recurrent_units, return_sequences=True, use_cudnn=use_cudnn), name="bilstm"
     )(steps)
     return layers.Dense(CLASSES, dtype="float32", name="logits")(steps)
+
+
+def fingerprint(model: keras.Model) -> str:
+    """A hash of the layers and of what they put out, the same for all weights.
+
+    Weights fit into any network with arrays of their shapes, but only one reads with them.
+    """
+    layout = [[layer.name, *layer.output.shape[1:]] for layer in model.layers]
+    return hashlib.sha256(json.dumps(layout).encode()).hexdigest()
 
 
 @keras.saving.register_keras_serializable(package="plate_ocr")

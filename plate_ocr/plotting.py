@@ -155,15 +155,15 @@ def loss_curves(runs: dict[str, tuple[dict, list[dict]]], mark: str = "") -> Fig
     return figure
 
 
-def accuracy_bars(groups: Mapping[Hashable, tuple[int, int]], title: str, most: int = 20) -> Figure:
-    """Exact match of groups of plates, the first `most` of them.
+def accuracy_bars(groups: Mapping[Hashable, tuple[int, int]], title: str) -> Figure:
+    """Exact match of groups of plates, the first twenty of them.
 
     Args:
         groups: name -> right readings and plates, the worst first.
         title: above the bars.
         most: bars, at most.
     """
-    shown = list(groups.items())[:most]
+    shown = list(groups.items())[:20]
     figure, axis = plt.subplots(figsize=(8, 0.22 * len(shown) + 0.9), layout="constrained")
     rates = [100 * right / plates for _, (right, plates) in shown]
     axis.barh([str(name) for name, _ in shown], rates, color=BLUE)
@@ -230,7 +230,7 @@ def reliability_diagram(table: Sequence[dict], error: float, mark: str = "") -> 
     """How often readings of a confidence are right, and how many there are of each.
 
     Args:
-        table: as `evaluation.reliability` gives it.
+        table: as `calibration.reliability` gives it.
         error: the expected calibration error, 0 to 1.
         mark: appended to the title.
     """

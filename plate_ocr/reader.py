@@ -72,13 +72,15 @@ class PlateReader:
     def __init__(
         self, weights: Path | str = WEIGHTS, engine: str = "onnx", threads: int = 0
     ) -> None:
+        if threads < 0:
+            raise ValueError(f"threads: must be 0 or more, not {threads}")
         weights = Path(weights)
         description = check_weights(weights)
         self.calibration = _calibration(weights, description)
         self.digits: int = description["digits"]  # of a plate
         self.exact: Engine | None = None  # reads again what the other one is unsure of
         if engine == "keras":
-            self.engine: Engine = KerasEngine.restore(weights)
+            self.engine: Engine = KerasEngine.restore(weights, description)
             _checked(weights, description["sha256"][weights.name])  # Keras has opened the file anew
             self.threads = 1  # Keras spreads one batch over the cores itself
         elif engine in ("onnx", "openvino"):

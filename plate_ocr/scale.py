@@ -25,7 +25,7 @@ from plate_ocr.dataset import DatasetError, encode_png, list_images
 from plate_ocr.files import replacing
 from plate_ocr.fonts import load_fonts
 from plate_ocr.images import UnreadableImage
-from plate_ocr.reader import WEIGHTS, PlateReader, check_weights
+from plate_ocr.reader import WEIGHTS, PlateReader
 from plate_ocr.rendering import DEFAULT_SEED, draw_plate
 
 PLATES_OF_A_TASK = 2_000  # seconds of work, and all that a dying host takes with it
@@ -84,7 +84,7 @@ def read_many(source: Path | str, output: Path | str, weights: Path | str = WEIG
         WeightsError: the weights cannot be used.
     """
     source, weights = Path(source).absolute(), Path(weights).absolute()
-    check_weights(weights)
+    PlateReader(weights)  # refused here, not by every worker
     tables = sorted(map(str, source.glob("*.parquet")))
     # A name that is no text becomes one that is not found: an error as of any other bad file.
     images = [] if tables else list_images(source)

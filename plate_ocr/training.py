@@ -25,7 +25,7 @@ from plate_ocr.engines import KerasEngine
 from plate_ocr.files import replacing, write_text
 from plate_ocr.fonts import FONT_DIRECTORY, load_fonts
 from plate_ocr.hosts import ALONE, Host
-from plate_ocr.model import STEPS, build_model, compile_model
+from plate_ocr.model import STEPS, build_model, compile_model, fingerprint
 from plate_ocr.reader import check_weights, write_description
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
@@ -344,13 +344,14 @@ def train(
     run = {
         "recipe": asdict(recipe),
         "precision": precision,
-        "network": [list(weight.shape) for weight in model.weights],
+        "network": fingerprint(model),
         "plates": hashlib.sha256(plates.images.tobytes() + batches.labels.tobytes()).hexdigest(),
     }
     if initial_weights is not None:
         path = Path(initial_weights)
-        run["initial_weights"] = check_weights(path)["sha256"][path.name]
-        model.set_weights(KerasEngine.restore(path).model.get_weights())
+        description = check_weights(path)
+        run["initial_weights"] = description["sha256"][path.name]
+        model.set_weights(KerasEngine.restore(path, description).model.get_weights())
     callback = Checkpoints(checkpoints, run, batches, recipe.patience, watched, host)
     if callback.epoch:
         callback.restore(model, callback.epoch)
@@ -389,6 +390,7 @@ def save_reader(model: keras.Model, path: Path | str, digits: int = PLATE_DIGITS
             "image": [PLATE_HEIGHT, PLATE_WIDTH],
             "steps": STEPS,
             "digits": digits,
+            "network": fingerprint(network),
             "sha256": {path.name: hashlib.sha256(temporary.read_bytes()).hexdigest()},
             "versions": versions(),
         }
@@ -440,10 +442,12 @@ def fastest_precision() -> str:
     """The Keras dtype policy to train in: mixed bfloat16 where the processor multiplies in it.
 
     With Intel's AMX a step takes three quarters of the time of float32
-    (results/training_step.json); elsewhere, and on GPUs that lack bfloat16, float32 is safe.
+    (results/training_step.json); elsewhere, on GPUs that lack bfloat16, and on JAX, where it was
+    not tried, float32 is safe.
     """
-    on_gpu = "GPU" in describe_device()
-    return "mixed_bfloat16" if not on_gpu and "amx_bf16" in _of_processor("flags") else "float32"
+    on_processor = keras.backend.backend() == "tensorflow" and "GPU" not in describe_device()
+    fast = on_processor and "amx_bf16" in _of_processor("flags")
+    return "mixed_bfloat16" if fast else "float32"
 
 
 def _of_processor(field: str) -> str:

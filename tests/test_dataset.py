@@ -12,6 +12,7 @@ import pytest
 from conftest import PROJECT
 from PIL import Image
 
+from plate_ocr import dataset
 from plate_ocr.dataset import (
     HELD_OUT,
     SPLITS,
@@ -26,6 +27,7 @@ from plate_ocr.dataset import (
     mix,
     read_records,
 )
+from plate_ocr.files import write_text
 from plate_ocr.fonts import FontError
 from plate_ocr.images import UnreadableImage
 from plate_ocr.rendering import plate_numbers
@@ -117,6 +119,26 @@ def test_a_killed_generation_leaves_whole_files_and_goes_on(tmp_path):
     assert len(records) == len(list(folder.glob("*.png"))) == 3000
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
     assert check_folder(folder) == []
+
+
+def test_of_two_settings_at_once_one_wins(tmp_path, monkeypatch):
+    folder = tmp_path / "train"
+
+    def late(*arguments, **options):  # the other claims the folder just before we write
+        monkeypatch.setattr(dataset, "write_text", write_text)
+        generate(folder, count=3, seed=1, processes=1, progress=False)
+        write_text(*arguments, **options)
+
+    monkeypatch.setattr(dataset, "write_text", late)
+    with pytest.raises(DatasetError, match="was drawn with seed 1, not 2"):
+        generate(folder, count=3, seed=2, processes=1, progress=False)
+    assert load_folder(folder).records[0]["seed"] == 1
+
+
+def test_a_seed_that_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match="seed: must be 0 or more"):
+        generate(tmp_path / "train", count=1, seed=-1, progress=False)
+    assert not (tmp_path / "train").exists()
 
 
 def test_two_settings_never_share_a_folder(reference, tmp_path):
@@ -255,6 +277,9 @@ def test_reading_a_folder(reference):
 
 def test_loading_draws_what_is_missing(tmp_path):
     assert len(load_or_generate(tmp_path / "train", count=22)) == 22
+    generate(tmp_path / "mine", start=70_000, count=3, processes=1, progress=False)
+    (tmp_path / "mine" / "metadata.jsonl").unlink()
+    assert len(load_or_generate(tmp_path / "mine")) == 3
 
 
 def test_folders_that_cannot_be_read(tmp_path):

@@ -103,8 +103,13 @@ def test_every_set_can_be_loaded(name):
 def test_a_missing_or_damaged_set_is_named(tmp_path):
     with pytest.raises(BenchmarkError, match=r"layout\.npz"):
         load_benchmark("layout", tmp_path)
-    (tmp_path / "layout.npz").write_bytes(b"PK nothing")
-    with pytest.raises(BenchmarkError, match=r"layout\.npz"):
+    whole = (PROJECT / "data" / "benchmark" / "layout.npz").read_bytes()
+    for damaged in (b"PK nothing", b"", whole[:1000], whole[:-100]):
+        (tmp_path / "layout.npz").write_bytes(damaged)
+        with pytest.raises(BenchmarkError, match=r"layout\.npz"):
+            load_benchmark("layout", tmp_path)
+    np.savez(tmp_path / "layout.npz", plates=np.zeros(3))
+    with pytest.raises(BenchmarkError, match=r"layout\.npz: .* no images"):
         load_benchmark("layout", tmp_path)
 
 

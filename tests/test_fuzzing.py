@@ -122,12 +122,11 @@ def test_damaged_weights_are_refused_before_a_parser_opens_them(
 
 
 def harmless(damaged, whole):
-    """Whether a description says what it said, or has no checksum, as those written before had."""
+    """Whether a description says what it said."""
     try:
-        found = json.loads(damaged)
+        return json.loads(damaged) == json.loads(whole)
     except ValueError:
         return False
-    return found == json.loads(whole) or (isinstance(found, dict) and "checksum" not in found)
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "1" * 10_000, "NaN", '{"sha256": [[]]}'])

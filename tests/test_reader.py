@@ -149,6 +149,12 @@ def test_openvino_reads_any_number_from_any_thread(random_weights):
         assert [one.text for one in reader.read(images[:count])] == expected[:count]
 
 
+def test_weights_of_another_network(copied):
+    describe(copied, network="another")
+    with pytest.raises(WeightsError, match=r"random\.h5: made for another network"):
+        PlateReader(copied, engine="keras")
+
+
 def test_missing_weights(tmp_path):
     with pytest.raises(WeightsError, match=r"none\.h5: there is no such file"):
         PlateReader(tmp_path / "none.h5")

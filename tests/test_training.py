@@ -214,7 +214,7 @@ def test_training_starts_from_given_weights(plates, validation, random_weights, 
     recipe = replace(TINY, learning_rate=0.0, warmup_steps=0, epochs=1)
     arguments = (plates, validation, recipe, tmp_path, validation.images[:2])
     model, _ = train(*arguments, initial_weights=random_weights, verbose=0)
-    given = KerasEngine.restore(random_weights).model
+    given = KerasEngine.restore(random_weights, {}).model
     for ours, theirs in zip(model.trainable_weights, given.trainable_weights, strict=True):
         assert np.array_equal(ours, theirs)
     with pytest.raises(TrainingError, match="holds another run"):

@@ -73,8 +73,9 @@ def main() -> None:
     figures = draw_evaluation(load(results, "evaluation.json")) | {
         "training": plotting.loss_curves(read_results(results)),
         "benchmark": report.chart(load(results, "benchmark.json")),
-        "ablations": plotting.ablation_dots(load(results, "ablations.json")["runs"]),
     }
+    if (results / "ablations.json").exists():
+        figures["ablations"] = plotting.ablation_dots(load(results, "ablations.json")["runs"])
     for name, figure in figures.items():
         plotting.save_figure(figure, results / f"{name}.png")
         print(results / f"{name}.png")
