@@ -104,7 +104,7 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
         try:
             with np.load(path) as file:
                 files.append({key: file[key] for key in file.files})
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise BenchmarkError(f"{path}: not a benchmark set ({error})") from error
         if not {"images", "texts"} <= files[-1].keys():
             raise BenchmarkError(f"{path}: not a benchmark set (has no images or no texts)")
