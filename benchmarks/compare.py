@@ -41,13 +41,14 @@ from benchmarks.peers import (
 )
 from benchmarks.process import Worker, in_turn
 from plate_ocr.dataset import load_folder
+from plate_ocr.evaluation import load_benchmark
 from plate_ocr.files import write_text
 from plate_ocr.plotting import save_figure
 from plate_ocr.reader import WEIGHTS
 
 SEED = 2026
 MATRIX_SIDE = 2048  # of the product that shows what one thread can do in float32
-CONDITIONS = ("conditions_noise", "conditions_blur", "conditions_light", "conditions_damage")
+BENCHMARK = PROJECT / "data" / "benchmark"
 CLEAN = ("unseen_fonts", "layout", "another_generator", "captcha")
 # Files a round for every file of ours: slow generators need fewer to be timed.
 DRAWN_SHARE = {"plate_ocr": 1, "pillow": 0.1, "trdg": 0.01}
@@ -62,26 +63,22 @@ def load_sets(count: int | None) -> Sets:
 
     The tuning set is left out, because choices were made on it, and so is what shows no plate.
     """
-    folder = load_folder(PROJECT / "data" / "test")
-    sets = {"test": (folder.images[..., 0], np.array(folder.texts))}
-    files = [_load(name) for name in CONDITIONS]
-    images, texts, severity = (
-        np.concatenate([file[array] for file in files]) for array in ("images", "texts", "severity")
-    )
-    sets["conditions_1_to_3"] = images[severity <= 3], texts[severity <= 3]
-    sets["conditions_4_to_5"] = images[severity > 3], texts[severity > 3]
+    test = load_folder(PROJECT / "data" / "test")
+    damaged = load_benchmark("conditions", BENCHMARK)
+    severe = damaged.tags["severity"] > 3
+    texts = np.array(damaged.texts)
+    sets = {
+        "test": (test.images, np.array(test.texts)),
+        "conditions_1_to_3": (damaged.images[~severe], texts[~severe]),
+        "conditions_4_to_5": (damaged.images[severe], texts[severe]),
+    }
     for name in CLEAN:
-        file = _load(name)
-        sets[name] = file["images"], file["texts"]
+        clean = load_benchmark(name, BENCHMARK)
+        sets[name] = clean.images, np.array(clean.texts)
     for name, (images, texts) in sets.items():
         kept = np.sort(np.random.default_rng(SEED).permutation(len(texts))[:count])
-        sets[name] = images[kept], texts[kept]
+        sets[name] = images[kept, :, :, 0], texts[kept]
     return sets
-
-
-def _load(name: str) -> dict[str, np.ndarray]:
-    with np.load(PROJECT / "data" / "benchmark" / f"{name}.npz") as file:
-        return dict(file)
 
 
 def plates_per_second(rounds: Sequence[Sequence[float]], batch: int) -> float:
@@ -94,7 +91,7 @@ def plates_per_second(rounds: Sequence[Sequence[float]], batch: int) -> float:
     return median(batch * len(calls) / sum(calls) for calls in rounds)
 
 
-def summarise(seconds: dict[int, list[list[float]]]) -> dict:
+def summary_of(seconds: dict[int, list[list[float]]]) -> dict:
     """Rate of every batch size, the best size, and the median latency of one plate.
 
     Args:
@@ -223,7 +220,7 @@ def measure_readers(sets: Sets, timed: int, rounds: int, failures: dict[str, str
         else:
             readers[peer.key] = {
                 **measured.figures[peer.key],
-                **summarise(measured.seconds[peer.key]),
+                **summary_of(measured.seconds[peer.key]),
                 "start_seconds": starts[peer.key],
             }
     return {

@@ -70,7 +70,7 @@ def test_summary_leaves_the_first_round_out():
         1: [[100.0, 100.0], [0.1, 0.3], [0.1, 0.1], [0.1, 0.1]],
         8: [[100.0], [0.4], [0.2], [0.4]],
     }
-    assert compare.summarise(seconds) == {
+    assert compare.summary_of(seconds) == {
         "plates_per_second": {"1": 10.0, "8": 20.0},
         "best_batch": 8,
         "latency_ms": 100.0,
