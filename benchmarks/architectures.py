@@ -66,41 +66,34 @@ class Network:
         return keras.Model(plates, logits)
 
 
-def replace_last(*last: Convolution) -> tuple[Convolution, ...]:
-    """The shipped convolutions with other ones at the end."""
-    return (*CONVOLUTIONS[: len(CONVOLUTIONS) - len(last)], *last)
-
-
+STRIDED = (
+    Convolution(24, 5, strides=(2, 2), normalised=False),
+    Convolution(40, 3, strides=(2, 2)),
+    Convolution(56, 3, strides=(2, 1)),
+    Convolution(80, 3, strides=(2, 1)),
+    Convolution(112, 3),
+)
 NETWORKS = {
     "shipped": Network("none: the network of dr_model.h5"),
-    "wide_end": Network(
-        "two rows fewer before the last convolution pays for twice its filters and a larger LSTM",
-        replace_last(Convolution(160, 3, (2, 1), normalised=True)),
+    "strided": Network("strides in place of pooling, and as many multiply-adds", STRIDED),
+    "strided_wide_end": Network(
+        "the same with two rows at the end, which pays for more filters and a larger LSTM",
+        (*STRIDED[:-1], Convolution(160, 3, strides=(2, 1))),
         recurrent_units=96,
-    ),
-    "narrow_start": Network(
-        "fewer filters where the image is large pay for more where it is small",
-        (
-            Convolution(16, 5, (2, 2), normalised=False),
-            Convolution(32, 3, (2, 2), normalised=True),
-            Convolution(64, 3, (2, 1), normalised=True),
-            Convolution(88, 3, (2, 1), normalised=True),
-            Convolution(112, 3, (1, 1), normalised=True),
-        ),
     ),
     "half": Network(
         "half the multiply-adds",
         (
-            Convolution(16, 5, (2, 2), normalised=False),
-            Convolution(32, 3, (2, 2), normalised=True),
-            Convolution(40, 3, (2, 1), normalised=True),
-            Convolution(56, 3, (2, 1), normalised=True),
-            Convolution(80, 3, (1, 1), normalised=True),
+            Convolution(16, 5, strides=(2, 2), normalised=False),
+            Convolution(24, 3, strides=(2, 2)),
+            Convolution(32, 3, pooled=(2, 1)),
+            Convolution(44, 3, pooled=(2, 1)),
+            Convolution(64, 3),
         ),
         recurrent_units=48,
     ),
-    "late_norm": Network(
-        "BatchNorm on the last two convolutions only: a quarter less time a step",
+    "late_normalisation": Network(
+        "BatchNorm on the last two convolutions only, for less time a step",
         tuple(
             convolution._replace(normalised=number >= 3)
             for number, convolution in enumerate(CONVOLUTIONS)

@@ -19,18 +19,21 @@ class Convolution(NamedTuple):
 
     filters: int
     kernel: int
-    strides: tuple[int, int]  # rows, columns
-    normalised: bool
+    strides: tuple[int, int] = (1, 1)  # rows, columns
+    pooled: tuple[int, int] = (1, 1)  # of so many rows and columns the strongest answer goes on
+    normalised: bool = True
 
 
 # The first is not normalised: BatchNorm over its large map would cost 14 % of the training rate
-# (results/training_step.json).
+# (results/training_step.json). Later rows are pooled, not skipped by strides: what is learned of a
+# digit then holds for more of its places, and the network learns faster
+# (benchmarks/architectures.py).
 CONVOLUTIONS = (
-    Convolution(24, 5, (2, 2), normalised=False),
-    Convolution(40, 3, (2, 2), normalised=True),
-    Convolution(56, 3, (2, 1), normalised=True),
-    Convolution(80, 3, (2, 1), normalised=True),
-    Convolution(112, 3, (1, 1), normalised=True),
+    Convolution(24, 5, strides=(2, 2), normalised=False),
+    Convolution(32, 3, strides=(2, 2)),
+    Convolution(48, 3, pooled=(2, 1)),
+    Convolution(64, 3, pooled=(2, 1)),
+    Convolution(96, 3),
 )
 RECURRENT_UNITS = 64  # each way
 MOMENTUM = 0.9  # of BatchNorm; at 0.99 its averages lag behind weights that still move fast
@@ -64,17 +67,19 @@ def read_columns(
     wherever it stands in the frame.
     """
     features = layers.Rescaling(-1 / 255, offset=1, name="rescale")(plates)  # paper 0, ink 1
-    for number, (filters, kernel, strides, normalised) in enumerate(convolutions, start=1):
+    for number, layer in enumerate(convolutions, start=1):
         features = layers.Conv2D(
-            filters,
-            kernel,
-            strides=strides,
+            layer.filters,
+            layer.kernel,
+            strides=layer.strides,
             padding="same",
-            use_bias=not normalised,
+            use_bias=not layer.normalised,
             kernel_initializer="he_normal",
             name=f"convolution_{number}",
         )(features)
-        if normalised:
+        if layer.pooled != (1, 1):
+            features = layers.MaxPooling2D(layer.pooled, name=f"pool_{number}")(features)
+        if layer.normalised:
             features = layers.BatchNormalization(momentum=MOMENTUM, name=f"normalise_{number}")(
                 features
             )
