@@ -17,7 +17,7 @@ from plate_ocr import resources
 from plate_ocr.alphabet import DIGIT_COUNTS, DIGITS, PLATE_DIGITS
 from plate_ocr.calibration import Calibration
 from plate_ocr.dataset import list_images
-from plate_ocr.decoding import decode_plates, greedy_decode
+from plate_ocr.decoding import Decoded, decode_plates, greedy_decode
 from plate_ocr.engines import BATCH, Engine, KerasEngine, OnnxEngine, OpenvinoEngine, WeightsError
 from plate_ocr.files import write_text
 from plate_ocr.images import ImageSource, UnreadableImage, load_plate
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     import keras
 
 WEIGHTS = resources.find("dr_model.h5")
-SURE = 0.9  # confidence from which a reading in bfloat16 stands as it is
+# P(text) from which a reading in bfloat16 stands: rounding tips only what another text is as
+# probable as, and two cannot both have more than a half.
+SURE = 0.7
 
 
 class Digit(NamedTuple):
@@ -187,10 +189,11 @@ class PlateReader:
 
     def _read_plates(self, plates: list[np.ndarray]) -> list[Reading]:
         images = np.stack(plates)[..., None]
-        readings = readings_from_logits(self.logits(images), self.calibration, self.digits)
-        # Rounding to bfloat16 can tip a reading that is unsure already.
-        unsure = [row for row, one in enumerate(readings) if one.confidence < SURE]
-        if self.exact is not None and unsure:
+        logits = self.logits(images)
+        decoded = decode_plates(logits, self.digits)
+        readings = _readings(logits, decoded, self.calibration)
+        unsure = np.flatnonzero(decoded.text_probability < SURE)
+        if self.exact is not None and unsure.size:
             logits = self.exact(images[unsure])
             again = readings_from_logits(logits, self.calibration, self.digits)
             for row, reading in zip(unsure, again, strict=True):
@@ -202,7 +205,12 @@ def readings_from_logits(
     logits: np.ndarray, calibration: Calibration | None = None, digits: int = PLATE_DIGITS
 ) -> list[Reading]:
     """Logits (n, 32, 11) -> n readings; without a calibration, confidence is P(text)."""
-    decoded = decode_plates(logits, digits)
+    return _readings(logits, decode_plates(logits, digits), calibration)
+
+
+def _readings(
+    logits: np.ndarray, decoded: Decoded, calibration: Calibration | None
+) -> list[Reading]:
     confidences = decoded.text_probability
     if calibration is not None:
         confidences = calibration(confidences, decoded.length_probability)
