@@ -191,7 +191,7 @@ def severity_heatmap(groups: Mapping[tuple[str, int], tuple[int, int]], mark: st
     rate = {key: 100 * right / plates for key, (right, plates) in groups.items()}
     names = sorted(
         {name for name, _ in groups},
-        key=lambda name: sum(rate.get((name, severity), 100) for severity in severities),
+        key=lambda name: (sum(rate.get((name, severity), 100) for severity in severities), name),
     )
     table = np.array([[rate.get((name, severity), np.nan) for severity in severities]
                       for name in names])  # fmt: skip

@@ -235,14 +235,6 @@ def test_the_description_tells_how_many_digits_are_read(copied):
             PlateReader(copied)
 
 
-def test_weights_from_before_there_were_other_counts(copied):
-    path = copied.with_suffix(".json")
-    description = json.loads(path.read_text(encoding="utf-8"))
-    del description["digits"]
-    path.write_text(json.dumps(description), encoding="utf-8")
-    assert PlateReader(copied).digits == 5
-
-
 def test_onnx_that_is_missing_changed_or_of_other_weights(copied):
     export = copied.with_suffix(".onnx")
     export.write_bytes(export.read_bytes() + b"x")
