@@ -252,10 +252,10 @@ def _train(options: argparse.Namespace) -> int:
 
     try:
         host = ALONE
-        if options.coordinator is None and (options.host, options.hosts) != (0, 1):
-            raise HostError("--host, --hosts: no --coordinator, where they meet")
         if options.coordinator:
             host = join(options.coordinator, options.host, options.hosts)
+        elif (options.host, options.hosts) != (0, 1):
+            raise HostError("--host, --hosts: no --coordinator, where they meet")
         recipe = RECIPES.get(options.recipe)
         if recipe is None:
             raise TrainingError(f"{options.recipe}: no recipe; take one of {', '.join(RECIPES)}")

@@ -57,8 +57,8 @@ class KerasEngine:
         from plate_ocr.model import build_model, fingerprint
 
         model = build_model(use_cudnn)
-        # Older versions did not write it.
-        if description.get("network", fingerprint(model)) != fingerprint(model):
+        built = fingerprint(model)
+        if description.get("network", built) != built:  # older versions did not write it
             raise WeightsError(f"{weights}: made for another network than this version builds")
         try:
             model.load_weights(weights)

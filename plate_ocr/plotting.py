@@ -161,7 +161,6 @@ def accuracy_bars(groups: Mapping[Hashable, tuple[int, int]], title: str) -> Fig
     Args:
         groups: name -> right readings and plates, the worst first.
         title: above the bars.
-        most: bars, at most.
     """
     shown = list(groups.items())[:20]
     figure, axis = plt.subplots(figsize=(8, 0.22 * len(shown) + 0.9), layout="constrained")

@@ -192,8 +192,10 @@ class PlateReader:
         logits = self.logits(images)
         decoded = decode_plates(logits, self.digits)
         readings = _readings(logits, decoded, self.calibration)
+        if self.exact is None:
+            return readings
         unsure = np.flatnonzero(decoded.text_probability < SURE)
-        if self.exact is not None and unsure.size:
+        if unsure.size:
             logits = self.exact(images[unsure])
             again = readings_from_logits(logits, self.calibration, self.digits)
             for row, reading in zip(unsure, again, strict=True):
