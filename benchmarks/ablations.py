@@ -1,8 +1,8 @@
 """One change each from the shipped recipe, in equal short runs: what does each part bring?
 
-Every run takes the same number of steps, a seventh of the full one, so that the numbers compare
+Every run takes the same number of steps, a ninth of the full one, so that the numbers compare
 with each other and not with the shipped weights. A finished run is kept in results/ablations.json
-and not trained again. Needs npm for the families of more_fonts.csv. About 8 minutes a run on 2
+and not trained again. Needs npm for the families of more_fonts.csv. About 6 minutes a run on 2
 cores; all of them with
 $ python benchmarks/ablations.py
 """
@@ -47,7 +47,7 @@ PROJECT = Path(__file__).parents[1]
 RESULTS = PROJECT / "results" / "ablations.json"
 CACHE = PROJECT / ".cache" / "ablations"
 MORE_FONTS = PROJECT / "benchmarks" / "more_fonts.csv"
-RECIPE = replace(RECIPES["shipped"], name="ablation", epochs=8)
+RECIPE = replace(RECIPES["shipped"], name="ablation", epochs=6)
 USUAL_HEIGHT = 14.0  # pixels of a digit as the plates are drawn
 
 

@@ -4,7 +4,7 @@ Plain NumPy, vectorised over the batch. Class 0 is the CTC blank. The recursions
 Graves et al., "Connectionist Temporal Classification" (ICML 2006).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import groupby, product
 from typing import NamedTuple
@@ -22,6 +22,13 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     shifted = np.asarray(logits, dtype=np.float64)
     shifted = shifted - shifted.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Logits (n, steps, 11) -> probabilities of the same shape, float64."""
+    logits = np.asarray(logits, dtype=np.float64)
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def emitting_steps(path: np.ndarray) -> np.ndarray:
@@ -52,7 +59,10 @@ def greedy_decode(logits: np.ndarray) -> list[str]:
 
 def spell(paths: np.ndarray) -> list[str]:
     """The texts of paths, int array of shape (n, steps)."""
-    return [decode(path[emits]) for path, emits in zip(paths, emitting_steps(paths), strict=True)]
+    emits = emitting_steps(paths)
+    characters = decode(paths[emits])
+    ends = np.cumsum(emits.sum(axis=1)).tolist()
+    return [characters[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def text_log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -65,25 +75,30 @@ def text_log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
         float64 array of shape (n,); minus the CTC loss.
     """
-    return _text_log_probability(np.exp(log_softmax(logits)), labels)
+    return _text_log_probability(_from_both_ends(softmax(logits)), np.asarray(labels))
 
 
-def _text_log_probability(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    labels = np.asarray(labels)
+def _text_log_probability(both: np.ndarray, labels: np.ndarray) -> np.ndarray:
     count, length = labels.shape
     extended = np.full((count, 2 * length + 1), BLANK)
     extended[:, 1::2] = labels
-    # From a state to itself and to the next one; over a blank only between different digits.
-    states = extended.shape[1]
-    transitions = np.tile(np.eye(states) + np.eye(states, k=1), (count, 1, 1))
-    before = np.arange(1, states - 2, 2)
-    transitions[:, before, before + 2] = labels[:, 1:] != labels[:, :-1]
-    emitted = np.take_along_axis(probabilities, extended[:, None, :], axis=2)
-    first = emitted[:, 0] * (np.arange(states) < 2)
-    forward, log_scale = _forward(
-        first, lambda forward: np.matmul(forward[:, None], transitions)[:, 0], emitted
-    )
-    return _log(forward[:, -1] + forward[:, -2]) + log_scale
+    ends, usual = _text_transitions(length)
+    transitions = np.empty((2, count, *usual.shape))
+    transitions[0] = usual
+    before = np.arange(1, 2 * length - 1, 2)  # digits: over a blank only to a different one
+    transitions[0][:, before, before + 2] = labels[:, 1:] != labels[:, :-1]
+    transitions[1] = transitions[0].swapaxes(1, 2)
+    emitted = np.take_along_axis(both, extended[None, None], axis=3)
+    return _log_sum_over_paths(emitted[:, :, :, None], ends, transitions)[:, 0]
+
+
+@cache
+def _text_transitions(length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where a path may start and end, and from each state to itself and to the next one."""
+    states = np.arange(2 * length + 1)
+    ends = np.stack([states < 2, states >= 2 * length - 1])
+    ahead = states - states[:, None]
+    return ends[:, None, None].astype(float), ((ahead == 0) | (ahead == 1)).astype(float)
 
 
 def length_log_probability(logits: np.ndarray, digits: int = PLATE_DIGITS) -> np.ndarray:
@@ -98,62 +113,77 @@ def length_log_probability(logits: np.ndarray, digits: int = PLATE_DIGITS) -> np
     Returns:
         float64 array of shape (n,).
     """
-    return _length_log_probability(np.exp(log_softmax(logits)), digits)
+    return _length_log_probability(_from_both_ends(softmax(logits)), digits)
 
 
-def _length_log_probability(probabilities: np.ndarray, digits: int) -> np.ndarray:
-    starts, transitions = _length_transitions(digits)
-    emitted = np.tile(probabilities, digits + 1)
-    forward, log_scale = _forward(
-        emitted[:, 0] * starts, lambda forward: forward @ transitions, emitted
-    )
-    return _log(forward[:, -CLASSES:].sum(axis=1)) + log_scale
+def _length_log_probability(both: np.ndarray, digits: int) -> np.ndarray:
+    return _log_sum_over_paths(np.tile(both, digits + 1), *_length_transitions(digits))
 
 
 @cache
 def _length_transitions(digits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where a path may start, and what may follow what; a state is (digits emitted, last class)."""
+    """Where a path may start and end, and what may follow what, forward and backward.
+
+    A state is (digits emitted, last class).
+    """
     emitted, last = np.divmod(np.arange((digits + 1) * CLASSES), CLASSES)
     more = emitted - emitted[:, None]  # from row to column
     digit, same = last != BLANK, last == last[:, None]
     allowed = (more == 0) & (~digit | same) | (more == 1) & digit & ~same
-    return (emitted == digit).astype(float), allowed.astype(float)
+    ends = np.stack([emitted == digit, emitted == digits])
+    return ends[:, None].astype(float), np.stack([allowed, allowed.T]).astype(float)
 
 
-def _forward(
-    first: np.ndarray, advance: Callable[[np.ndarray], np.ndarray], emitted: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The forward recursion, scaled now and then so that nothing underflows.
+def _from_both_ends(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities (n, steps, classes) -> (half the steps, 2, n, classes): forward and backward.
+
+    An odd number of steps gets one more, surely blank, which changes no probability of a text.
+    """
+    if probabilities.shape[1] % 2:
+        blank = np.zeros_like(probabilities[:, :1])
+        blank[:, :, BLANK] = 1
+        probabilities = np.concatenate([probabilities, blank], axis=1)
+    half = probabilities.shape[1] // 2
+    both = np.stack([probabilities[:, :half], probabilities[:, : half - 1 : -1]])
+    return both.transpose(2, 0, 1, 3)
+
+
+def _log_sum_over_paths(
+    emitted: np.ndarray, ends: np.ndarray, transitions: np.ndarray
+) -> np.ndarray:
+    """Log of the sum of the probabilities of all paths, by the forward and the backward algorithm.
+
+    Both run at once and meet in the middle: half as many calls of NumPy, which are what a single
+    plate costs. They are scaled now and then, so that nothing underflows.
 
     Args:
-        first: probabilities of the states at the first step, (n, states).
-        advance: sums, for every state, those of the states that may come before it; from and to
-            an array of shape (n, states).
-        emitted: probability of every state's class at every step, (n, steps, states).
+        emitted: probability of every state's class, (half the steps, 2, ..., states).
+        ends: 1 where a path may start, and where it may end, (2, ..., states).
+        transitions: 1 where the column's state may follow the row's, and its transpose,
+            (2, ..., states, states).
 
     Returns:
-        Scaled probabilities of the states after the last step, and the log of the scale, (n,).
+        The logs, (...).
     """
-    forward, log_scale = first, np.zeros(len(first))
-    for step in range(1, emitted.shape[1]):
-        forward = advance(forward) * emitted[:, step]
-        if step % SCALED_EVERY == 0:
-            scale = forward.sum(axis=1)
+    paths = emitted[0] * ends
+    log_scale = np.zeros((*paths.shape[:-1], 1))
+    for step in range(1, len(emitted)):
+        paths = paths @ transitions * emitted[step]
+        if step % SCALED_EVERY == 0 or step == len(emitted) - 1:
+            scale = paths.sum(axis=-1, keepdims=True)
             scale[scale == 0] = 1  # impossible, and stays so
-            forward /= scale[:, None]
+            paths /= scale
             log_scale += np.log(scale)
-    return forward, log_scale
-
-
-def _log(probability: np.ndarray) -> np.ndarray:
+    met = (paths[0] @ transitions[0] * paths[1]).sum(axis=-1)
     with np.errstate(divide="ignore"):
-        return np.maximum(np.log(probability), IMPOSSIBLE)
+        return np.maximum(np.log(met), IMPOSSIBLE) + log_scale.sum(axis=0)[..., 0]
 
 
 class Decoded(NamedTuple):
     """What logits of n plates say."""
 
     texts: list[str]  # exactly as many digits each as were asked for
+    greedy: list[str]  # by greedy decoding, any number of digits
     digit_probability: np.ndarray  # of every digit at its peak, float64 (n, digits)
     digit_step: np.ndarray  # the middle of the steps that say it, float64 (n, digits)
     text_probability: np.ndarray  # P(text | image), float64 (n,)
@@ -162,28 +192,36 @@ class Decoded(NamedTuple):
 
 def decode_plates(logits: np.ndarray, digits: int = PLATE_DIGITS) -> Decoded:
     """Read logits of shape (n, steps, 11) as so many digits, with what CTC says about them."""
-    texts, paths = decode_exactly(logits, digits)
-    labels = paths[emitting_steps(paths)].reshape(len(paths), digits)
-    probabilities = np.exp(log_softmax(logits))
+    greedy_paths = np.argmax(logits, axis=-1)
+    greedy = spell(greedy_paths)
+    paths = _of_length(greedy_paths, logits, digits)
+    probabilities = softmax(logits)
+    both = _from_both_ends(probabilities)
+    labels, peaks, middles = _digits_along(probabilities, paths, digits)
     return Decoded(
-        texts,
-        *_digits_along(probabilities, paths, digits),
-        np.exp(_text_log_probability(probabilities, labels)),
-        np.exp(_length_log_probability(probabilities, digits)),
+        greedy if paths is greedy_paths else spell(paths),
+        greedy,
+        peaks,
+        middles,
+        np.exp(_text_log_probability(both, labels)),
+        np.exp(_length_log_probability(both, digits)),
     )
 
 
 def _digits_along(
     probabilities: np.ndarray, paths: np.ndarray, digits: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The peak and the middle of every digit's run of steps along paths of so many digits."""
-    starts = emitting_steps(paths)
-    place = np.cumsum(starts, axis=1)[:, :, None] == np.arange(1, digits + 1)
-    runs = place & (paths != BLANK)[:, :, None]  # (n, steps, digits)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Class, peak and middle of every digit's run of steps along paths of so many digits."""
+    starts = np.ones(paths.shape, dtype=bool)  # of runs, blank ones too: one at least a path
+    starts[:, 1:] = paths[:, 1:] != paths[:, :-1]
+    starts = np.flatnonzero(starts)
+    classes = paths.ravel()[starts]
     taken = np.take_along_axis(probabilities, paths[:, :, None], axis=2)
-    steps = np.arange(paths.shape[1])[:, None]
-    middle = (runs * steps).sum(axis=1) / runs.sum(axis=1)
-    return (runs * taken).max(axis=1), middle
+    peaks = np.maximum.reduceat(taken.ravel(), starts)
+    middles = starts % paths.shape[1] + (np.diff(starts, append=paths.size) - 1) / 2
+    says = classes != BLANK
+    shape = (len(paths), digits)
+    return tuple(of_runs[says].reshape(shape) for of_runs in (classes, peaks, middles))
 
 
 def probability_over_all_alignments(probabilities: np.ndarray, classes: Sequence[int]) -> float:
@@ -218,13 +256,20 @@ def decode_exactly(logits: np.ndarray, digits: int = PLATE_DIGITS) -> tuple[list
     Raises:
         ValueError: too few steps to spell any so many digits.
     """
+    paths = _of_length(np.argmax(logits, axis=-1), logits, digits)
+    return spell(paths), paths
+
+
+def _of_length(greedy_paths: np.ndarray, logits: np.ndarray, digits: int) -> np.ndarray:
+    """The greedy paths, with better ones where they spell another count of digits."""
     if logits.shape[1] < 2 * digits - 1:
         raise ValueError(f"{logits.shape[1]} steps cannot spell every {digits} digits")
-    paths = np.argmax(logits, axis=-1)
-    open_rows = np.flatnonzero(emitting_steps(paths).sum(axis=1) != digits)
-    if open_rows.size:
-        paths[open_rows] = _best_paths(log_softmax(logits[open_rows]), digits)
-    return spell(paths), paths
+    open_rows = np.flatnonzero(emitting_steps(greedy_paths).sum(axis=1) != digits)
+    if not open_rows.size:
+        return greedy_paths
+    paths = greedy_paths.copy()
+    paths[open_rows] = _best_paths(log_softmax(logits[open_rows]), digits)
+    return paths
 
 
 def _best_paths(log_probabilities: np.ndarray, digits: int) -> np.ndarray:

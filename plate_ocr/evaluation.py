@@ -10,7 +10,7 @@ import numpy as np
 from plate_ocr.alphabet import DIGITS, PLATE_DIGITS
 from plate_ocr.calibration import Calibration, fit_calibration
 from plate_ocr.dataset import DatasetError, load_folder
-from plate_ocr.decoding import decode_plates, greedy_decode
+from plate_ocr.decoding import decode_plates
 from plate_ocr.engines import Engine
 from plate_ocr.fonts import load_fonts
 from plate_ocr.reader import PlateReader, Reading, check_weights, write_description
@@ -128,7 +128,7 @@ def evaluate(engine: Engine, plates: BenchmarkSet, digits: int = PLATE_DIGITS) -
     return Evaluated(
         plates.texts,
         decoded.texts,
-        greedy_decode(logits),
+        decoded.greedy,
         right,
         decoded.text_probability,
         decoded.length_probability,

@@ -17,8 +17,8 @@ from plate_ocr import resources
 from plate_ocr.alphabet import DIGIT_COUNTS, DIGITS, PLATE_DIGITS
 from plate_ocr.calibration import Calibration
 from plate_ocr.dataset import list_images
-from plate_ocr.decoding import Decoded, decode_plates, greedy_decode
-from plate_ocr.engines import BATCH, Engine, KerasEngine, OnnxEngine, OpenvinoEngine, WeightsError
+from plate_ocr.decoding import Decoded, decode_plates
+from plate_ocr.engines import Engine, KerasEngine, OnnxEngine, OpenvinoEngine, WeightsError
 from plate_ocr.files import write_text
 from plate_ocr.images import ImageSource, UnreadableImage, load_plate
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import keras
 
 WEIGHTS = resources.find("dr_model.h5")
+AT_A_TIME = 128  # plates that are loaded, run and decoded together
 # P(text) from which a reading in bfloat16 stands: rounding tips only what another text is as
 # probable as, and two cannot both have more than a half.
 SURE = 0.7
@@ -130,8 +131,8 @@ class PlateReader:
         if not isinstance(source, list | tuple):
             return self._read_plates([load_plate(source)])[0]
         readings = []
-        # A single batch is not worth a thread of its own.
-        short = len(source) <= BATCH
+        # So few are not worth a thread of their own.
+        short = len(source) <= AT_A_TIME
         for reading in self._read_batch(list(source)) if short else self.stream(source):
             if isinstance(reading, UnreadableImage):
                 raise reading
@@ -148,7 +149,7 @@ class PlateReader:
             A reading of each, or, where an image cannot be read, the error that names it.
         """
         remaining = iter(sources)
-        batches = iter(lambda: list(islice(remaining, BATCH)), [])
+        batches = iter(lambda: list(islice(remaining, AT_A_TIME)), [])
         if self.threads == 1:
             for batch in batches:
                 yield from self._read_batch(batch)
@@ -224,7 +225,7 @@ def _readings(
             confidences.tolist(),
             decoded.digit_probability.tolist(),
             columns.tolist(),
-            greedy_decode(logits),
+            decoded.greedy,
             strict=True,
         )
     ]

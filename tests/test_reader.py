@@ -110,7 +110,7 @@ def test_a_stream_takes_only_a_few_batches_ahead(random_weights):
     stream = PlateReader(random_weights, engine="onnx", threads=2).stream(sources())
     next(stream)
     stream.close()
-    assert len(taken) <= 64 * 6
+    assert len(taken) <= 128 * 6
 
 
 @pytest.mark.parametrize("weights", ["random", "dr_model"])
