@@ -63,8 +63,10 @@ def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
     finish(*(start(tmp_path, "both", *hosts, index) for index in range(2)))
     alone, both = history(tmp_path / "alone"), history(tmp_path / "both")
     assert len(alone) == len(both) == 3
-    for name in ("loss", "val_loss"):  # Adam's first steps make much of how tiny gradients round
-        assert [row[name] for row in both] == pytest.approx([row[name] for row in alone], rel=1e-3)
+    # Of eight plates, validation shows more of how Adam's first steps round tiny gradients.
+    for name, tolerance in (("loss", 1e-4), ("val_loss", 1e-3)):
+        expected = pytest.approx([row[name] for row in alone], rel=tolerance)
+        assert [row[name] for row in both] == expected
     assert alone[0]["loss"] != alone[2]["loss"]
     assert {path.suffix for path in tmp_path.glob("both.*")} == {".h5", ".json"}
 
