@@ -284,21 +284,21 @@ def ablation_dots(runs: Mapping[str, dict], sets: Sequence[str] = ABLATION_SETS)
         runs: as `results/ablations.json` holds them, the shipped recipe first.
         sets: names of the sets to show.
     """
-    figure, axis = plt.subplots(figsize=(8, 0.32 * len(runs) + 1), layout="constrained")
-    first = next(iter(runs.values()))
+    first, *others = runs.values()
+    rows = {run["change"]: run["sets"] for run in runs.values()}
+    greedy = {name: {"exact_match": first["sets"][name]["exact_match_greedy"]} for name in sets}
+    rows["greedy decoding, of the same weights as the first"] = greedy
+    figure, axis = plt.subplots(figsize=(8, 0.3 * len(rows) + 1.4), layout="constrained")
     for colour, marker, name in zip(COLOURS, "os^D", sets, strict=False):
-        rates = [100 * run["sets"][name]["exact_match"] for run in runs.values()]
-        axis.plot(rates, range(len(runs)), marker, color=colour, label=name.replace("_", " "))
-        axis.axvline(100 * first["sets"][name]["exact_match"], color=colour, linewidth=0.8)
-    axis.set_yticks(range(len(runs)), [run["change"] for run in runs.values()], fontsize=8)
+        rates = [100 * of_sets[name]["exact_match"] for of_sets in rows.values()]
+        axis.plot(rates, range(len(rows)), marker, color=colour, label=name.replace("_", " "))
+        axis.axvline(rates[0], color=colour, linewidth=0.8)
+    axis.set_yticks(range(len(rows)), rows, fontsize=8)
     axis.invert_yaxis()
-    axis.legend(loc="lower left", fontsize=8)
-    worst = min(runs.values(), key=lambda run: run["sets"][sets[0]]["exact_match"])
-    rates = [f"{100 * run['sets'][sets[0]]['exact_match']:.1f} %" for run in (first, worst)]
-    axis.set(
-        title=f"{worst['change']}: {sets[0].replace('_', ' ')} fall from {' to '.join(rates)}",
-        xlabel=f"read exactly (%), {len(runs)} equal short runs of one change each",
-    )
+    axis.set_xlabel(f"read exactly (%), {len(runs)} equal short runs")
+    figure.legend(loc="outside lower center", ncols=len(sets), fontsize=8)
+    worst = sorted(others, key=lambda run: run["sets"][sets[0]]["exact_match"])[:3]
+    figure.suptitle(f"What costs most: {'; '.join(run['change'] for run in worst)}")
     return figure
 
 

@@ -90,6 +90,30 @@ def test_the_model_card_tells_the_evaluation(evaluation):
         assert figure in card, figure
 
 
+@pytest.mark.parametrize(
+    ("run", "plates"),
+    [
+        ("shipped", ["conditions", "unseen_fonts", "fresh"]),
+        ("no_augmentation", ["conditions"]),
+        ("5_fonts", ["unseen_fonts"]),
+        ("100_families", ["unseen_fonts"]),
+        ("6000_plates", ["fresh"]),
+    ],
+)
+def test_readme_tells_the_ablations(run, plates):
+    sets = result("ablations")["runs"][run]["sets"]
+    for name in plates:
+        assert f"{100 * sets[name]['exact_match']:.1f} %" in README, name
+
+
+def test_the_ablations_are_of_the_shipped_network():
+    described = json.loads((PROJECT / "dr_model.json").read_text(encoding="utf-8"))
+    runs = result("ablations")["runs"]
+    assert runs["shipped"]["network"] == described["network"]
+    for name, run in runs.items():
+        assert 1 <= run["steps"] / runs["shipped"]["steps"] < 1.03, name
+
+
 def test_the_evaluation_is_of_the_committed_weights(evaluation):
     description = json.loads((PROJECT / "dr_model.json").read_text(encoding="utf-8"))
     assert evaluation["weights"] == description["sha256"]
