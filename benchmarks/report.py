@@ -197,7 +197,7 @@ def _draw_rates(axis: plt.Axes, results: dict) -> None:
     axis.set_yticks(rows, [peer.title for peer in measured])
     axis.invert_yaxis()
     axis.set(title="Plates a second, one core")
-    axis.set_xlim(right=8 * max(best))  # room for the figures
+    axis.set_xlim(right=15 * max(best))  # room for the figures
     _legend_below(axis, 2)
 
 
