@@ -52,11 +52,31 @@ def augment_batch(
 def augment(
     plate: np.ndarray, random: np.random.Generator, digits: int = PLATE_DIGITS
 ) -> np.ndarray:
-    """Distort one clean plate, uint8 (64, 128) with dark ink on 255, into one of the same kind."""
+    """Distort one clean plate, uint8 (64, 128), into one of the same kind."""
     if random.random() < CLEAN_SHARE:
         return plate
-    plate, height = change_geometry(plate, random, digits)
+    plate, height = change_geometry(on_white(plate), random, digits)
     return change_picture(plate, height, random)
+
+
+def on_white(plate: np.ndarray) -> np.ndarray:
+    """Dark ink on 255, as plates are drawn, from ink on paper of any other grey.
+
+    What follows takes all that is not 255 for ink.
+
+    Args:
+        plate: uint8 (64, 128); most of its border is paper.
+    """
+    border = np.concatenate([plate[0], plate[-1], plate[:, 0], plate[:, -1]])
+    paper = int(np.median(border))
+    if paper == 255:
+        return plate
+    if int(plate.max()) - paper > paper - int(plate.min()):  # light digits
+        plate, border, paper = 255 - plate, 255 - border, 255 - paper
+    darkest = int(plate.min())
+    grain = np.percentile(border, 5)  # noise of the paper is paper
+    stretched = (plate - darkest) * (255 / max(min(grain, paper) - darkest, 1))
+    return np.clip(stretched, 0, 255).astype(np.uint8)
 
 
 def change_geometry(

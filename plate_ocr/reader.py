@@ -89,7 +89,8 @@ class PlateReader:
         elif engine in ("onnx", "openvino"):
             path = weights.with_suffix(".onnx")
             if description.get("onnx_made_from") != description["sha256"][weights.name]:
-                raise WeightsError(f"{path}: not made from {weights}; run plate-ocr export")
+                command = f"python -m plate_ocr export --weights {weights}"
+                raise WeightsError(f"{path}: not made from {weights}; run {command}")
             exported = _checked(path, description["sha256"].get(path.name))
             self.threads = threads or os.cpu_count() or 1
             self.engine = OnnxEngine(exported, path)

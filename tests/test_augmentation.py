@@ -9,6 +9,7 @@ from plate_ocr.augmentation import (
     _respace,
     _warp,
     augment_batch,
+    on_white,
 )
 from plate_ocr.dataset import draw_plates
 
@@ -30,6 +31,22 @@ def test_a_share_stays_clean(plates):
     distorted = augment_batch(plates, np.random.default_rng(0))
     same = (distorted == plates).all(axis=(1, 2, 3)).mean()
     assert same == pytest.approx(CLEAN_SHARE, abs=0.04)
+
+
+def test_own_plates_are_brought_to_dark_ink_on_white(plates):
+    """Else all of a gray plate would be taken for ink and shrunk like digits."""
+    random = np.random.default_rng(0)
+    for drawn in plates[:50, :, :, 0]:
+        assert on_white(drawn) is drawn
+        gray = 60 + drawn * 0.5 + random.normal(0, 2, drawn.shape)
+        for plate in (gray, 255 - gray):
+            white = on_white(plate.astype(np.uint8))
+            expected, found = (
+                cv2.boundingRect((one < 128).astype(np.uint8)) for one in (drawn, white)
+            )
+            assert np.abs(np.subtract(expected, found)).max() <= 1
+            assert (white == 255).mean() > 0.7
+    assert (on_white(np.full((64, 128), 90, np.uint8)) == 0).all()  # nothing but paper
 
 
 def test_no_digit_leaves_the_frame_or_becomes_too_small(plates):

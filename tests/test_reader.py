@@ -244,7 +244,9 @@ def test_onnx_that_is_missing_changed_or_of_other_weights(copied):
     with pytest.raises(WeightsError, match=r"random\.onnx: No such file"):
         PlateReader(copied)
     describe(copied, onnx_made_from="0" * 64)
-    with pytest.raises(WeightsError, match=r"not made from .*; run plate-ocr export"):
+    with pytest.raises(
+        WeightsError, match=r"not made from .*; run python -m plate_ocr export --weights"
+    ):
         PlateReader(copied)
 
 
