@@ -288,7 +288,7 @@ def ablation_dots(runs: Mapping[str, dict], sets: Sequence[str] = ABLATION_SETS)
     rows = {run["change"]: run["sets"] for run in runs.values()}
     greedy = {name: {"exact_match": first["sets"][name]["exact_match_greedy"]} for name in sets}
     rows["greedy decoding, of the same weights as the first"] = greedy
-    figure, axis = plt.subplots(figsize=(8, 0.3 * len(rows) + 1.4), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7, 0.25 * len(rows) + 1.3), layout="constrained")
     for colour, marker, name in zip(COLOURS, "os^D", sets, strict=False):
         rates = [100 * of_sets[name]["exact_match"] for of_sets in rows.values()]
         axis.plot(rates, range(len(rows)), marker, color=colour, label=name.replace("_", " "))
@@ -298,7 +298,7 @@ def ablation_dots(runs: Mapping[str, dict], sets: Sequence[str] = ABLATION_SETS)
     axis.set_xlabel(f"read exactly (%), {len(runs)} equal short runs")
     figure.legend(loc="outside lower center", ncols=len(sets), fontsize=8)
     worst = sorted(others, key=lambda run: run["sets"][sets[0]]["exact_match"])[:3]
-    figure.suptitle(f"What costs most: {'; '.join(run['change'] for run in worst)}")
+    figure.suptitle(f"What costs most: {'; '.join(run['change'] for run in worst)}", fontsize=10)
     return figure
 
 
