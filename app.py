@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from plate_ocr import PlateReader, UnreadableImage
 from plate_ocr.alphabet import PLATE_DIGITS, is_plate_text
-from plate_ocr.decoding import log_softmax
+from plate_ocr.decoding import softmax
 from plate_ocr.fonts import load_fonts
 from plate_ocr.images import SUFFIXES, load_plate
 from plate_ocr.plotting import step_probabilities
@@ -88,7 +88,7 @@ def explain(plate: np.ndarray, least: float) -> tuple[str, str, str]:
     Image.fromarray(plate).save(shown := BytesIO(), "PNG")
     logits = READER.logits(plate[None, :, :, None])
     reading = readings_from_logits(logits, READER.calibration)[0]
-    figure = step_probabilities(plate, np.exp(log_softmax(logits))[0], digits=reading.digits)
+    figure = step_probabilities(plate, softmax(logits)[0], digits=reading.digits)
     figure.set_size_inches(5, 4.2)  # letters large enough on a phone
     figure.savefig(steps := BytesIO(), dpi=200)
     plt.close(figure)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from plate_ocr.alphabet import PLATE_DIGITS
+from plate_ocr.images import border_of
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 cv2.setNumThreads(1)  # one plate is too little to share among threads
@@ -67,7 +68,7 @@ def on_white(plate: np.ndarray) -> np.ndarray:
     Args:
         plate: uint8 (64, 128); most of its border is paper.
     """
-    border = np.concatenate([plate[0], plate[-1], plate[:, 0], plate[:, -1]])
+    border = border_of(plate)
     paper = int(np.median(border))
     if paper == 255:
         return plate
@@ -75,7 +76,7 @@ def on_white(plate: np.ndarray) -> np.ndarray:
         plate, border, paper = 255 - plate, 255 - border, 255 - paper
     darkest = int(plate.min())
     grain = np.percentile(border, 5)  # noise of the paper is paper
-    stretched = (plate - darkest) * (255 / max(min(grain, paper) - darkest, 1))
+    stretched = (plate - darkest) * (255 / max(grain - darkest, 1))
     return np.clip(stretched, 0, 255).astype(np.uint8)
 
 

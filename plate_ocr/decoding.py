@@ -40,9 +40,14 @@ def emitting_steps(path: np.ndarray) -> np.ndarray:
     Returns:
         bool array of the same shape.
     """
-    starts = np.ones(path.shape, dtype=bool)
-    starts[:, 1:] = path[:, 1:] != path[:, :-1]
-    return starts & (path != BLANK)
+    return _run_starts(path) & (path != BLANK)
+
+
+def _run_starts(paths: np.ndarray) -> np.ndarray:
+    """Where a run of one class begins, blank or not: at the first step of a path at least."""
+    starts = np.ones(paths.shape, dtype=bool)
+    starts[:, 1:] = paths[:, 1:] != paths[:, :-1]
+    return starts
 
 
 def greedy_decode(logits: np.ndarray) -> list[str]:
@@ -212,9 +217,7 @@ def _digits_along(
     probabilities: np.ndarray, paths: np.ndarray, digits: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Class, peak and middle of every digit's run of steps along paths of so many digits."""
-    starts = np.ones(paths.shape, dtype=bool)  # of runs, blank ones too: one at least a path
-    starts[:, 1:] = paths[:, 1:] != paths[:, :-1]
-    starts = np.flatnonzero(starts)
+    starts = np.flatnonzero(_run_starts(paths))
     classes = paths.ravel()[starts]
     taken = np.take_along_axis(probabilities, paths[:, :, None], axis=2)
     peaks = np.maximum.reduceat(taken.ravel(), starts)

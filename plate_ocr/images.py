@@ -116,10 +116,14 @@ def letterbox(gray: np.ndarray) -> np.ndarray:
     scale = min(PLATE_HEIGHT / height, PLATE_WIDTH / width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     scaled = Image.fromarray(gray).resize(size, Image.Resampling.BICUBIC)
-    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
-    plate = Image.new("L", (PLATE_WIDTH, PLATE_HEIGHT), int(np.median(border)))
+    plate = Image.new("L", (PLATE_WIDTH, PLATE_HEIGHT), int(np.median(border_of(gray))))
     plate.paste(scaled, ((PLATE_WIDTH - size[0]) // 2, (PLATE_HEIGHT - size[1]) // 2))
     return np.asarray(plate)
+
+
+def border_of(gray: np.ndarray) -> np.ndarray:
+    """The pixels around an image (height, width), most of which are paper on a plate."""
+    return np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
 
 
 def _open(file: str | BinaryIO, name: str) -> np.ndarray:
