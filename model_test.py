@@ -4,18 +4,17 @@ Exit codes: 0 all read; 1 some files could not be read; 2 nothing to do or unusa
 """
 
 import argparse
-import io
 import json
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from plate_ocr.console import missing, prepare_console
 from plate_ocr.dataset import DatasetError, label_of, list_images, read_records
-from plate_ocr.engines import WeightsError
+from plate_ocr.engines import ENGINES, WeightsError
 from plate_ocr.evaluation import character_error_rate, exact_match_rate
 from plate_ocr.files import write_text
 from plate_ocr.images import UnreadableImage, load_plate
@@ -41,13 +40,19 @@ class Row(NamedTuple):
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line; unusable arguments exit with 2."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("directory", nargs="?", type=Path, default=Path("data/test"))
-    parser.add_argument("--weights", type=Path, default=Path("dr_model.h5"))
-    parser.add_argument("--engine", choices=("keras", "onnx"), default="keras")
-    parser.add_argument("--plot", type=Path, default=Path("predictions.png"))
+    default = "default: %(default)s"
+    parser.add_argument(
+        "directory", nargs="?", type=Path, default=Path("data/test"), help=f"of plates; {default}"
+    )
+    parser.add_argument("--weights", type=Path, default=Path("dr_model.h5"), help=default)
+    parser.add_argument("--engine", choices=ENGINES, default="keras", help=default)
+    parser.add_argument("--plot", type=Path, default=Path("predictions.png"), help=default)
     parser.add_argument("--json", type=Path, help="also write summary and readings to this file")
     parser.add_argument(
-        "--min-confidence", type=float, default=0.0, help="mark readings below this as refused"
+        "--min-confidence",
+        type=float,
+        default=0.0,
+        help=f"mark readings below this as refused; {default}",
     )
     options = parser.parse_args(arguments)
     if not 0 <= options.min_confidence <= 1:
@@ -134,7 +139,9 @@ def write_json(path: Path, rows: list[Row], summary: dict) -> None:
         for row in rows
         if row.reading
     ]
-    write_text(path, json.dumps({"summary": summary, "readings": readings}, indent=2) + "\n")
+    unreadable = [row.path.name for row in rows if not row.reading]
+    written = {"summary": summary, "readings": readings, "unreadable": unreadable}
+    write_text(path, json.dumps(written, indent=2) + "\n")
 
 
 def draw(path: Path, rows: list[Row], summary: dict) -> None:
@@ -161,9 +168,7 @@ def draw(path: Path, rows: list[Row], summary: dict) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = parse_arguments(arguments)
-    warnings.filterwarnings("ignore", module="PIL")  # an image that is unreadable gets its line
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text
-        sys.stdout.reconfigure(errors="backslashreplace")
+    prepare_console()
     try:
         list_images(options.directory)  # before the slow import
         print(f"restoring {options.weights} with {options.engine}", flush=True)
@@ -177,6 +182,9 @@ def main(arguments: list[str] | None = None) -> int:
             draw(options.plot, rows, summary)
     except (DatasetError, WeightsError) as error:
         print(error, file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(missing(error), file=sys.stderr)
         return 2
     except OSError as error:
         print(f"{error.filename or options.plot}: {error.strerror or error}", file=sys.stderr)

@@ -6,17 +6,16 @@ do or unusable arguments.
 
 import argparse
 import csv
-import io
 import json
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from plate_ocr.alphabet import DIGIT_COUNTS, PLATE_DIGITS
+from plate_ocr.console import missing, prepare_console
 from plate_ocr.dataset import (
     DatasetError,
     check_folder,
@@ -27,34 +26,25 @@ from plate_ocr.dataset import (
     load_folder,
     mix,
 )
-from plate_ocr.engines import WeightsError
+from plate_ocr.engines import ENGINES, WeightsError
 from plate_ocr.fonts import FontError
 from plate_ocr.images import UnreadableImage
 from plate_ocr.reader import WEIGHTS, PlateReader
 from plate_ocr.rendering import DEFAULT_SEED
 
 STANDARD_INPUT = "-"
-EXTRAS = {
-    "ray": "ray",
-    "pyarrow": "ray",
-    "jax": "hosts",
-    "openvino": "openvino",
-}  # module -> extra that brings it; others: train
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
-    warnings.filterwarnings("ignore", module="PIL")  # an image that is unreadable gets its line
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text
-        sys.stdout.reconfigure(errors="backslashreplace")
+    prepare_console()
     try:
         return options.run(options)
     except (DatasetError, FontError, UnreadableImage, WeightsError) as error:
         print(error, file=sys.stderr)
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get(str(error.name), "train")
-        print(f"{error.name} is missing: pip install 'plate-ocr[{extra}]'", file=sys.stderr)
+        print(missing(error), file=sys.stderr)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -72,35 +62,42 @@ def _parser() -> argparse.ArgumentParser:
     layout = read.add_mutually_exclusive_group()
     layout.add_argument("--json", action="store_true", help="one JSON object a line")
     layout.add_argument("--csv", action="store_true", help="CSV with a header")
-    read.add_argument("--weights", type=Path, default=WEIGHTS)
-    read.add_argument("--engine", choices=("onnx", "openvino", "keras"), default="onnx")
+    _add_weights(read)
+    read.add_argument("--engine", choices=ENGINES, default="onnx", help="default: %(default)s")
     read.add_argument(
-        "--threads", type=_whole, default=0, help="of all engines but keras; 0: all cores"
+        "--threads", type=_whole, default=0, help="of all engines but keras; 0, the default: all"
     )
     read.add_argument(
-        "--min-confidence", type=_share, default=0.0, help="mark readings below this as refused"
+        "--min-confidence",
+        type=_share,
+        default=0.0,
+        help="mark readings below this as refused; default: %(default)s",
     )
     read.set_defaults(run=_read)
 
     draw = commands.add_parser("generate", help="draw a folder of plates")
     draw.add_argument("directory", type=Path, help="its name chooses the plates: train, test, ...")
-    draw.add_argument("--start", type=int, help="first position in the shuffled list of numbers")
-    draw.add_argument("--count", type=int, help="number of plates")
-    draw.add_argument("--seed", type=_whole, help="of the list, and of every plate's looks")
-    _add_digits(draw, PLATE_DIGITS, "of a plate; more are drawn smaller")
+    draw.add_argument(
+        "--start",
+        type=int,
+        help="first position in the shuffled list of numbers; by default that of the name",
+    )
+    draw.add_argument("--count", type=int, help="number of plates; by default all of the name")
+    _add_seed(draw)
+    _add_digits(draw, PLATE_DIGITS, "of a plate; more are drawn smaller; default: %(default)s")
     draw.set_defaults(run=_generate)
 
     draw_many = commands.add_parser("draw-many", help="draw any number on Ray, into Parquet")
     draw_many.add_argument("output", type=Path, help="a new folder")
-    draw_many.add_argument("--start", type=int, default=0, help="first plate")
+    draw_many.add_argument("--start", type=int, default=0, help="first plate; default: %(default)s")
     draw_many.add_argument("--count", type=int, required=True, help="number of plates")
-    draw_many.add_argument("--seed", type=_whole, default=DEFAULT_SEED)
+    _add_seed(draw_many)
     draw_many.set_defaults(run=_draw_many)
 
     read_many = commands.add_parser("read-many", help="read any number on Ray, into Parquet")
     read_many.add_argument("source", type=Path, help="folder of images or of Parquet files")
     read_many.add_argument("output", type=Path, help="a new folder")
-    read_many.add_argument("--weights", type=Path, default=WEIGHTS)
+    _add_weights(read_many)
     read_many.set_defaults(run=_read_many)
 
     check = commands.add_parser("check", help="check every image and record of a folder")
@@ -112,18 +109,30 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("directory", type=Path, help="labelled plates, the same on every host")
     train.add_argument("weights", type=Path, help="the HDF5 file to write")
     train.add_argument(
-        "--recipe", default="shipped", help="shipped, described, quick; fine_tuned for own plates"
+        "--recipe",
+        default="shipped",
+        help="described, quick, fine_tuned (for own plates); default: %(default)s",
     )
     train.add_argument("--initial-weights", type=Path, help="of a reader, to go on from")
-    train.add_argument("--checkpoints", type=Path, help="folder that every host sees")
+    train.add_argument(
+        "--checkpoints",
+        type=Path,
+        help="folder that every host sees; by default checkpoints/RECIPE",
+    )
     train.add_argument("--coordinator", metavar="NAME:PORT", help="of host 0; needs JAX")
-    train.add_argument("--hosts", type=int, default=1, help="how many run this command")
-    train.add_argument("--host", type=int, default=0, help="which of them this is, from 0 on")
+    train.add_argument(
+        "--hosts", type=int, default=1, help="how many run this command; default: %(default)s"
+    )
+    train.add_argument(
+        "--host", type=int, default=0, help="which of them this is, from 0 on; default: %(default)s"
+    )
     train.set_defaults(run=_train)
 
     export = commands.add_parser("export", help="write the weights as ONNX, or for phones")
-    export.add_argument("--weights", type=Path, default=WEIGHTS)
-    export.add_argument("--format", choices=("onnx", "litert"), default="onnx")
+    _add_weights(export)
+    export.add_argument(
+        "--format", choices=("onnx", "litert"), default="onnx", help="default: %(default)s"
+    )
     export.set_defaults(run=_export)
 
     calibrate = commands.add_parser("calibrate", help="make the confidence of own weights honest")
@@ -131,6 +140,21 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("directory", type=Path, help="labelled plates it was not trained on")
     calibrate.set_defaults(run=_calibrate)
     return parser
+
+
+def _add_weights(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--weights", type=Path, default=WEIGHTS, help="HDF5 file; by default dr_model.h5"
+    )
+
+
+def _add_seed(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--seed",
+        type=_whole,
+        default=DEFAULT_SEED,
+        help="of the list, and of every plate's looks; default: %(default)s",
+    )
 
 
 def _add_digits(command: argparse.ArgumentParser, default: int | None, help: str) -> None:
@@ -198,7 +222,7 @@ def _writer(options: argparse.Namespace) -> Callable[[dict], None]:
             sys.stdout, ["file", "text", "confidence", "refused"], extrasaction="ignore"
         )
         columns.writeheader()
-        return columns.writerow
+        return lambda row: columns.writerow(row | {"confidence": f"{row['confidence']:.6f}"})
     return _print_line
 
 
@@ -208,9 +232,12 @@ def _print_line(row: dict) -> None:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    seed = {} if options.seed is None else {"seed": options.seed}
     records = generate(
-        options.directory, start=options.start, count=options.count, digits=options.digits, **seed
+        options.directory,
+        start=options.start,
+        count=options.count,
+        seed=options.seed,
+        digits=options.digits,
     )
     print(f"{options.directory}: {len(records):,} plates")
     return 0

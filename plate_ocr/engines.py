@@ -17,6 +17,7 @@ from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 if TYPE_CHECKING:
     import keras
 
+ENGINES = ("onnx", "openvino", "keras")
 BATCH = 64  # plates that an engine is given at a time
 FILLED = 32  # plates that OpenVINO computes at a time; 64 would be no faster and waste more
 FEW = 12  # plates up to which it is faster one by one
@@ -109,14 +110,17 @@ class OpenvinoEngine:
     Args:
         exported: the bytes of the ONNX file, whose hash has been checked.
         threads: that call this engine at a time.
+        rounded: to bfloat16, if the processor multiplies in it; False keeps float32.
     """
 
-    def __init__(self, exported: bytes, threads: int):
+    def __init__(self, exported: bytes, threads: int, rounded: bool = True):
         import openvino
 
         self.core = openvino.Core()
         self.exported = exported
         self.threads = threads
+        able = "BF16" in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.rounded = rounded and able
 
     @cached_property
     def one(self) -> "FixedBatch":
@@ -131,9 +135,8 @@ class OpenvinoEngine:
     def _compile(self, size: int) -> "FixedBatch":
         network = self.core.read_model(self.exported)
         network.reshape([size, PLATE_HEIGHT, PLATE_WIDTH, 1])
-        fast = "BF16" in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         settings = {
-            "INFERENCE_PRECISION_HINT": "bf16" if fast else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if self.rounded else "f32",
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": self.threads,
         }

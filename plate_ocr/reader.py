@@ -93,10 +93,12 @@ class PlateReader:
                 raise WeightsError(f"{path}: not made from {weights}; run {command}")
             exported = _checked(path, description["sha256"].get(path.name))
             self.threads = threads or os.cpu_count() or 1
-            self.engine = OnnxEngine(exported, path)
-            if engine == "openvino":
-                self.exact = self.engine
+            if engine == "onnx":
+                self.engine = OnnxEngine(exported, path)
+            else:
                 self.engine = OpenvinoEngine(exported, self.threads)
+                if self.engine.rounded:
+                    self.exact = OpenvinoEngine(exported, self.threads, rounded=False)
         else:
             raise ValueError(f"engine must be keras, onnx or openvino, not {engine!r}")
 

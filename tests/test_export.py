@@ -38,4 +38,4 @@ def test_litert_reads_what_keras_reads(shipped, tmp_path):
     ]
     assert np.abs(differences).max() < 1e-4
     told = f"`dr_model.tflite`, {path.stat().st_size / 1e6:.1f} MB"
-    assert told in (PROJECT / "README.md").read_text(encoding="utf-8")
+    assert told in (PROJECT / "docs" / "reading.md").read_text(encoding="utf-8")

@@ -74,6 +74,7 @@ def test_unreadable_files_are_named_and_the_rest_is_read(folder):
     assert (summary["images"], summary["unreadable"]) == (7, 2)
     assert summary["exact_match"] == pytest.approx(5 / 7)  # unreadable ones count as wrong
     assert summary["character_error_rate"] == pytest.approx(10 / 35)
+    assert content["unreadable"] == ["11111.png", "22222.jpg"]
     assert len(content["readings"]) == 5 and (folder / "predictions.png").is_file()
 
 
