@@ -27,8 +27,9 @@ LARGEST_REQUEST = LARGEST_FILE * 4 // 3 + 10_000  # that file in base64, and the
 EVENTS = ("/queue/join", "/cancel", "/reset")  # nothing else may be posted
 EXAMPLES = sorted((Path(__file__).parent / "data" / "test").glob("*.png"))[::12]
 FONTS = {font.family: font for font in load_fonts()}
-WEIGHTS = 24  # steps from light to heavy
+WEIGHT_STEPS = 24  # steps from light to heavy
 READER = PlateReader(engine="onnx")
+plt.switch_backend("Agg")  # figures are made in threads, where no window may open
 
 
 def data_url(png: BytesIO | bytes) -> str:
@@ -51,7 +52,7 @@ def draw(
     if not is_plate_text(number):
         raise ValueError("A plate has exactly five digits.")
     instances = sorted(FONTS[family].instances, key=lambda axes: dict(axes).get("wght", 0))
-    instance = instances[round((weight - 1) / (WEIGHTS - 1) * (len(instances) - 1))]
+    instance = instances[round((weight - 1) / (WEIGHT_STEPS - 1) * (len(instances) - 1))]
     ten = draw_glyphs(FONTS[family].path, instance, size)
     glyphs = [ten[int(digit)] for digit in number]
     columns, rows = room(glyphs, gap)
@@ -251,7 +252,7 @@ with gr.Blocks(title="Plate OCR", analytics_enabled=False) as page:
                 settings = [
                     gr.Textbox("37463", label="Number", max_length=PLATE_DIGITS),
                     gr.Dropdown(list(FONTS), label="Font"),
-                    gr.Slider(1, WEIGHTS, WEIGHTS // 3, step=1, label="Weight"),
+                    gr.Slider(1, WEIGHT_STEPS, WEIGHT_STEPS // 3, step=1, label="Weight"),
                     gr.Slider(12, 40, 25, step=1, label="Size, pixels"),
                     gr.Slider(MINIMUM_GAP, 20, 6, step=1, label="Gap, pixels"),
                     gr.Slider(-15, 15, 0, step=1, label="Tilt, degrees"),

@@ -12,13 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plate_ocr.console import missing, prepare_console
+from plate_ocr.console import missing, prepare_console, share
 from plate_ocr.dataset import DatasetError, label_of, list_images, read_records
-from plate_ocr.engines import ENGINES, WeightsError
+from plate_ocr.engines import ENGINES
 from plate_ocr.evaluation import character_error_rate, exact_match_rate
 from plate_ocr.files import write_text
 from plate_ocr.images import UnreadableImage, load_plate
-from plate_ocr.reader import PlateReader, Reading
+from plate_ocr.reader import AT_A_TIME, PlateReader, Reading
+from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.weights import WeightsError
 
 PICTURES = (".png", ".jpg", ".pdf", ".svg")
 SHOWN = 60  # rows of the table and plates of the plot, at most
@@ -42,26 +44,36 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = "default: %(default)s"
     parser.add_argument(
-        "directory", nargs="?", type=Path, default=Path("data/test"), help=f"of plates; {default}"
+        "directory",
+        nargs="?",
+        type=Path,
+        default=Path("data/test"),
+        help=f"folder of plates; {default}",
     )
-    parser.add_argument("--weights", type=Path, default=Path("dr_model.h5"), help=default)
-    parser.add_argument("--engine", choices=ENGINES, default="keras", help=default)
-    parser.add_argument("--plot", type=Path, default=Path("predictions.png"), help=default)
+    parser.add_argument(
+        "--weights", type=Path, default=Path("dr_model.h5"), help=f"HDF5 file; {default}"
+    )
+    parser.add_argument(
+        "--engine", choices=ENGINES, default="keras", help=f"what runs it; {default}"
+    )
+    parser.add_argument(
+        "--plot", type=Path, default=Path("predictions.png"), help=f"picture; {default}"
+    )
     parser.add_argument("--json", type=Path, help="also write summary and readings to this file")
     parser.add_argument(
         "--min-confidence",
-        type=float,
+        type=share,
         default=0.0,
         help=f"mark readings below this as refused; {default}",
     )
     options = parser.parse_args(arguments)
-    if not 0 <= options.min_confidence <= 1:
-        parser.error(f"--min-confidence must be 0 to 1, not {options.min_confidence}")
     if options.plot.suffix.lower() not in PICTURES:
         parser.error(f"{options.plot}: not a kind of picture; take {', '.join(PICTURES)}")
     for file in (options.plot, options.json):
         if file is not None and not file.parent.is_dir():
             parser.error(f"{file}: there is no folder {file.parent}")
+        if file is not None and file.is_dir():
+            parser.error(f"{file}: is a folder")
     return options
 
 
@@ -72,7 +84,9 @@ def read_folder(directory: Path, reader: PlateReader) -> tuple[list[Row], float]
         The rows in name order, and images read a second (decoding of files included).
     """
     records = read_records(directory)
-    reader.read(np.full((64, 128), 255, np.uint8))  # the first call compiles; it is not timed
+    blank = np.full((PLATE_HEIGHT, PLATE_WIDTH), 255, np.uint8)
+    # The first batch of a size is compiled for; that is not timed.
+    reader.read([blank] * min(len(list_images(directory)), AT_A_TIME))
     begun = time.perf_counter()
     rows = []
     for path, reading in reader.read_folder(directory):
@@ -80,6 +94,18 @@ def read_folder(directory: Path, reader: PlateReader) -> tuple[list[Row], float]
             print(f"unreadable: {reading}", file=sys.stderr)
             reading = None
         rows.append(Row(path, label_of(path.name, records, reader.digits), reading))
+    left_out = [
+        row.path.name
+        for row in rows
+        if row.label is None
+        and ("text" in records.get(row.path.name, ()) or row.path.stem.isdigit())
+    ]
+    if left_out:
+        print(
+            f"{len(left_out)} labels are not {reader.digits} digits and count for nothing, "
+            f"that of {left_out[0]} first",
+            file=sys.stderr,
+        )
     read = sum(row.reading is not None for row in rows)
     return rows, read / (time.perf_counter() - begun)
 

@@ -71,8 +71,10 @@ def every_plate(change: Callable[[np.ndarray, np.random.Generator], np.ndarray])
 
 def build_with_rows_as_time() -> keras.Model:
     """The same layers over the plate laid on its side: 16 steps of 4 pixel rows."""
-    plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8")
-    return keras.Model(plates, read_columns(keras.layers.Permute((2, 1, 3))(plates)))
+    plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
+    return keras.Model(
+        plates, read_columns(keras.layers.Permute((2, 1, 3), name="on_its_side")(plates))
+    )
 
 
 def families(step: int = 1, most: int | None = None, instances: int | None = None) -> list[dict]:

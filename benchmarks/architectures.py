@@ -40,9 +40,10 @@ from plate_ocr.model import (
     fingerprint,
     read_columns,
 )
-from plate_ocr.reader import WEIGHTS, readings_from_logits
+from plate_ocr.reader import readings_from_logits
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training import augmentation_of, describe_device, versions
+from plate_ocr.weights import WEIGHTS
 
 RESULTS = Path(__file__).parents[1] / "results" / "architectures.json"
 ROUNDS = 40

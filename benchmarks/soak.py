@@ -14,13 +14,14 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
+from plate_ocr.engines import ENGINES
 from plate_ocr.files import write_text
 from plate_ocr.images import UnreadableImage
 from plate_ocr.reader import PlateReader
 
 PLATES = Path(__file__).parent.parent / "data" / "test"
 STAGES = 20
-GROWTH = 20  # megabytes between the second stages and the last that are no growth
+GROWTH = 20  # megabytes, from the second quarter of the stages to the last, that are no growth
 
 
 def memory() -> float:
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Soak, print, write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--readings", type=int, default=1_000_000)
-    parser.add_argument("--engine", choices=("onnx", "openvino", "keras"), default="onnx")
+    parser.add_argument("--engine", choices=ENGINES, default="onnx")
     parser.add_argument("--output", type=Path, default=Path("results"), help="folder")
     options = parser.parse_args(arguments)
     result = soak(options.readings, options.engine)

@@ -376,12 +376,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-# output (25 seconds on one core; every family ends with 24 instances, 528 in all):
-# Overpass: 24 instances; left out none
-# Roboto Flex: 24 instances; left out {'pale': 1, 'pale 1': 1, 'thin 7': 1}
-# Science Gothic: 24 instances; left out {'wide': 10}
-# Bodoni Moda: 24 instances; left out {'hairline 1': 9, 'hairline 7': 3, ...
-# Handjet: 24 instances; left out {'pale': 3, '6 like 8': 2, ...
-# ...
-# fonts.json 25 kB, contact_sheet.png 105 kB, the 22 font files 2.0 MB

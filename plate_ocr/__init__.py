@@ -2,7 +2,8 @@
 
 from plate_ocr.dataset import DatasetError
 from plate_ocr.images import UnreadableImage
-from plate_ocr.reader import Digit, PlateReader, Reading, WeightsError
+from plate_ocr.reader import Digit, PlateReader, Reading
+from plate_ocr.weights import WeightsError
 
 __all__ = ["DatasetError", "Digit", "PlateReader", "Reading", "UnreadableImage", "WeightsError"]
 __version__ = "0.1.0"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from plate_ocr.alphabet import DIGIT_COUNTS, PLATE_DIGITS
-from plate_ocr.console import missing, prepare_console
+from plate_ocr.console import missing, prepare_console, share, weights_to_write, whole_number
 from plate_ocr.dataset import (
     DatasetError,
     check_folder,
@@ -26,11 +26,12 @@ from plate_ocr.dataset import (
     load_folder,
     mix,
 )
-from plate_ocr.engines import ENGINES, WeightsError
+from plate_ocr.engines import ENGINES
 from plate_ocr.fonts import FontError
 from plate_ocr.images import UnreadableImage
-from plate_ocr.reader import WEIGHTS, PlateReader
+from plate_ocr.reader import PlateReader
 from plate_ocr.rendering import DEFAULT_SEED
+from plate_ocr.weights import WEIGHTS, WeightsError
 
 STANDARD_INPUT = "-"
 
@@ -63,28 +64,41 @@ def _parser() -> argparse.ArgumentParser:
     layout.add_argument("--json", action="store_true", help="one JSON object a line")
     layout.add_argument("--csv", action="store_true", help="CSV with a header")
     _add_weights(read)
-    read.add_argument("--engine", choices=ENGINES, default="onnx", help="default: %(default)s")
     read.add_argument(
-        "--threads", type=_whole, default=0, help="of all engines but keras; 0, the default: all"
+        "--engine",
+        choices=ENGINES,
+        default="onnx",
+        help="what runs the network; default: %(default)s",
+    )
+    read.add_argument(
+        "--threads",
+        type=whole_number,
+        default=0,
+        help="batches read at once, not with keras; by default one a core",
     )
     read.add_argument(
         "--min-confidence",
-        type=_share,
+        type=share,
         default=0.0,
-        help="mark readings below this as refused; default: %(default)s",
+        help="0 to 1; mark readings below this as refused; default: %(default)s",
     )
     read.set_defaults(run=_read)
 
     draw = commands.add_parser("generate", help="draw a folder of plates")
-    draw.add_argument("directory", type=Path, help="its name chooses the plates: train, test, ...")
+    draw.add_argument(
+        "directory",
+        type=Path,
+        help="where to write; train, validation, benchmark and test have plates of their own, "
+        "another name needs --start and --count",
+    )
     draw.add_argument(
         "--start",
         type=int,
-        help="first position in the shuffled list of numbers; by default that of the name",
+        help="first position in the shuffled list of all numbers",
     )
     draw.add_argument("--count", type=int, help="number of plates; by default all of the name")
     _add_seed(draw)
-    _add_digits(draw, PLATE_DIGITS, "of a plate; more are drawn smaller; default: %(default)s")
+    _add_digits(draw, PLATE_DIGITS, "on a plate; more are drawn smaller; default: %(default)s")
     draw.set_defaults(run=_generate)
 
     draw_many = commands.add_parser("draw-many", help="draw any number on Ray, into Parquet")
@@ -101,17 +115,17 @@ def _parser() -> argparse.ArgumentParser:
     read_many.set_defaults(run=_read_many)
 
     check = commands.add_parser("check", help="check every image and record of a folder")
-    check.add_argument("directory", type=Path)
-    _add_digits(check, None, "of a plate; by default what the folder was drawn with, else 5")
+    check.add_argument("directory", type=Path, help="folder of labelled images")
+    _add_digits(check, None, "on a plate; by default what the folder was drawn with, else 5")
     check.set_defaults(run=_check)
 
     train = commands.add_parser("train", help="train on a folder of plates, on one or many hosts")
     train.add_argument("directory", type=Path, help="labelled plates, the same on every host")
-    train.add_argument("weights", type=Path, help="the HDF5 file to write")
+    train.add_argument("weights", type=weights_to_write, help="the HDF5 file to write")
     train.add_argument(
         "--recipe",
         default="shipped",
-        help="described, quick, fine_tuned (for own plates); default: %(default)s",
+        help="shipped, described, quick, or fine_tuned for own plates; default: %(default)s",
     )
     train.add_argument("--initial-weights", type=Path, help="of a reader, to go on from")
     train.add_argument(
@@ -119,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder that every host sees; by default checkpoints/RECIPE",
     )
-    train.add_argument("--coordinator", metavar="NAME:PORT", help="of host 0; needs JAX")
+    train.add_argument("--coordinator", metavar="NAME:PORT", help="address of host 0; needs JAX")
     train.add_argument(
         "--hosts", type=int, default=1, help="how many run this command; default: %(default)s"
     )
@@ -131,7 +145,10 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write the weights as ONNX, or for phones")
     _add_weights(export)
     export.add_argument(
-        "--format", choices=("onnx", "litert"), default="onnx", help="default: %(default)s"
+        "--format",
+        choices=("onnx", "litert"),
+        default="onnx",
+        help="of the file; default: %(default)s",
     )
     export.set_defaults(run=_export)
 
@@ -151,28 +168,14 @@ def _add_weights(command: argparse.ArgumentParser) -> None:
 def _add_seed(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--seed",
-        type=_whole,
+        type=whole_number,
         default=DEFAULT_SEED,
-        help="of the list, and of every plate's looks; default: %(default)s",
+        help="shuffles the list, and decides how every plate looks; default: %(default)s",
     )
 
 
 def _add_digits(command: argparse.ArgumentParser, default: int | None, help: str) -> None:
     command.add_argument("--digits", type=int, choices=DIGIT_COUNTS, default=default, help=help)
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be 0 to 1, not {text}")
-    return value
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
-    return value
 
 
 def _read(options: argparse.Namespace) -> int:
@@ -219,7 +222,10 @@ def _writer(options: argparse.Namespace) -> Callable[[dict], None]:
         return lambda row: print(json.dumps(row))
     if options.csv:
         columns = csv.DictWriter(
-            sys.stdout, ["file", "text", "confidence", "refused"], extrasaction="ignore"
+            sys.stdout,
+            ["file", "text", "confidence", "refused"],
+            extrasaction="ignore",
+            lineterminator="\n",
         )
         columns.writeheader()
         return lambda row: columns.writerow(row | {"confidence": f"{row['confidence']:.6f}"})

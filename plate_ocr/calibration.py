@@ -1,7 +1,7 @@
-"""From what CTC says to an honest confidence: the probability that all five digits are right.
+"""From what CTC says to an honest confidence: the probability that all digits are right.
 
 P(text) of a network is too sure of itself on plates unlike those of its training. A logistic
-regression, fitted on labelled plates of other fonts and conditions, maps P(text) and P(length = 5)
+regression, fitted on labelled plates of other fonts and conditions, maps P(text) and P(length)
 to how often such readings are right (Platt 1999). The measures below say how honest that is.
 """
 
@@ -19,10 +19,10 @@ class Calibration:
 
     intercept: float
     text: float  # of the logit of P(text)
-    length: float  # of the logit of P(length = 5)
+    length: float  # of the logit of P(length)
 
     def __call__(self, text_probability: np.ndarray, length_probability: np.ndarray) -> np.ndarray:
-        """Calibrated confidences, shape (n,), of P(text) and P(length = 5), both of shape (n,)."""
+        """Calibrated confidences, shape (n,), of P(text) and P(length), both of shape (n,)."""
         features = _features(text_probability, length_probability)
         return 1 / (1 + np.exp(-(self.intercept + features @ (self.text, self.length))))
 
@@ -40,8 +40,8 @@ def fit_calibration(
 
     Args:
         text_probability: P(text) of every reading, shape (n,).
-        length_probability: P(length = 5) of every plate, shape (n,).
-        right: whether all five digits were read right, bool (n,).
+        length_probability: P(so many digits) of every plate, shape (n,).
+        right: whether all digits were read right, bool (n,).
 
     Raises:
         ValueError: all readings are right, or all are wrong.

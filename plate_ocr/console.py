@@ -1,9 +1,11 @@
-"""What the commands share: standard output as they need it, and the word for a missing extra."""
+"""What the commands share: their output, kinds of arguments, and the word for a missing extra."""
 
+import argparse
 import io
 import os
 import sys
 import warnings
+from pathlib import Path
 
 EXTRAS = {
     "ray": "ray",
@@ -19,6 +21,32 @@ def prepare_console() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module="PIL")  # an image that is unreadable gets its line
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's notes on this machine
+
+
+def share(text: str) -> float:
+    """An argument of 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be 0 to 1, not {text}")
+    return value
+
+
+def whole_number(text: str) -> int:
+    """An argument of 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number of 0 or more, not {text}")
+    return int(text)
+
+
+def weights_to_write(text: str) -> Path:
+    """An argument that names weights: Keras takes other endings for other formats."""
+    path = Path(text)
+    if path.suffix != ".h5" or path.name.endswith(".weights.h5"):
+        raise argparse.ArgumentTypeError(f"must end in .h5, not in .weights.h5: {text}")
+    return path
 
 
 def missing(error: ModuleNotFoundError) -> str:

@@ -11,12 +11,13 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any, TextIO
 
 import numpy as np
 import PIL
@@ -38,7 +39,6 @@ from plate_ocr.rendering import (
     sizes_for,
 )
 
-DATA_DIRECTORY = Path("data")
 # Directory name -> (start, count): positions in the permutation of all numbers. Of plates of four
 # digits there are a tenth as many, and so of each of these.
 SPLITS = {
@@ -122,7 +122,10 @@ def choose_range(
         raise DatasetError(f"{name}: an unknown directory needs start and count")
     positions = range(start, start + count)
     if count < 1 or start < 0 or positions.stop > 10**digits:
-        raise DatasetError(f"{name}: no such plates: start {start:,}, count {count:,}")
+        raise DatasetError(
+            f"{name}: no such plates: start {start:,}, count {count:,}; "
+            f"positions are 0 to {10**digits - 1:,}"
+        )
     if start < boundary < positions.stop:
         raise DatasetError(
             f"{name}: mixes training numbers (below {boundary:,}) with held-out ones"
@@ -262,6 +265,8 @@ def _read_settings(path: Path) -> dict:
 
 def _claim(directory: Path, settings: Settings) -> None:
     """Make the folder ours: new, or begun with the same settings."""
+    if directory.exists() and not directory.is_dir():
+        raise DatasetError(f"{directory}: is not a folder")
     directory.mkdir(parents=True, exist_ok=True)
     path, wanted = directory / "settings.json", asdict(settings)
     found = _read_settings(path)
@@ -272,7 +277,8 @@ def _claim(directory: Path, settings: Settings) -> None:
     found = found or _read_settings(path)  # ours, or of a run that began just now
     if not found:
         raise DatasetError(f"{directory}: holds files but no settings.json; choose another")
-    for name, value in wanted.items():
+    for name in ("digits", *wanted):  # other digits mean other sizes too
+        value = wanted[name]
         if found.get(name) != value:
             raise DatasetError(
                 f"{directory}: was drawn with {name} {found.get(name)!r}, not {value!r}; "
@@ -343,42 +349,64 @@ def read_records(directory: Path | str) -> dict[str, dict]:
 
     Raises:
         DatasetError: the folder has both, or a line is not a record with a `file_name`, or names
-            a file twice.
+            a file twice; empty lines are left out.
     """
     paths = [path for name in RECORDS if (path := Path(directory) / name).exists()]
     if len(paths) > 1:
         raise DatasetError(f"{paths[1]}: stands beside {paths[0].name}; keep one of them")
     records: dict[str, dict] = {}
     for path in paths:
+        rows = _rows_of_table if path.suffix == ".csv" else _lines_of_json
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()  # Excel writes a mark first
+            with path.open(encoding="utf-8-sig", newline="") as file:  # Excel writes a mark first
+                for number, record in rows(path, file):
+                    name = record.get("file_name") if isinstance(record, dict) else None
+                    if name is None:
+                        raise DatasetError(f"{path}:{number}: not a record with a file_name")
+                    if not isinstance(name, str) or name in records:
+                        raise DatasetError(
+                            f"{path}:{number}: file_name is no text or stands twice: {name!r}"
+                        )
+                    records[name] = record
         except (OSError, UnicodeDecodeError) as error:
             raise DatasetError(f"{path}: cannot be read ({error})") from error
-        first, parse = (2, _row_parser(lines)) if path.suffix == ".csv" else (1, json.loads)
-        for number, line in enumerate(lines[first - 1 :], start=first):
-            try:
-                record = parse(line)
-                name = record["file_name"]
-            except (ValueError, KeyError, TypeError, csv.Error) as error:
-                raise DatasetError(f"{path}:{number}: not a record with a file_name") from error
-            if not isinstance(name, str) or name in records:
-                raise DatasetError(
-                    f"{path}:{number}: file_name is no text or stands twice: {name!r}"
-                )
-            records[name] = record
     return records
 
 
-def _row_parser(lines: Sequence[str]) -> Callable[[str], dict[str, str]]:
-    """What turns a line of a table into a record; the first line names the columns."""
-    columns = next(csv.reader(lines[:1]), [])
-    return lambda line: dict(zip(columns, next(csv.reader([line])), strict=True))
+def _lines_of_json(path: Path, file: TextIO) -> Iterator[tuple[int, Any]]:
+    """The number of every line that is not empty, and what it says."""
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise DatasetError(f"{path}:{number}: not JSON ({error})") from error
+
+
+def _rows_of_table(path: Path, file: TextIO) -> Iterator[tuple[int, dict[str, str]]]:
+    """The last line of every row of a table, and the row under the names of the first line."""
+    rows = csv.DictReader(file, strict=True, skipinitialspace=True)
+    try:
+        if "file_name" not in (rows.fieldnames or ()):
+            raise DatasetError(f"{path}:1: the first line must name the columns, file_name,text")
+        for row in rows:
+            if None in row or None in row.values():
+                columns = len(rows.fieldnames or ())
+                raise DatasetError(f"{path}:{rows.line_num}: not of {columns} columns")
+            yield rows.line_num, row
+    except csv.Error as error:
+        raise DatasetError(f"{path}:{rows.line_num}: {error}") from error
 
 
 def label_of(name: str, records: dict[str, dict], digits: int = PLATE_DIGITS) -> str | None:
     """The label of an image: `text` of its record, else its name; None if not so many digits."""
-    text = records.get(name, {}).get("text", Path(name).stem)
+    text = _told(name, records)
     return text if is_plate_text(text, digits) else None
+
+
+def _told(name: str, records: dict[str, dict]) -> Any:
+    """What stands where the label should."""
+    return records.get(name, {}).get("text", Path(name).stem)
 
 
 def list_images(directory: Path | str) -> list[Path]:
@@ -415,7 +443,8 @@ def load_folder(directory: Path | str, digits: int = PLATE_DIGITS) -> PlateSet:
     for row, path in enumerate(paths):
         text = label_of(path.name, records, digits)
         if text is None:
-            raise DatasetError(f"{path}: its label is not {digits} digits")
+            told = _told(path.name, records)
+            raise DatasetError(f"{path}: its label is not {digits} digits: {told!r}")
         images[row, :, :, 0] = load_plate(path)
         texts.append(text)
     return PlateSet(images, texts, [records.get(path.name, {}) for path in paths])
@@ -490,7 +519,8 @@ def check_folder(directory: Path | str, digits: int | None = None) -> list[str]:
     for path in paths:
         text = label_of(path.name, records, digits)
         if text is None:
-            problems.append(f"{path}: its label is not {digits} digits")
+            told = _told(path.name, records)
+            problems.append(f"{path}: its label is not {digits} digits: {told!r}")
         if is_plate_text(path.stem, digits) and text not in (None, path.stem):
             problems.append(f"{path}: its record says {text}")
         if records and path.name not in records:
@@ -503,13 +533,13 @@ def check_folder(directory: Path | str, digits: int | None = None) -> list[str]:
         rows, columns = gray.shape
         if is_drawn and (rows, columns) != (PLATE_HEIGHT, PLATE_WIDTH):
             problems.append(f"{path}: is {columns} x {rows}, not {PLATE_WIDTH} x {PLATE_HEIGHT}")
-        if is_drawn and text:
-            content, likeness = text, f"shows {text} like"
-        else:  # two images of somebody's own may well show one number
-            content, likeness = hashlib.sha256(gray.tobytes()).hexdigest(), "is the same picture as"
-        first = first_with.setdefault(content, path.name)
-        if first != path.name:
-            problems.append(f"{path}: {likeness} {first}")
+        likenesses = {"is the same picture as": hashlib.sha256(gray.tobytes()).hexdigest()}
+        if is_drawn and text:  # two images of somebody's own may well show one number
+            likenesses[f"shows {text} like"] = text
+        for likeness, content in likenesses.items():
+            first = first_with.setdefault(content, path.name)
+            if first != path.name:
+                problems.append(f"{path}: {likeness} {first}")
     names = {path.name for path in paths}
     problems += [
         f"{Path(directory) / name}: has a record but no image"

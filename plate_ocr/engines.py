@@ -5,7 +5,6 @@ Each engine imports its library when it is made: a reader loads only what it use
 
 import threading
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.weights import WeightsError
 
 if TYPE_CHECKING:
     import keras
@@ -25,10 +25,6 @@ FEW = 12  # plates up to which it is faster one by one
 Engine = Callable[[np.ndarray], np.ndarray]
 
 
-class WeightsError(ValueError):
-    """Weights cannot be used; the message names the file and what is wrong."""
-
-
 class KerasEngine:
     """Runs a network in Keras.
 
@@ -39,34 +35,6 @@ class KerasEngine:
     def __init__(self, model: "keras.Model"):
         self.model = model
         self.one_at_a_time = threading.Lock()  # Keras promises nothing to several threads
-
-    @classmethod
-    def restore(
-        cls, weights: Path, description: dict, use_cudnn: str | bool = "auto"
-    ) -> "KerasEngine":
-        """Rebuild the network and load an HDF5 file, whose hash has been checked.
-
-        Args:
-            weights: the file.
-            description: of the weights, from `check_weights`.
-            use_cudnn: passed to `build_model`.
-
-        Raises:
-            WeightsError: the weights are of another network.
-        """
-        # Not at the top of the module: importing Keras takes seconds.
-        from plate_ocr.model import build_model, fingerprint
-
-        model = build_model(use_cudnn)
-        built = fingerprint(model)
-        if description.get("network", built) != built:  # older versions did not write it
-            raise WeightsError(f"{weights}: made for another network than this version builds")
-        try:
-            model.load_weights(weights)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise WeightsError(f"{weights}: does not hold this network ({reason})") from error
-        return cls(model)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Run the network."""
@@ -104,8 +72,8 @@ class OpenvinoEngine:
     """Runs the exported weights in OpenVINO, in bfloat16 where the processor multiplies in it.
 
     OpenVINO is fastest on a network compiled for one size of batch, so there are two: for single
-    plates, and for batches, the last of which is filled up. Each is compiled when it is first
-    needed, which takes longer than reading a plate.
+    plates, and for batches, the last of which is filled up. Each is compiled once, when it is
+    first needed, which takes longer than reading a plate.
 
     Args:
         exported: the bytes of the ONNX file, whose hash has been checked.
@@ -121,16 +89,8 @@ class OpenvinoEngine:
         self.threads = threads
         able = "BF16" in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.rounded = rounded and able
-
-    @cached_property
-    def one(self) -> "FixedBatch":
-        """Reads single plates."""
-        return self._compile(1)
-
-    @cached_property
-    def many(self) -> "FixedBatch":
-        """Reads batches."""
-        return self._compile(FILLED)
+        self.of_size: dict[int, FixedBatch] = {}
+        self.compiling = threading.Lock()
 
     def _compile(self, size: int) -> "FixedBatch":
         network = self.core.read_model(self.exported)
@@ -144,7 +104,11 @@ class OpenvinoEngine:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Run the network in batches; safe to call from several threads."""
-        return self.one(images) if len(images) <= FEW else self.many(images)
+        size = 1 if len(images) <= FEW else FILLED
+        with self.compiling:
+            if size not in self.of_size:
+                self.of_size[size] = self._compile(size)
+        return self.of_size[size](images)
 
 
 class FixedBatch:

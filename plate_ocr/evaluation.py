@@ -13,8 +13,9 @@ from plate_ocr.dataset import DatasetError, load_folder
 from plate_ocr.decoding import decode_plates
 from plate_ocr.engines import Engine
 from plate_ocr.fonts import load_fonts
-from plate_ocr.reader import PlateReader, Reading, check_weights, write_description
+from plate_ocr.reader import PlateReader, Reading
 from plate_ocr.rendering import SIZES, draw_glyphs
+from plate_ocr.weights import check_weights, write_description
 
 BENCHMARK = Path("data/benchmark")
 # The sets and their files. `tuning` serves every choice, the others serve none.

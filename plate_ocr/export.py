@@ -7,10 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from plate_ocr.engines import Engine, KerasEngine, OnnxEngine, WeightsError
+from plate_ocr.engines import Engine, OnnxEngine
 from plate_ocr.files import replacing
-from plate_ocr.reader import check_weights, write_description
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.weights import WeightsError, check_weights, restore, write_description
 
 TOLERANCE = 1e-4  # largest difference of a logit between an export and Keras
 
@@ -26,7 +26,7 @@ def export_onnx(weights: Path | str) -> Path:
     weights = Path(weights)
     description = check_weights(weights)
     # A cuDNN LSTM cannot be exported.
-    model = KerasEngine.restore(weights, description, use_cudnn=False).model
+    model = restore(weights, description, use_cudnn=False)
     path = weights.with_suffix(".onnx")
     with replacing(path) as temporary:
         exported = to_onnx(model, temporary)
@@ -50,7 +50,7 @@ def export_litert(weights: Path | str) -> Path:
 
     weights = Path(weights)
     description = check_weights(weights)
-    model = KerasEngine.restore(weights, description, use_cudnn=False).model
+    model = restore(weights, description, use_cudnn=False)
     path = weights.with_suffix(".tflite")
     with replacing(path) as temporary:
         # A batch of any size would need TensorFlow's own operations for the steps of the LSTM.

@@ -277,27 +277,28 @@ def distance_scatter(
     return figure
 
 
-def ablation_dots(runs: Mapping[str, dict], sets: Sequence[str] = ABLATION_SETS) -> Figure:
+def ablation_dots(runs: Mapping[str, dict]) -> Figure:
     """Exact match of every ablation on some sets, a row each, the shipped recipe as a line.
 
     Args:
         runs: as `results/ablations.json` holds them, the shipped recipe first.
-        sets: names of the sets to show.
     """
     first, *others = runs.values()
     rows = {run["change"]: run["sets"] for run in runs.values()}
-    greedy = {name: {"exact_match": first["sets"][name]["exact_match_greedy"]} for name in sets}
+    greedy = {
+        name: {"exact_match": first["sets"][name]["exact_match_greedy"]} for name in ABLATION_SETS
+    }
     rows["greedy decoding, of the same weights as the first"] = greedy
     figure, axis = plt.subplots(figsize=(7, 0.25 * len(rows) + 1.3), layout="constrained")
-    for colour, marker, name in zip(COLOURS, "os^D", sets, strict=False):
+    for colour, marker, name in zip(COLOURS, "os^D", ABLATION_SETS, strict=False):
         rates = [100 * of_sets[name]["exact_match"] for of_sets in rows.values()]
         axis.plot(rates, range(len(rows)), marker, color=colour, label=name.replace("_", " "))
         axis.axvline(rates[0], color=colour, linewidth=0.8)
     axis.set_yticks(range(len(rows)), rows, fontsize=8)
     axis.invert_yaxis()
     axis.set_xlabel(f"read exactly (%), {len(runs)} equal short runs")
-    figure.legend(loc="outside lower center", ncols=len(sets), fontsize=8)
-    worst = sorted(others, key=lambda run: run["sets"][sets[0]]["exact_match"])[:3]
+    figure.legend(loc="outside lower center", ncols=len(ABLATION_SETS), fontsize=8)
+    worst = sorted(others, key=lambda run: run["sets"][ABLATION_SETS[0]]["exact_match"])[:3]
     figure.suptitle(f"What costs most: {'; '.join(run['change'] for run in worst)}", fontsize=10)
     return figure
 

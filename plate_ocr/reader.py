@@ -1,7 +1,5 @@
 """PlateReader: weights and any image -> the digits of a plate and how sure they are."""
 
-import hashlib
-import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -13,20 +11,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from plate_ocr import resources
-from plate_ocr.alphabet import DIGIT_COUNTS, DIGITS, PLATE_DIGITS
+from plate_ocr.alphabet import PLATE_DIGITS
 from plate_ocr.calibration import Calibration
 from plate_ocr.dataset import list_images
 from plate_ocr.decoding import Decoded, decode_plates
-from plate_ocr.engines import Engine, KerasEngine, OnnxEngine, OpenvinoEngine, WeightsError
-from plate_ocr.files import write_text
+from plate_ocr.engines import Engine, KerasEngine, OnnxEngine, OpenvinoEngine
 from plate_ocr.images import ImageSource, UnreadableImage, load_plate
-from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.rendering import PLATE_WIDTH
+from plate_ocr.weights import WEIGHTS, WeightsError, check_weights, checked, restore
 
 if TYPE_CHECKING:
     import keras
 
-WEIGHTS = resources.find("dr_model.h5")
 AT_A_TIME = 128  # plates that are loaded, run and decoded together
 # P(text) from which a reading in bfloat16 stands: rounding tips only what another text is as
 # probable as, and two cannot both have more than a half.
@@ -83,15 +79,15 @@ class PlateReader:
         self.digits: int = description["digits"]  # of a plate
         self.exact: Engine | None = None  # reads again what the other one is unsure of
         if engine == "keras":
-            self.engine: Engine = KerasEngine.restore(weights, description)
-            _checked(weights, description["sha256"][weights.name])  # Keras has opened the file anew
+            self.engine: Engine = KerasEngine(restore(weights, description))
+            checked(weights, description["sha256"][weights.name])  # Keras has opened the file anew
             self.threads = 1  # Keras spreads one batch over the cores itself
         elif engine in ("onnx", "openvino"):
             path = weights.with_suffix(".onnx")
             if description.get("onnx_made_from") != description["sha256"][weights.name]:
                 command = f"python -m plate_ocr export --weights {weights}"
                 raise WeightsError(f"{path}: not made from {weights}; run {command}")
-            exported = _checked(path, description["sha256"].get(path.name))
+            exported = checked(path, description["sha256"].get(path.name))
             self.threads = threads or os.cpu_count() or 1
             if engine == "onnx":
                 self.engine = OnnxEngine(exported, path)
@@ -240,59 +236,3 @@ def _calibration(weights: Path, description: dict) -> Calibration | None:
         return None if found is None else Calibration(**found)
     except TypeError as error:
         raise WeightsError(f"{weights.with_suffix('.json')}: its calibration is damaged") from error
-
-
-def check_weights(weights: Path) -> dict:
-    """Compare a weights file with its description before any parser opens it.
-
-    Returns:
-        The description, `<name>.json`.
-
-    Raises:
-        WeightsError: either file is missing or unreadable, the weights differ from the hash, or
-            were made for another alphabet, image size or count of digits.
-    """
-    if not weights.is_file():
-        raise WeightsError(f"{weights}: there is no such file")
-    path = weights.with_suffix(".json")
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        made_for = (description["alphabet"], list(description["image"]))
-        described = description["sha256"][weights.name]
-        intact = description["checksum"] == _checksum(description)
-    except OSError as error:
-        raise WeightsError(f"{error.filename}: {error.strerror or error}") from error
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path}: does not describe {weights.name}") from error
-    if not intact:
-        raise WeightsError(f"{path}: changed; its checksum is another")
-    if made_for != (DIGITS, [PLATE_HEIGHT, PLATE_WIDTH]):
-        raise WeightsError(f"{path}: made for another alphabet or image size: {made_for}")
-    description.setdefault("digits", PLATE_DIGITS)  # older versions had no other count
-    if description["digits"] not in DIGIT_COUNTS:
-        raise WeightsError(f"{path}: made for {description['digits']} digits, which we do not read")
-    _checked(weights, described)
-    return description
-
-
-def write_description(weights: Path, description: dict) -> None:
-    """Write `<name>.json` beside the weights, with a checksum of itself."""
-    description = description | {"checksum": _checksum(description)}
-    write_text(weights.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
-
-
-def _checksum(description: dict) -> str:
-    """SHA-256 of all that a description says but this."""
-    rest = {name: value for name, value in description.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _checked(path: Path, described: str | None) -> bytes:
-    """The bytes of a file, if they are those described."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror or error}") from error
-    if hashlib.sha256(content).hexdigest() != described:
-        raise WeightsError(f"{path}: truncated or changed; its SHA-256 is not the one described")
-    return content

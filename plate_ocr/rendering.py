@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,8 @@ MARGIN = 2  # background pixels kept free on all four sides
 MINIMUM_GAP = 1  # background columns between neighbouring glyphs
 HELD_OUT = 90_000  # five-digit numbers from this position of a round on are never trained on
 DEFAULT_SEED = 2026
+# Threads share the open fonts, and the axes of one are set just before its digits are drawn.
+DRAWING = Lock()
 
 Axes = tuple[tuple[str, float], ...]
 
@@ -55,10 +58,16 @@ class PlateRecord:
 
 @lru_cache(maxsize=4)
 def plate_numbers(seed: int, digits: int = PLATE_DIGITS, turn: int = 0) -> np.ndarray:
-    """The seeded permutation of 0 to 99,999 that gives plates their numbers, in their first round.
+    """The seeded permutation that gives plates their numbers.
 
-    In later rounds the numbers are shuffled on either side of `HELD_OUT`: those that are never
-    trained on stay so.
+    Args:
+        seed: decides it.
+        digits: at most five: of 0 to 99,999.
+        turn: 0 in the first round. In later ones the numbers are shuffled on either side of
+            `HELD_OUT`: those that are never trained on stay so.
+
+    Returns:
+        int64 (10 ** digits,).
     """
     numbers = np.random.default_rng(seed).permutation(10**digits)
     if turn:
@@ -115,7 +124,13 @@ def draw_glyphs(path: Path, axes: Axes, size: int) -> tuple[Glyph, ...]:
     Raises:
         FontError: the font cannot be read or set, or draws a digit without ink.
     """
-    font = _open_font(path, size)
+    with DRAWING:
+        return _draw_glyphs(_open_font(path, size), path, axes, size)
+
+
+def _draw_glyphs(
+    font: ImageFont.FreeTypeFont, path: Path, axes: Axes, size: int
+) -> tuple[Glyph, ...]:
     if axes:
         try:
             font.set_variation_by_axes([value for _, value in axes])

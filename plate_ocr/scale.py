@@ -25,8 +25,9 @@ from plate_ocr.dataset import DatasetError, encode_png, list_images
 from plate_ocr.files import replacing
 from plate_ocr.fonts import load_fonts
 from plate_ocr.images import UnreadableImage
-from plate_ocr.reader import WEIGHTS, PlateReader
+from plate_ocr.reader import PlateReader
 from plate_ocr.rendering import DEFAULT_SEED, draw_plate
+from plate_ocr.weights import WEIGHTS
 
 PLATES_OF_A_TASK = 2_000  # seconds of work, and all that a dying host takes with it
 # An image that cannot be read has an error and no text; the image of a drawing is a PNG file, and

@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-import importlib.metadata
+import importlib
 import json
 import logging
 import os
@@ -21,13 +21,12 @@ from plate_ocr.augmentation import augment_batch
 from plate_ocr.blending import FaceBlender
 from plate_ocr.dataset import PlateSet
 from plate_ocr.decoding import greedy_decode
-from plate_ocr.engines import KerasEngine
 from plate_ocr.files import replacing, write_text
 from plate_ocr.fonts import FONT_DIRECTORY, load_fonts
 from plate_ocr.hosts import ALONE, Host
 from plate_ocr.model import STEPS, build_model, compile_model, fingerprint
-from plate_ocr.reader import check_weights, write_description
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.weights import check_weights, restore, write_description
 
 
 class TrainingError(RuntimeError):
@@ -351,7 +350,7 @@ def train(
         path = Path(initial_weights)
         description = check_weights(path)
         run["initial_weights"] = description["sha256"][path.name]
-        model.set_weights(KerasEngine.restore(path, description).model.get_weights())
+        model.set_weights(restore(path, description).get_weights())
     callback = Checkpoints(checkpoints, run, batches, recipe.patience, watched, host)
     if callback.epoch:
         callback.restore(model, callback.epoch)
@@ -413,7 +412,7 @@ def versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "keras": keras.__version__,
-        backend: importlib.metadata.version(backend),
+        backend: importlib.import_module(backend).__version__,
         "numpy": np.__version__,
     }
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 from conftest import PROJECT
 
-from plate_ocr.reader import WEIGHTS
+from plate_ocr.weights import WEIGHTS
 
 TEST = PROJECT / "data" / "test"
 
@@ -53,6 +53,9 @@ def test_json_csv_and_standard_input(plates):
 def test_refuses_what_is_not_sure(plates):
     _, out, _ = run("read", "--min-confidence", 1, *plates)
     assert all(line.endswith("\trefused") for line in out.splitlines())
+    # docs/reading.md: the sure ones only
+    _, out, _ = run("read", "--csv", "--min-confidence", 1, *plates)
+    assert [line.endswith(",True") for line in out.split("\n")] == [False, True, True, True, False]
 
 
 def test_a_bad_image_costs_no_other_its_reading(plates, tmp_path):
@@ -67,6 +70,13 @@ def test_a_bad_image_costs_no_other_its_reading(plates, tmp_path):
     [
         ((), "required"),
         (("read", "--min-confidence", "2", "x.png"), "must be 0 to 1"),
+        (("read", "--min-confidence", "much", "x.png"), "must be 0 to 1, not much"),
+        (("read", "--weights", PROJECT / "README.md", "x.png"), "give the HDF5 file, README.h5"),
+        (("train", "data/test", "mine.weights.h5"), "must end in .h5"),
+        (
+            ("generate", PROJECT / "README.md", "--start", 0, "--count", 1),
+            "README.md: is not a folder",
+        ),
         (("read", "--weights", "none.h5", "x.png"), "none.h5: there is no such file"),
         (("read", "."), "holds no images"),
         (("generate", "elsewhere"), "needs start and count"),

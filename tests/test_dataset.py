@@ -339,9 +339,11 @@ def test_what_is_wrong_with_own_plates(own):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("name,text\none.jpg,00123\n", r"metadata\.csv:2: not a record with a file_name"),
-        ("file_name;text\none.jpg;00123\n", r"metadata\.csv:2: not a record"),
-        ("file_name,text\none.jpg\n", r"metadata\.csv:2: not a record"),
+        ("name,text\none.jpg,00123\n", r"metadata\.csv:1: the first line must name"),
+        ("file_name;text\none.jpg;00123\n", r"metadata\.csv:1: the first line must name"),
+        ("file_name,text\none.jpg\n", r"metadata\.csv:2: not of 2 columns"),
+        ("file_name,text\none.jpg,00123,x\n", r"metadata\.csv:2: not of 2 columns"),
+        ('file_name,text\n"one.jpg,00123\n', r"metadata\.csv:2: unexpected end"),
         ("file_name,text\na,00123\na,00123\n", r"metadata\.csv:3: file_name .* stands twice"),
         ("file_name,text\n\xff", r"metadata\.csv: cannot be read"),
     ],
@@ -350,6 +352,29 @@ def test_broken_tables_are_named_by_line(tmp_path, table, message):
     (tmp_path / "metadata.csv").write_bytes(table.encode("latin-1"))
     with pytest.raises(DatasetError, match=message):
         read_records(tmp_path)
+
+
+def test_tables_as_spreadsheets_write_them(tmp_path):
+    table = '\ufefffile_name, text,note\r\none.jpg, 00123,"two\r\nlines"\r\n\r\nb.png,45678,\r\n'
+    (tmp_path / "metadata.csv").write_bytes(table.encode())
+    texts = {name: record["text"] for name, record in read_records(tmp_path).items()}
+    assert texts == {"one.jpg": "00123", "b.png": "45678"}
+
+
+def test_lines_of_json_may_hold_any_text(tmp_path):
+    lines = (
+        '{"file_name": "a\u2028.png", "text": "00123"}\n\n{"file_name": "b.png", "text": "4"}\n\n'
+    )
+    (tmp_path / "metadata.jsonl").write_text(lines, encoding="utf-8")
+    assert [record["text"] for record in read_records(tmp_path).values()] == ["00123", "4"]
+
+
+def test_a_replaced_image_of_a_drawn_folder_is_found(tmp_path):
+    generate(tmp_path / "mine", start=0, count=4, processes=1, progress=False)
+    first, second, *_ = sorted((tmp_path / "mine").glob("*.png"))
+    second.write_bytes(first.read_bytes())
+    (problem,) = check_folder(tmp_path / "mine")
+    assert problem == f"{second}: is the same picture as {first.name}"
 
 
 def test_two_files_of_records_are_one_too_many(own):

@@ -8,7 +8,6 @@ from PIL import Image
 
 from plate_ocr.calibration import Calibration
 from plate_ocr.dataset import DatasetError, draw_plates, generate
-from plate_ocr.engines import WeightsError
 from plate_ocr.evaluation import (
     SETS,
     BenchmarkError,
@@ -27,7 +26,8 @@ from plate_ocr.evaluation import (
     write_calibration,
 )
 from plate_ocr.fonts import load_fonts
-from plate_ocr.reader import PlateReader, write_description
+from plate_ocr.reader import PlateReader
+from plate_ocr.weights import WeightsError, write_description
 
 
 class Engine:

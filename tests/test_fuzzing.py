@@ -12,7 +12,8 @@ from conftest import PROJECT, run_python
 from mutations import mutate, mutated
 
 from plate_ocr import engines, reader
-from plate_ocr.reader import PlateReader, WeightsError
+from plate_ocr.reader import PlateReader
+from plate_ocr.weights import WeightsError
 
 MEMORY = 150  # megabytes above a clean run
 
@@ -99,7 +100,7 @@ def test_damaged_weights_are_refused_before_a_parser_opens_them(
     def opened(*_):
         raise AssertionError("a parser was given damaged weights")
 
-    monkeypatch.setattr(reader.KerasEngine, "restore", opened)
+    monkeypatch.setattr(reader, "restore", opened)
     monkeypatch.setattr(reader, "OnnxEngine", opened)
     names = [random_weights.with_suffix(suffix).name for suffix in (".h5", ".onnx", ".json")]
     whole = {name: random_weights.with_name(name).read_bytes() for name in names}

@@ -22,9 +22,9 @@ from plate_ocr.calibration import Calibration
 from plate_ocr.dataset import DatasetError, check_folder, generate
 from plate_ocr.evaluation import write_calibration
 from plate_ocr.files import write_text
-from plate_ocr.reader import check_weights, write_description
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training import Checkpoints
+from plate_ocr.weights import check_weights, restore, write_description
 
 MOMENTS = ("half-written", "before rename", "after rename")
 EXIT = 42  # of a process that was stopped
@@ -212,8 +212,6 @@ save_reader(model, folder / "weights.h5")
 
 @pytest.mark.slow
 def test_training_killed_at_random(tmp_path):
-    from plate_ocr.engines import KerasEngine
-
     undisturbed, killed = killed_at_random(TRAIN, tmp_path)
     names = [
         sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
@@ -221,8 +219,8 @@ def test_training_killed_at_random(tmp_path):
     ]
     assert names[0] == names[1]
     weights = [
-        KerasEngine.restore(folder / "weights.h5", {}).model.get_weights()
-        for folder in (undisturbed, killed)
+        restore(path, check_weights(path)).get_weights()
+        for path in (undisturbed / "weights.h5", killed / "weights.h5")
     ]
     for ours, theirs in zip(*weights, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)

@@ -15,8 +15,9 @@ from PIL import Image
 from plate_ocr.__main__ import main
 from plate_ocr.dataset import draw_plates, held_out, load_folder, load_or_generate, mix
 from plate_ocr.export import export_onnx
-from plate_ocr.reader import PlateReader, check_weights
+from plate_ocr.reader import PlateReader
 from plate_ocr.training import RECIPES, save_reader, train
+from plate_ocr.weights import check_weights
 
 
 def share_read(reader, plates):

@@ -69,6 +69,12 @@ def test_readme_tells_the_evaluation(evaluation):
         assert f"{100 * certainty[rate]:.2f} %" in README, rate
     for area in ("area_right_against_wrong", "area_plate_against_no_plate"):
         assert f"{certainty[area]:.4f}" in README, area
+    raw = f"{100 * certainty['calibration_error_of_text_probability']:.2f} %"
+    card = (PROJECT / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"even closer: {raw}" in README and f"tuning set: {raw}" in card
+    least = f"{certainty['least_confidence_at_99.9_precision']:.3f}"
+    page = (PROJECT / "docs" / "reading.md").read_text(encoding="utf-8")
+    assert f"a confidence of {least}" in README and f"from {least} on" in page
 
 
 def test_the_model_card_tells_the_evaluation(evaluation):

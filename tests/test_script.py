@@ -12,7 +12,7 @@ from conftest import PROJECT
 from PIL import Image
 
 from plate_ocr.dataset import draw_plates
-from plate_ocr.reader import check_weights, write_description
+from plate_ocr.weights import check_weights, write_description
 
 SUMMARY = {"images", "unreadable", "exact_match", "character_error_rate", "images_per_second"}
 
@@ -86,6 +86,14 @@ def test_a_folder_of_nothing_readable(folder):
     assert not (folder / "predictions.png").exists()
 
 
+def test_labels_of_another_length_are_told(folder):
+    first = min((folder / "plates").iterdir())
+    first.rename(first.with_name("1234567.png"))
+    done = run("plates", "--engine", "onnx", cwd=folder)
+    assert done.returncode == 0 and "exact match  4/4" in done.stdout
+    assert "1 labels are not 5 digits" in done.stderr and "1234567.png" in done.stderr
+
+
 def test_without_labels_it_only_reads(folder):
     for number, path in enumerate((folder / "plates").iterdir()):
         path.rename(path.with_name(f"photo-{number}.png"))
@@ -141,7 +149,8 @@ def test_labels_of_seven_digits(folder):
         (["plates", "--plot", "nowhere/plot.png"], "there is no folder nowhere"),
         (["plates", "--plot", "plot.docx", "--json", "out.json"], "plot.docx: not a kind of"),
         (["plates", "--weights", "."], ".: there is no such file"),
-        (["plates", "--min-confidence", "2"], "--min-confidence must be 0 to 1"),
+        (["plates", "--min-confidence", "2"], "--min-confidence: must be 0 to 1"),
+        (["plates", "--json", "plates"], "plates: is a folder"),
         (["plates", "--engine", "abacus"], "invalid choice"),
     ],
 )

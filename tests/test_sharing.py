@@ -10,8 +10,9 @@ import pytest
 
 from plate_ocr.export import export_onnx
 from plate_ocr.model import build_model
-from plate_ocr.reader import PlateReader, WeightsError
+from plate_ocr.reader import PlateReader
 from plate_ocr.training import save_reader
+from plate_ocr.weights import WeightsError
 
 
 @pytest.mark.parametrize("engine", ["keras", "onnx", "openvino"])

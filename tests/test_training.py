@@ -8,7 +8,6 @@ import pytest
 
 from plate_ocr import training
 from plate_ocr.dataset import draw_plates
-from plate_ocr.engines import KerasEngine, WeightsError
 from plate_ocr.training import (
     RECIPES,
     Checkpoints,
@@ -20,6 +19,7 @@ from plate_ocr.training import (
     train,
     write_results,
 )
+from plate_ocr.weights import WeightsError, check_weights, restore
 
 # With everything a recipe can ask for: the learning rate rises and falls, plates are distorted.
 TINY = replace(
@@ -214,7 +214,7 @@ def test_training_starts_from_given_weights(plates, validation, random_weights, 
     recipe = replace(TINY, learning_rate=0.0, warmup_steps=0, epochs=1)
     arguments = (plates, validation, recipe, tmp_path, validation.images[:2])
     model, _ = train(*arguments, initial_weights=random_weights, verbose=0)
-    given = KerasEngine.restore(random_weights, {}).model
+    given = restore(random_weights, check_weights(random_weights))
     for ours, theirs in zip(model.trainable_weights, given.trainable_weights, strict=True):
         assert np.array_equal(ours, theirs)
     with pytest.raises(TrainingError, match="holds another run"):

@@ -135,7 +135,7 @@ A plate is a PNG file of {png:,.0f} bytes (the mean of `data/test`) and {PIXELS:
 
 Reading alone costs {hours:,.0f} machine hours, however many hosts share them. `read-many` reads with ONNX Runtime; OpenVINO reads arrays {openvino / arrays:.1f} times as fast.
 
-1. **One host: the network that reads.** Its input is a trickle: {host * png / 1e6:.1f} MB/s.
+1. **One host: the network that reads.** Its input is small: {host * png / 1e6:.1f} MB/s.
 2. **The object store is no limit as long as it holds Parquet files.** {MOST} hosts take {MOST * host * png / 1e6:,.0f} MB/s and {MOST * host / PLATES_OF_A_FILE:,.0f} files of {PLATES_OF_A_FILE:,} plates each second. As single PNG files they would be {MOST * host:,.0f} requests a second.
 3. **Many hosts: the one process that starts it.** `read_many` opens the footers of all {READ // PLATES_OF_A_FILE:,} files, one after another, before the first plate is read, and the hosts wait. From {hours / footers:,.0f} hosts on that takes longer than reading. Fewer and larger files, or footers read by many threads, would be the remedy.
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from benchmarks.readers import Reader
-from plate_ocr.reader import WEIGHTS, PlateReader
+from plate_ocr.reader import PlateReader
+from plate_ocr.weights import WEIGHTS
 
 
 def load(variant: str) -> Reader:
