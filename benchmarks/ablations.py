@@ -26,6 +26,7 @@ import faces
 
 from plate_ocr.augmentation import CLEAN_SHARE, change_geometry, change_picture
 from plate_ocr.dataset import PlateSet, draw_plates, generate, load_folder
+from plate_ocr.decoding import Decoded, decode_plates
 from plate_ocr.engines import KerasEngine
 from plate_ocr.evaluation import SETS, BenchmarkSet, evaluate, load_benchmark
 from plate_ocr.files import write_text
@@ -190,6 +191,10 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     trained = variant.build()
     trained.set_weights(model.get_weights())
     engine = KerasEngine(trained)
+
+    def decode(images: np.ndarray) -> Decoded:
+        return decode_plates(engine(images))
+
     return {
         "change": variant.change,
         "network": fingerprint(trained),
@@ -199,14 +204,13 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
         "steps": epochs * len(batches),
         "training_loss": history.history["loss"][-1],
         "minutes": round(seconds / 60, 1),
-        "sets": {name: evaluate(engine, one).figures() for name, one in sets.items()},
+        "sets": {name: evaluate(decode, one).figures() for name, one in sets.items()},
     }
 
 
 def fresh_plates() -> BenchmarkSet:
     """Plates of the described kind that no run trains on."""
-    fresh = draw_plates(range(90_000, 92_000))
-    return BenchmarkSet(fresh.images, fresh.texts, {})
+    return BenchmarkSet.of(draw_plates(range(90_000, 92_000)))
 
 
 def main() -> None:

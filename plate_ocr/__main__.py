@@ -82,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         help="0 to 1; mark readings below this as refused; default: %(default)s",
     )
+    read.add_argument(
+        "--careful", action="store_true", help="look again, moved, at what is not certain"
+    )
     read.set_defaults(run=_read)
 
     draw = commands.add_parser("generate", help="draw a folder of plates")
@@ -180,7 +183,7 @@ def _add_digits(command: argparse.ArgumentParser, default: int | None, help: str
 
 def _read(options: argparse.Namespace) -> int:
     names = [name for path in options.paths for name in _expand(path)]
-    reader = PlateReader(options.weights, engine=options.engine, threads=options.threads)
+    reader = PlateReader(options.weights, options.engine, options.threads, options.careful)
     sources = (sys.stdin.buffer.read() if name == STANDARD_INPUT else name for name in names)
     write = _writer(options)
     unreadable = 0

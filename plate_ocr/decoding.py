@@ -190,9 +190,24 @@ class Decoded(NamedTuple):
     texts: list[str]  # exactly as many digits each as were asked for
     greedy: list[str]  # by greedy decoding, any number of digits
     digit_probability: np.ndarray  # of every digit at its peak, float64 (n, digits)
-    digit_step: np.ndarray  # the middle of the steps that say it, float64 (n, digits)
+    digit_place: np.ndarray  # the middle of the steps that say it, 0 left to 1 right, (n, digits)
     text_probability: np.ndarray  # P(text | image), float64 (n,)
     length_probability: np.ndarray  # P(exactly so many digits | image), float64 (n,)
+
+    def rows(self, rows: np.ndarray) -> "Decoded":
+        """What some rows, int (m,), say."""
+        lists = ([of_all[row] for row in rows.tolist()] for of_all in self[:2])
+        return Decoded(*lists, *(of_all[rows] for of_all in self[2:]))
+
+    def with_rows(self, rows: np.ndarray, others: "Decoded") -> "Decoded":
+        """The same with what `others`, one a row, say in the place of some rows."""
+        replaced = []
+        for ours, theirs in zip(self, others, strict=True):
+            ours = ours.copy()
+            for row, value in zip(rows.tolist(), theirs, strict=True):
+                ours[row] = value
+            replaced.append(ours)
+        return Decoded(*replaced)
 
 
 def decode_plates(logits: np.ndarray, digits: int = PLATE_DIGITS) -> Decoded:
@@ -202,12 +217,12 @@ def decode_plates(logits: np.ndarray, digits: int = PLATE_DIGITS) -> Decoded:
     paths = _of_length(greedy_paths, logits, digits)
     probabilities = softmax(logits)
     both = _from_both_ends(probabilities)
-    labels, peaks, middles = _digits_along(probabilities, paths, digits)
+    labels, peaks, places = _digits_along(probabilities, paths, digits)
     return Decoded(
         greedy if paths is greedy_paths else spell(paths),
         greedy,
         peaks,
-        middles,
+        places,
         np.exp(_text_log_probability(both, labels)),
         np.exp(_length_log_probability(both, digits)),
     )
@@ -216,15 +231,16 @@ def decode_plates(logits: np.ndarray, digits: int = PLATE_DIGITS) -> Decoded:
 def _digits_along(
     probabilities: np.ndarray, paths: np.ndarray, digits: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Class, peak and middle of every digit's run of steps along paths of so many digits."""
+    """Class, peak and place of every digit's run of steps along paths of so many digits."""
     starts = np.flatnonzero(_run_starts(paths))
     classes = paths.ravel()[starts]
     taken = np.take_along_axis(probabilities, paths[:, :, None], axis=2)
     peaks = np.maximum.reduceat(taken.ravel(), starts)
-    middles = starts % paths.shape[1] + (np.diff(starts, append=paths.size) - 1) / 2
+    steps = paths.shape[1]
+    places = (starts % steps + np.diff(starts, append=paths.size) / 2) / steps
     says = classes != BLANK
     shape = (len(paths), digits)
-    return tuple(of_runs[says].reshape(shape) for of_runs in (classes, peaks, middles))
+    return tuple(of_runs[says].reshape(shape) for of_runs in (classes, peaks, places))
 
 
 def probability_over_all_alignments(probabilities: np.ndarray, classes: Sequence[int]) -> float:

@@ -7,11 +7,10 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from plate_ocr.alphabet import DIGITS, PLATE_DIGITS
+from plate_ocr.alphabet import DIGITS
 from plate_ocr.calibration import Calibration, fit_calibration
-from plate_ocr.dataset import DatasetError, load_folder
-from plate_ocr.decoding import decode_plates
-from plate_ocr.engines import Engine
+from plate_ocr.dataset import DatasetError, PlateSet, load_folder
+from plate_ocr.decoding import Decoded
 from plate_ocr.fonts import load_fonts
 from plate_ocr.reader import PlateReader, Reading
 from plate_ocr.rendering import SIZES, draw_glyphs
@@ -45,6 +44,12 @@ class BenchmarkSet:
     images: np.ndarray  # uint8 (n, 64, 128, 1)
     texts: list[str]
     tags: dict[str, np.ndarray]  # font, kind, corruption, severity, layout, height: (n,) each
+
+    @classmethod
+    def of(cls, plates: PlateSet, *tags: str) -> "BenchmarkSet":
+        """Drawn plates, or those of a folder, with some fields of their records as tags."""
+        columns = {tag: np.array([record[tag] for record in plates.records]) for tag in tags}
+        return cls(plates.images, plates.texts, columns)
 
     def sample(self, most: int) -> "BenchmarkSet":
         """At most so many plates, evenly from the whole set."""
@@ -115,16 +120,14 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
     return BenchmarkSet(images[..., None], [str(text) for text in texts], arrays)
 
 
-def evaluate(engine: Engine, plates: BenchmarkSet, digits: int = PLATE_DIGITS) -> Evaluated:
+def evaluate(decode: Callable[[np.ndarray], Decoded], plates: BenchmarkSet) -> Evaluated:
     """Read a set.
 
     Args:
-        engine: images to logits, such as `PlateReader.logits`.
+        decode: images to what they say, such as `PlateReader.decode`.
         plates: what to read.
-        digits: of a plate.
     """
-    logits = engine(plates.images)
-    decoded = decode_plates(logits, digits)
+    decoded = decode(plates.images)
     right = np.array(list(map(str.__eq__, decoded.texts, plates.texts)))
     return Evaluated(
         plates.texts,
@@ -154,7 +157,7 @@ def calibrate(weights: Path | str, directory: Path | str) -> Calibration:
     plates = load_folder(directory, reader.digits)
     if len(plates) < FEWEST:
         raise DatasetError(f"{directory}: {len(plates)} plates; calibrating takes {FEWEST}")
-    read = evaluate(reader.logits, BenchmarkSet(plates.images, plates.texts, {}), reader.digits)
+    read = evaluate(reader.decode, BenchmarkSet.of(plates))
     right, wrong = np.count_nonzero(read.right), np.count_nonzero(~read.right)
     if min(right, wrong) < RAREST:
         raise DatasetError(

@@ -163,7 +163,7 @@ def accuracy_bars(groups: Mapping[Hashable, tuple[int, int]], title: str) -> Fig
         title: above the bars.
     """
     shown = list(groups.items())[:20]
-    figure, axis = plt.subplots(figsize=(8, 0.22 * len(shown) + 0.9), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7, 0.2 * len(shown) + 0.9), layout="constrained")
     rates = [100 * right / plates for _, (right, plates) in shown]
     axis.barh([str(name) for name, _ in shown], rates, color=BLUE)
     for row, (rate, (_, (right, plates))) in enumerate(zip(rates, shown, strict=True)):

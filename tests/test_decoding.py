@@ -143,7 +143,7 @@ def test_digits_stand_where_the_path_says_them():
     path[[2, 3, 4]], path[7], path[9], path[[20, 21]], path[30] = 4, 1, 1, 10, 4
     decoded = decode_plates(path_logits(path, peak=5))
     assert decoded.texts == ["30093"]
-    assert decoded.digit_step.tolist() == [[3, 7, 9, 20.5, 30]]
+    assert (decoded.digit_place * 32 - 0.5).tolist() == [[3, 7, 9, 20.5, 30]]
     peak = np.exp(5) / (np.exp(5) + 10)
     np.testing.assert_allclose(decoded.digit_probability, peak)
 

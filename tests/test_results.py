@@ -61,9 +61,9 @@ def test_readme_tells_the_evaluation(evaluation):
     for name, one in evaluation["sets"].items():
         if name in ("tuning", "conditions"):  # told in two parts, or not at all
             continue
-        assert f"{one['exact']:,} of {one['images']:,} | {one['exact_match']:.2%}" in (
-            README.replace(" %", "%")
-        ), name
+        careful = evaluation["careful"]["sets"][name]["exact_match"]
+        told = f"{one['exact']:,} of {one['images']:,} | {one['exact_match']:.2%} | {careful:.2%} |"
+        assert told in README.replace(" %", "%"), name
     certainty = evaluation["certainty"]
     for rate in ("calibration_error", "coverage_at_99.9_precision"):
         assert f"{100 * certainty[rate]:.2f} %" in README, rate
