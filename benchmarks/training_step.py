@@ -26,21 +26,21 @@ class Variant:
     """What is trained, and how."""
 
     precision: str = "float32"
-    normalised: str | None = None  # numbers of the convolutions; None as in the model
-    loss: str = "ctc"
+    normalised: bool | None = None  # all five convolutions, or none; None as in the model
+    ctc: bool = True
     distorted: bool = False  # plates, as the shipped recipe distorts them
-    network: str = "ours"
+    plain: bool = False  # the described run's architecture
 
 
 VARIANTS = {
-    "plain network": Variant(network="plain"),
+    "plain network": Variant(plain=True),
     "float32": Variant(),
-    "all five normalised": Variant(normalised="12345"),
-    "none normalised": Variant(normalised=""),
-    "no CTC loss": Variant(loss="mean"),
+    "all five normalised": Variant(normalised=True),
+    "none normalised": Variant(normalised=False),
+    "no CTC loss": Variant(ctc=False),
     "mixed bfloat16": Variant("mixed_bfloat16"),
     "mixed bfloat16, plates distorted": Variant("mixed_bfloat16", distorted=True),
-    "mixed bfloat16, none normalised": Variant("mixed_bfloat16", normalised=""),
+    "mixed bfloat16, none normalised": Variant("mixed_bfloat16", normalised=False),
 }
 
 
@@ -54,19 +54,18 @@ def measure(variant: Variant) -> dict:
     from plate_ocr.training import RECIPES, ShuffledPlates, augmentation_of
 
     keras.config.set_dtype_policy(variant.precision)
-    if variant.network == "plain":
+    if variant.plain:
         model = plain()
     else:
         plates = keras.Input((64, 128, 1), dtype="uint8")
         convolutions = CONVOLUTIONS
         if variant.normalised is not None:
             convolutions = tuple(
-                convolution._replace(normalised=str(number) in variant.normalised)
-                for number, convolution in enumerate(CONVOLUTIONS, start=1)
+                convolution._replace(normalised=variant.normalised) for convolution in CONVOLUTIONS
             )
         model = keras.Model(plates, read_columns(plates, convolutions=convolutions))
     compile_model(model, 3e-4)
-    if variant.loss == "mean":
+    if not variant.ctc:
         model.compile("adam", loss=lambda labels, logits: keras.ops.mean(logits**2))
     augment = augmentation_of(RECIPES["shipped"]) if variant.distorted else None
     ends = []

@@ -64,8 +64,7 @@ class PlateReader:
         engine: `"onnx"`; `"openvino"`, which reads in bfloat16 where it can, and what it is unsure
             of again in float32; or `"keras"`, which needs TensorFlow, to have the network itself.
         threads: of the engines but Keras, each reads a batch of its own; 0 takes all cores.
-        careful: look at what is not certain three times more, moved and made smaller: fewer
-            mistakes on damaged plates, for a sixth more time.
+        careful: look three times more, moved and made smaller, at plates that are not certain.
 
     Raises:
         WeightsError: a file is missing, damaged, changed, or made for another network.
