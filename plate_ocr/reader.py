@@ -124,13 +124,15 @@ class PlateReader:
         unsure = np.flatnonzero(decoded.text_probability < least)
         if not unsure.size or (self.exact is None and not self.careful):
             return decoded
-        images, again = images[unsure], decoded.rows(unsure)
-        engine = self.exact or self.engine
-        if self.exact is not None:
+        images, engine = images[unsure], self.exact or self.engine
+        if self.exact is None:
+            again = decoded.rows(unsure)
+        else:
             again = decode_plates(self.exact(images), self.digits)
         if self.careful:
-            views = [decode_plates(engine(view), self.digits) for view in views_of(images)]
-            again = agree(again, views)
+            views = decode_plates(engine(np.concatenate(views_of(images))), self.digits)
+            every = np.arange(len(views.texts)).reshape(-1, len(images))
+            again = agree(again, [views.rows(of_view) for of_view in every])
         return decoded.with_rows(unsure, again)
 
     @overload
