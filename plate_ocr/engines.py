@@ -122,18 +122,16 @@ class FixedBatch:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Run the network on any number of plates."""
         try:
-            request = self.idle.get_nowait()
+            request, plates, logits = self.idle.get_nowait()
         except Empty:
             request = self.network.create_infer_request()
-        logits = []
+            # Filling its tensors ourselves saves a tenth of a millisecond a call.
+            plates, logits = request.get_input_tensor().data, request.get_output_tensor().data
+        found = np.empty((len(images), *logits.shape[1:]), logits.dtype)
         for start in range(0, len(images), self.size):
             batch = images[start : start + self.size]
-            filled = (
-                batch
-                if len(batch) == self.size
-                else np.resize(batch, (self.size, *batch.shape[1:]))
-            )
-            output = request.infer([filled], share_inputs=True)[0]
-            logits.append(output[: len(batch)].copy())
-        self.idle.put(request)
-        return np.concatenate(logits)
+            plates[: len(batch)] = batch  # what follows in the last batch is not looked at
+            request.infer()
+            found[start : start + len(batch)] = logits[: len(batch)]
+        self.idle.put((request, plates, logits))
+        return found
