@@ -105,13 +105,6 @@ NETWORKS = {
         ),
         recurrent_units=48,
     ),
-    "late_normalisation": Network(
-        "BatchNorm on the last two convolutions only, for less time a step",
-        tuple(
-            convolution._replace(normalised=number >= 3)
-            for number, convolution in enumerate(CONVOLUTIONS)
-        ),
-    ),
 }
 
 

@@ -395,7 +395,7 @@ def _rows_of_table(path: Path, file: TextIO) -> Iterator[tuple[int, dict[str, st
                 raise DatasetError(f"{path}:{rows.line_num}: not of {columns} columns")
             yield rows.line_num, row
     except csv.Error as error:
-        raise DatasetError(f"{path}:{rows.line_num}: {error}") from error
+        raise DatasetError(f"{path}:{rows.reader.line_num}: {error}") from error
 
 
 def label_of(name: str, records: dict[str, dict], digits: int = PLATE_DIGITS) -> str | None:
@@ -533,13 +533,15 @@ def check_folder(directory: Path | str, digits: int | None = None) -> list[str]:
         rows, columns = gray.shape
         if is_drawn and (rows, columns) != (PLATE_HEIGHT, PLATE_WIDTH):
             problems.append(f"{path}: is {columns} x {rows}, not {PLATE_WIDTH} x {PLATE_HEIGHT}")
-        likenesses = {"is the same picture as": hashlib.sha256(gray.tobytes()).hexdigest()}
+        likenesses = {}
         if is_drawn and text:  # two images of somebody's own may well show one number
             likenesses[f"shows {text} like"] = text
+        likenesses["is the same picture as"] = hashlib.sha256(gray.tobytes()).hexdigest()
         for likeness, content in likenesses.items():
             first = first_with.setdefault(content, path.name)
             if first != path.name:
                 problems.append(f"{path}: {likeness} {first}")
+                break
     names = {path.name for path in paths}
     problems += [
         f"{Path(directory) / name}: has a record but no image"

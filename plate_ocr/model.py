@@ -27,7 +27,7 @@ class Convolution(NamedTuple):
 # The first is not normalised: BatchNorm over its large map would cost 14 % of the training rate
 # (results/training_step.json). Later rows are pooled, not skipped by strides: what is learned of a
 # digit then holds for more of its places, and the network learns faster
-# (benchmarks/architectures.py).
+# (docs/networks.md).
 CONVOLUTIONS = (
     Convolution(24, 5, strides=(2, 2), normalised=False),
     Convolution(32, 3, strides=(2, 2)),

@@ -184,3 +184,25 @@ def test_readme_tells_the_comparison_with_others():
 
 def test_the_page_on_scale_is_of_these_results():
     assert PAGE.read_text(encoding="utf-8") == page()  # else: python tools/scale_page.py
+
+
+def test_readme_tells_the_networks_that_were_tried():
+    from benchmarks.architectures import NETWORKS
+    from plate_ocr.model import fingerprint
+
+    tried = result("architectures")["networks"]
+    assert tried.keys() == NETWORKS.keys()
+    for name, network in NETWORKS.items():
+        one = tried[name]
+        assert one["network"] == fingerprint(network.build()), name
+        assert one["parameters"] <= 400_000 and one["multiply_adds"] <= 30_000_000, name
+        told = (
+            network.idea,
+            f"{one['parameters']:,}",
+            f"{one['multiply_adds'] / 1e6:.1f} M",
+            f"{one['plates_per_second']['onnx']:,}",
+            f"{one['plates_per_second']['openvino']:,}",
+            *(f"{100 * one['sets'][of]['exact_match']:.1f} %" for of in ("tuning", "fresh")),
+        )
+        page = (PROJECT / "docs" / "networks.md").read_text(encoding="utf-8")
+        assert f"| {' | '.join(told)} |" in page, name
