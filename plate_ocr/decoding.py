@@ -80,30 +80,7 @@ def text_log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
         float64 array of shape (n,); minus the CTC loss.
     """
-    return _text_log_probability(_from_both_ends(softmax(logits)), np.asarray(labels))
-
-
-def _text_log_probability(both: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    count, length = labels.shape
-    extended = np.full((count, 2 * length + 1), BLANK)
-    extended[:, 1::2] = labels
-    ends, usual = _text_transitions(length)
-    transitions = np.empty((2, count, *usual.shape))
-    transitions[0] = usual
-    before = np.arange(1, 2 * length - 1, 2)  # digits: over a blank only to a different one
-    transitions[0][:, before, before + 2] = labels[:, 1:] != labels[:, :-1]
-    transitions[1] = transitions[0].swapaxes(1, 2)
-    emitted = np.take_along_axis(both, extended[None, None], axis=3)
-    return _log_sum_over_paths(emitted[:, :, :, None], ends, transitions)[:, 0]
-
-
-@cache
-def _text_transitions(length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where a path may start and end, and from each state to itself and to the next one."""
-    states = np.arange(2 * length + 1)
-    ends = np.stack([states < 2, states >= 2 * length - 1])
-    ahead = states - states[:, None]
-    return ends[:, None, None].astype(float), ((ahead == 0) | (ahead == 1)).astype(float)
+    return _log_probabilities(softmax(logits), np.asarray(labels))[0]
 
 
 def length_log_probability(logits: np.ndarray, digits: int = PLATE_DIGITS) -> np.ndarray:
@@ -118,25 +95,87 @@ def length_log_probability(logits: np.ndarray, digits: int = PLATE_DIGITS) -> np
     Returns:
         float64 array of shape (n,).
     """
-    return _length_log_probability(_from_both_ends(softmax(logits)), digits)
+    any_text = np.ones((len(logits), digits), dtype=int)
+    return _log_probabilities(softmax(logits), any_text)[1]
 
 
-def _length_log_probability(both: np.ndarray, digits: int) -> np.ndarray:
-    return _log_sum_over_paths(np.tile(both, digits + 1), *_length_transitions(digits))
+def _log_probabilities(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Logs of P(text) and of P(as many digits), by the forward and the backward algorithm.
+
+    Both sums and both directions run at once, and the directions meet in the middle: a single
+    plate costs as much as the calls of NumPy, however little each has to do. Paths are scaled now
+    and then, so that nothing underflows.
+
+    Args:
+        probabilities: float array of shape (n, steps, 11).
+        labels: int array of shape (n, length).
+
+    Returns:
+        float64 array of shape (2, n).
+    """
+    count, length = labels.shape
+    lattice = _lattice(length, probabilities.shape[2])
+    classes = np.empty((count, len(lattice.classes)), dtype=int)
+    classes[:] = lattice.classes
+    text = slice(lattice.blocks[1], None)  # the states of the text: blank, digit, blank ... blank
+    classes[:, text][:, 1::2] = labels
+    emitted = _from_both_ends(probabilities)[:, :, np.arange(count)[:, None], classes]
+    differ = np.zeros((2, count, 2 * length + 1))  # forward from, and backward to, another digit
+    differ[0, :, 1:-3:2] = differ[1, :, 3::2] = labels[:, 1:] != labels[:, :-1]
+
+    # What may go on over a blank to the next digit stands once more behind all states.
+    paths = np.empty((2, count, lattice.transitions.shape[1]))
+    states = paths[..., : len(lattice.classes)]
+    onward = paths[..., len(lattice.classes) :]
+    np.multiply(emitted[0], lattice.ends, out=states)
+    log_scale = np.zeros((2, count, 2))
+    for step in range(1, len(emitted) + 1):
+        if step % SCALED_EVERY == 0 or step == len(emitted):
+            scale = np.add.reduceat(states, lattice.blocks, axis=-1)
+            scale[scale == 0] = 1  # impossible, and stays so
+            log_scale += np.log(scale)
+            states /= scale.repeat(lattice.sizes, axis=-1)
+        np.multiply(states[..., text], differ, out=onward)
+        if step < len(emitted):
+            np.multiply(paths @ lattice.transitions, emitted[step], out=states)
+    met = np.add.reduceat(paths[0] @ lattice.transitions[0] * states[1], lattice.blocks, axis=-1)
+    with np.errstate(divide="ignore"):
+        logs = np.maximum(np.log(met), IMPOSSIBLE) + log_scale.sum(axis=0)
+    return logs.T[::-1]
+
+
+class _Lattice(NamedTuple):
+    """The states of all texts of so many digits, then those of one text."""
+
+    classes: np.ndarray  # that every state emits, (states,); the digits of the text are left open
+    blocks: tuple[int, int]  # where the states of all texts begin, and those of the text
+    sizes: tuple[int, int]  # how many there are of both
+    ends: np.ndarray  # 1 where a path may start, and where it may end, (2, 1, states)
+    transitions: np.ndarray  # 1 where the column's state may follow the row's, and its transpose
 
 
 @cache
-def _length_transitions(digits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where a path may start and end, and what may follow what, forward and backward.
-
-    A state is (digits emitted, last class).
-    """
-    emitted, last = np.divmod(np.arange((digits + 1) * CLASSES), CLASSES)
+def _lattice(digits: int, classes: int) -> _Lattice:
+    """A state of all texts is (digits emitted, last class); one text's are blank, digit, blank."""
+    emitted, last = np.divmod(np.arange((digits + 1) * classes), classes)
     more = emitted - emitted[:, None]  # from row to column
     digit, same = last != BLANK, last == last[:, None]
-    allowed = (more == 0) & (~digit | same) | (more == 1) & digit & ~same
-    ends = np.stack([emitted == digit, emitted == digits])
-    return ends[:, None].astype(float), np.stack([allowed, allowed.T]).astype(float)
+    of_all = (more == 0) & (~digit | same) | (more == 1) & digit & ~same
+    places = np.arange(2 * digits + 1)
+    ahead = places - places[:, None]
+    of_text = (ahead == 0) | (ahead == 1)
+    over_blank = (ahead == 2) & (places % 2 == 1)
+    every, text = len(emitted), len(places)
+    transitions = np.zeros((2, every + 2 * text, every + text))
+    for way, turn in zip(transitions, (np.array, np.transpose), strict=True):
+        way[:every, :every] = turn(of_all)
+        way[every:-text, every:] = turn(of_text)
+        way[-text:, every:] = turn(over_blank)
+    start = np.concatenate([emitted == digit, places < 2])
+    end = np.concatenate([emitted == digits, places >= 2 * digits - 1])
+    ends = np.stack([start, end])[:, None].astype(float)
+    classes_of = np.concatenate([last, 0 * places])
+    return _Lattice(classes_of, (0, every), (every, text), ends, transitions)
 
 
 def _from_both_ends(probabilities: np.ndarray) -> np.ndarray:
@@ -151,37 +190,6 @@ def _from_both_ends(probabilities: np.ndarray) -> np.ndarray:
     half = probabilities.shape[1] // 2
     both = np.stack([probabilities[:, :half], probabilities[:, : half - 1 : -1]])
     return both.transpose(2, 0, 1, 3)
-
-
-def _log_sum_over_paths(
-    emitted: np.ndarray, ends: np.ndarray, transitions: np.ndarray
-) -> np.ndarray:
-    """Log of the sum of the probabilities of all paths, by the forward and the backward algorithm.
-
-    Both run at once and meet in the middle: half as many calls of NumPy, which are what a single
-    plate costs. They are scaled now and then, so that nothing underflows.
-
-    Args:
-        emitted: probability of every state's class, (half the steps, 2, ..., states).
-        ends: 1 where a path may start, and where it may end, (2, ..., states).
-        transitions: 1 where the column's state may follow the row's, and its transpose,
-            (2, ..., states, states).
-
-    Returns:
-        The logs, (...).
-    """
-    paths = emitted[0] * ends
-    log_scale = np.zeros((*paths.shape[:-1], 1))
-    for step in range(1, len(emitted)):
-        paths = paths @ transitions * emitted[step]
-        if step % SCALED_EVERY == 0 or step == len(emitted) - 1:
-            scale = paths.sum(axis=-1, keepdims=True)
-            scale[scale == 0] = 1  # impossible, and stays so
-            paths /= scale
-            log_scale += np.log(scale)
-    met = (paths[0] @ transitions[0] * paths[1]).sum(axis=-1)
-    with np.errstate(divide="ignore"):
-        return np.maximum(np.log(met), IMPOSSIBLE) + log_scale.sum(axis=0)[..., 0]
 
 
 class Decoded(NamedTuple):
@@ -216,15 +224,15 @@ def decode_plates(logits: np.ndarray, digits: int = PLATE_DIGITS) -> Decoded:
     greedy = spell(greedy_paths)
     paths = _of_length(greedy_paths, logits, digits)
     probabilities = softmax(logits)
-    both = _from_both_ends(probabilities)
     labels, peaks, places = _digits_along(probabilities, paths, digits)
+    text_probability, length_probability = np.exp(_log_probabilities(probabilities, labels))
     return Decoded(
         greedy if paths is greedy_paths else spell(paths),
         greedy,
         peaks,
         places,
-        np.exp(_text_log_probability(both, labels)),
-        np.exp(_length_log_probability(both, digits)),
+        text_probability,
+        length_probability,
     )
 
 
@@ -232,12 +240,17 @@ def _digits_along(
     probabilities: np.ndarray, paths: np.ndarray, digits: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Class, peak and place of every digit's run of steps along paths of so many digits."""
+    flat = paths.ravel()
     starts = np.flatnonzero(_run_starts(paths))
-    classes = paths.ravel()[starts]
-    taken = np.take_along_axis(probabilities, paths[:, :, None], axis=2)
-    peaks = np.maximum.reduceat(taken.ravel(), starts)
+    classes = flat[starts]
+    peaks = np.maximum.reduceat(
+        probabilities.reshape(len(flat), -1)[np.arange(len(flat)), flat], starts
+    )
     steps = paths.shape[1]
-    places = (starts % steps + np.diff(starts, append=paths.size) / 2) / steps
+    lengths = np.empty(len(starts))
+    lengths[:-1] = starts[1:] - starts[:-1]
+    lengths[-1] = len(flat) - starts[-1]
+    places = (starts % steps + lengths / 2) / steps
     says = classes != BLANK
     shape = (len(paths), digits)
     return tuple(of_runs[says].reshape(shape) for of_runs in (classes, peaks, places))
