@@ -57,6 +57,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--engine", choices=ENGINES, default="keras", help=f"what runs it; {default}"
     )
     parser.add_argument(
+        "--careful", action="store_true", help="look again, moved, at what is not certain"
+    )
+    parser.add_argument(
         "--plot", type=Path, default=Path("predictions.png"), help=f"picture; {default}"
     )
     parser.add_argument("--json", type=Path, help="also write summary and readings to this file")
@@ -198,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         list_images(options.directory)  # before the slow import
         print(f"restoring {options.weights} with {options.engine}", flush=True)
-        reader = PlateReader(options.weights, engine=options.engine)
+        reader = PlateReader(options.weights, options.engine, careful=options.careful)
         rows, images_per_second = read_folder(options.directory, reader)
         summary = summary_of(rows, images_per_second)
         report(rows, summary, options.min_confidence)

@@ -163,6 +163,12 @@ def test_every_link_of_a_page_leads_somewhere(page):
         assert link.startswith("http") or (page.parent / link).exists(), link
 
 
+def times_the_fastest_other(found):
+    trained = [peer.key for peer in READERS if peer.trained]
+    best = {key: max(found["readers"][key]["plates_per_second"].values()) for key in trained}
+    return best["openvino"] / max(best[key] for key in best if key not in ("openvino", "plate_ocr"))
+
+
 def test_readme_tells_the_comparison_with_others():
     found = result("benchmark")
     plates = found["sets"]
@@ -177,9 +183,8 @@ def test_readme_tells_the_comparison_with_others():
         speed = [f"{rates['1']:,.0f}", f"{max(rates.values()):,.0f}", f"{one['start_seconds']:.2f}"]
         assert f"| {title} | {' | '.join([*shares, *speed])} |" in README, title
     assert f"{found['bare_imports_seconds']:.2f} s" in README
-    best = {key: max(found["readers"][key]["plates_per_second"].values()) for key in rows}
-    ours, others = best.pop("openvino"), max(best[key] for key in best if key != "plate_ocr")
-    assert f"{ours / others:.0f} times" in README
+    assert f"{times_the_fastest_other(found):.0f} times" in README
+    assert f"{times_the_fastest_other(result('benchmark_avx2')):.1f} times" in README
 
 
 def test_the_page_on_scale_is_of_these_results():

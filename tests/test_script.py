@@ -12,6 +12,8 @@ from conftest import PROJECT
 from PIL import Image
 
 from plate_ocr.dataset import draw_plates
+from plate_ocr.evaluation import load_benchmark
+from plate_ocr.reader import PlateReader
 from plate_ocr.weights import check_weights, write_description
 
 SUMMARY = {"images", "unreadable", "exact_match", "character_error_rate", "images_per_second"}
@@ -26,6 +28,23 @@ def run(*arguments, cwd, engine="onnx"):
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
+
+
+def test_a_careful_look_reads_more_of_what_is_not_certain(tmp_path):
+    hard = load_benchmark("tuning").sample(600)
+    rows = np.flatnonzero(PlateReader().decode(hard.images).text_probability < 0.9)
+    (tmp_path / "hard").mkdir()
+    for row in rows:
+        Image.fromarray(hard.images[row, :, :, 0]).save(
+            tmp_path / "hard" / f"{hard.texts[row]}.png"
+        )
+    exact = []
+    for careful in ((), ("--careful",)):
+        report, plot = tmp_path / "report.json", tmp_path / "plot.png"
+        done = run(tmp_path / "hard", "--json", report, "--plot", plot, *careful, cwd=PROJECT)
+        assert done.returncode == 0, done.stderr
+        exact.append(json.loads(report.read_text(encoding="utf-8"))["summary"]["exact_match"])
+    assert exact[0] < exact[1]
 
 
 @pytest.fixture
