@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN = .venv/bin/python
 # The outputs replace those of the notebook only when all of it has run.
 EXECUTE = $(RUN) -m jupyter nbconvert --to notebook --execute --inplace \
-	--ExecutePreprocessor.timeout=-1 --ExecutePreprocessor.record_timing=False
+	--ExecutePreprocessor.timeout=-1 --ExecutePreprocessor.record_timing=False --coalesce-streams
 RESOLVE = .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
 	--no-emit-index-url --no-header --no-annotate --quiet
 

@@ -24,17 +24,18 @@ def replacing(path: Path | str, tidy: bool = True, first: bool = False) -> Itera
             the whole folder: those who write thousands of files into one do it for all at once.
         first: leave a file that is there by the time the block ends.
     """
-    path = Path(path)
+    folder, name = os.path.split(path)  # as text: paths would double what writing a plate takes
     if tidy:
-        for leftover in path.parent.glob(f".*.part.{path.name}"):
+        for leftover in Path(folder).glob(f".*.part.{name}"):
             process, _, host = leftover.name[1:].partition(".part.")[0].partition("@")
             if host == HOST and not _runs(process):
                 _remove(leftover)
-    temporary = path.with_name(f".{os.getpid()}@{HOST}.part.{path.name}")
+    hidden = f".{os.getpid()}@{HOST}.part.{name}"
+    temporary = Path(f"{folder}/{hidden}" if folder else hidden)
     try:
         yield temporary
         if first:
-            _link(temporary, path)
+            _link(temporary, Path(path))
         else:
             temporary.replace(path)
     except BaseException as error:
