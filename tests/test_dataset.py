@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -240,16 +241,16 @@ def test_splits_of_four_digits_are_a_tenth():
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
-    save = Image.Image.save
+    write_bytes = Path.write_bytes
     calls = []
 
-    def save_until_full(image, path, **options):
+    def write_until_full(path, content):
         calls.append(path)
         if len(calls) > 10:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        save(image, path, **options)
+        write_bytes(path, content)
 
-    monkeypatch.setattr(Image.Image, "save", save_until_full)
+    monkeypatch.setattr(Path, "write_bytes", write_until_full)
     with pytest.raises(DatasetError, match="No space left on device"):
         generate(tmp_path / "train", count=66, processes=1, progress=False)
     monkeypatch.undo()
