@@ -83,6 +83,7 @@ def test_data_generation_of_the_test_set(tmp_path):
     assert ours == drawn and len(ours) == 60
 
 
+@pytest.mark.slow
 def test_training(tmp_path):
     notebook = execute("training.ipynb", tmp_path, PROJECT, quick=True)
     text = text_of(notebook)
@@ -125,6 +126,7 @@ def test_own_plates_by_parameters_alone(tmp_path):
     assert json.loads((made / "dr_model.json").read_text(encoding="utf-8"))["digits"] == 7
 
 
+@pytest.mark.slow
 def test_evaluation(tmp_path):
     benchmark = PROJECT / "data" / "benchmark"
     notebook = execute(
