@@ -214,7 +214,7 @@ def generate(
     try:
         bar = tqdm(total=len(positions), unit=" plates", desc=str(directory), disable=not progress)
         with bar, _workers(processes) as each:
-            for _ in each(check, jobs):
+            for _ in each(check, [job[0] for job in jobs]):
                 pass
             leftovers = list(directory.glob(".*.part.*"))  # of a killed run, or of one beside this
             _claim(directory, settings)
@@ -323,10 +323,8 @@ def _workers(processes: int) -> Iterator[Callable[[Callable, list], Iterator]]:
             raise
 
 
-def _check_room(
-    positions: Sequence[int], fonts: Sequence[PlateFont], size: int, digits: int
-) -> None:
-    check_room(*font_and_instance(fonts, positions[0]), size, digits)
+def _check_room(index: int, fonts: Sequence[PlateFont], size: int, digits: int) -> None:
+    check_room(*font_and_instance(fonts, index), size, digits)
 
 
 def _write_plates(

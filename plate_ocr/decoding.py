@@ -80,7 +80,7 @@ def text_log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
         float64 array of shape (n,); minus the CTC loss.
     """
-    return _log_probabilities(softmax(logits), np.asarray(labels))[0]
+    return _log_probabilities(softmax(logits), np.asarray(labels))[1]
 
 
 def length_log_probability(logits: np.ndarray, digits: int = PLATE_DIGITS) -> np.ndarray:
@@ -96,11 +96,11 @@ def length_log_probability(logits: np.ndarray, digits: int = PLATE_DIGITS) -> np
         float64 array of shape (n,).
     """
     any_text = np.ones((len(logits), digits), dtype=int)
-    return _log_probabilities(softmax(logits), any_text)[1]
+    return _log_probabilities(softmax(logits), any_text)[0]
 
 
 def _log_probabilities(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Logs of P(text) and of P(as many digits), by the forward and the backward algorithm.
+    """Logs of P(so many digits) and of P(text), by the forward and the backward algorithm.
 
     Both sums and both directions run at once, and the directions meet in the middle: a single
     plate costs as much as the calls of NumPy, however little each has to do. Paths are scaled now
@@ -141,7 +141,7 @@ def _log_probabilities(probabilities: np.ndarray, labels: np.ndarray) -> np.ndar
     met = np.add.reduceat(paths[0] @ lattice.transitions[0] * states[1], lattice.blocks, axis=-1)
     with np.errstate(divide="ignore"):
         logs = np.maximum(np.log(met), IMPOSSIBLE) + log_scale.sum(axis=0)
-    return logs.T[::-1]
+    return logs.T
 
 
 class _Lattice(NamedTuple):
@@ -225,7 +225,7 @@ def decode_plates(logits: np.ndarray, digits: int = PLATE_DIGITS) -> Decoded:
     paths = _of_length(greedy_paths, logits, digits)
     probabilities = softmax(logits)
     labels, peaks, places = _digits_along(probabilities, paths, digits)
-    text_probability, length_probability = np.exp(_log_probabilities(probabilities, labels))
+    length_probability, text_probability = np.exp(_log_probabilities(probabilities, labels))
     return Decoded(
         greedy if paths is greedy_paths else spell(paths),
         greedy,
