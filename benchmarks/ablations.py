@@ -149,11 +149,11 @@ VARIANTS = {
     "no_augmentation": Variant("no augmentation", recipe=replace(RECIPE, plain_epochs=None)),
     "no_blended_faces": Variant("no blended faces", recipe=replace(RECIPE, blended_share=0.0)),
     "geometry_only": Variant(
-        "geometry only",
+        "geometry only, no blended faces",
         augment=every_plate(lambda plate, random: change_geometry(plate, random)[0]),
     ),
     "photometry_only": Variant(
-        "photometry only",
+        "photometry only, no blended faces",
         augment=every_plate(lambda plate, random: change_picture(plate, USUAL_HEIGHT, random)),
     ),
     "5_fonts": in_fonts("5 fonts", "5_fonts", lambda: families(4, most=5)),

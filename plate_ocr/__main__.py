@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument(
         "directory",
         type=Path,
-        help="where to write; train, validation, benchmark and test have plates of their own, "
+        help="where to write; train, validation and test have plates of their own, "
         "another name needs --start and --count",
     )
     draw.add_argument(

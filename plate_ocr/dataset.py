@@ -502,7 +502,10 @@ def load_or_generate(
     wanted = asdict(_settings(positions, seed, sizes_for(digits), FONT_DIRECTORY, digits)) | {
         "pillow": found.get("pillow")
     }
-    if found != wanted or not (directory / "metadata.jsonl").exists():
+    complete = (directory / "metadata.jsonl").exists() and (
+        sum(1 for _ in _images(directory)) >= len(positions)
+    )
+    if found != wanted or not complete:
         generate(directory, start=start, count=count, seed=seed, digits=digits)
     return load_folder(directory, digits)
 

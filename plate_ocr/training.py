@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from plate_ocr import augmentation, blending
 from plate_ocr.alphabet import BLANK, DIGITS, PLATE_DIGITS, encode
 from plate_ocr.augmentation import augment_batch
 from plate_ocr.blending import FaceBlender
@@ -262,6 +263,7 @@ class Checkpoints(keras.callbacks.Callback):
                 **{name: float(value) for name, value in logs.items()},
                 "seconds": round(time.perf_counter() - self._begun, 2),
                 "watched": greedy_decode(np.asarray(logits)),
+                "device": describe_device(),  # another one may finish the run
             }
         )
         if not np.isfinite(logs["loss"]):
@@ -345,6 +347,7 @@ def train(
         "precision": precision,
         "network": fingerprint(model),
         "plates": hashlib.sha256(plates.images.tobytes() + batches.labels.tobytes()).hexdigest(),
+        "distortions": _distortions() if batches.augment else None,
     }
     if initial_weights is not None:
         path = Path(initial_weights)
@@ -367,6 +370,12 @@ def train(
         )
     callback.restore(model, callback.state["best_epoch"])
     return model, callback.state
+
+
+def _distortions() -> str:
+    """A hash of the modules that distort plates."""
+    sources = [Path(module.__file__).read_bytes() for module in (augmentation, blending)]
+    return hashlib.sha256(b"".join(sources)).hexdigest()
 
 
 def save_reader(model: keras.Model, path: Path | str, digits: int = PLATE_DIGITS) -> None:
@@ -441,12 +450,12 @@ def fastest_precision() -> str:
     """The Keras dtype policy to train in: mixed bfloat16 where the processor multiplies in it.
 
     With Intel's AMX a step takes three quarters of the time of float32
-    (results/training_step.json); elsewhere, on GPUs that lack bfloat16, and on JAX, where it was
-    not tried, float32 is safe.
+    (results/training_step.json), with AVX-512's bfloat16 two thirds; elsewhere, on GPUs that lack
+    bfloat16, and on JAX, where it was not tried, float32 is safe.
     """
     on_processor = keras.backend.backend() == "tensorflow" and "GPU" not in describe_device()
-    fast = on_processor and "amx_bf16" in _of_processor("flags")
-    return "mixed_bfloat16" if fast else "float32"
+    multiplies = {"amx_bf16", "avx512_bf16"} & set(_of_processor("flags").split())
+    return "mixed_bfloat16" if on_processor and multiplies else "float32"
 
 
 def _of_processor(field: str) -> str:
@@ -463,7 +472,7 @@ def write_results(recipe: Recipe, state: dict, measured: dict, directory: Path |
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     history = state["history"]
-    names = [name for name in history[0] if name != "watched"]
+    names = [name for name in history[0] if name not in ("watched", "device")]
     table = [",".join(names)]
     table += [",".join(f"{row[name]:.6g}" for name in names) for row in history]
     write_text(directory / f"training_{recipe.name}.csv", "\n".join(table) + "\n")
@@ -475,7 +484,7 @@ def write_results(recipe: Recipe, state: dict, measured: dict, directory: Path |
         "best_epoch": state["best_epoch"],
         "best_training_loss": state["best_loss"],
         "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
-        "device": describe_device(),
+        "device": " and ".join(dict.fromkeys(row["device"] for row in history)),
         "versions": versions(),
         "measured": measured,
     }

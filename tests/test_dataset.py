@@ -281,6 +281,8 @@ def test_loading_draws_what_is_missing(tmp_path):
     generate(tmp_path / "mine", start=70_000, count=3, processes=1, progress=False)
     (tmp_path / "mine" / "metadata.jsonl").unlink()
     assert len(load_or_generate(tmp_path / "mine")) == 3
+    next((tmp_path / "mine").glob("*.png")).unlink()
+    assert len(load_or_generate(tmp_path / "mine")) == 3
 
 
 def test_folders_that_cannot_be_read(tmp_path):

@@ -271,6 +271,7 @@ def test_mixed_precision_leaves_float32_weights_and_no_trace(plates, validation,
     ("flags", "device", "precision"),
     [
         ("fma avx512_bf16 amx_bf16", "CPU (one, 2 cores)", "mixed_bfloat16"),
+        ("fma avx512_bf16", "CPU (a newer one, 2 cores)", "mixed_bfloat16"),
         ("fma avx2", "CPU (another, 2 cores)", "float32"),
         ("fma amx_bf16", "1 GPU (a third)", "float32"),
     ],

@@ -11,6 +11,10 @@ from pathlib import Path
 import nbformat
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the package, where it is not installed
+
+from plate_ocr.files import write_text
+
 KEPT_METADATA = {"tags"}  # of a cell
 
 
@@ -44,7 +48,7 @@ def tidy(path: Path) -> None:
             if "image/png" in output.get("data", {}):
                 png = base64.b64decode(output["data"]["image/png"])
                 output["data"]["image/png"] = base64.b64encode(smaller(png)).decode()
-    nbformat.write(notebook, path)
+    write_text(path, nbformat.writes(notebook) + "\n")
 
 
 if __name__ == "__main__":
