@@ -26,7 +26,7 @@ class Variant:
     """What is trained, and how."""
 
     precision: str = "float32"
-    normalised: bool | None = None  # all convolutions, or none; None as in the model
+    normalised: bool | None = None  # all five convolutions, or none; None as in the model
     ctc: bool = True
     distorted: bool = False  # plates, as the shipped recipe distorts them
     plain: bool = False  # the plain network of benchmarks/networks.py
@@ -35,7 +35,7 @@ class Variant:
 VARIANTS = {
     "plain network": Variant(plain=True),
     "float32": Variant(),
-    "all normalised": Variant(normalised=True),
+    "all five normalised": Variant(normalised=True),
     "none normalised": Variant(normalised=False),
     "no CTC loss": Variant(ctc=False),
     "mixed bfloat16": Variant("mixed_bfloat16"),

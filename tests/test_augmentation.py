@@ -45,6 +45,7 @@ def test_own_plates_are_brought_to_dark_ink_on_white(plates):
                 cv2.boundingRect((one < 128).astype(np.uint8)) for one in (drawn, white)
             )
             assert np.abs(np.subtract(expected, found)).max() <= 1
+            assert (white == 255).mean() > 0.7
             # What the distortions take for ink is no larger.
             taken = cv2.boundingRect(255 - white)
             assert np.abs(np.subtract(cv2.boundingRect(255 - drawn), taken)).max() <= 2
