@@ -57,7 +57,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--engine", choices=ENGINES, default="keras", help=f"what runs it; {default}"
     )
     parser.add_argument(
-        "--careful", action="store_true", help="look again, moved, at what is not certain"
+        "--careful", action="store_true", help="look five times more at what is not certain"
     )
     parser.add_argument(
         "--plot", type=Path, default=Path("predictions.png"), help=f"picture; {default}"

@@ -6,4 +6,4 @@ from plate_ocr.reader import Digit, PlateReader, Reading
 from plate_ocr.weights import WeightsError
 
 __all__ = ["DatasetError", "Digit", "PlateReader", "Reading", "UnreadableImage", "WeightsError"]
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

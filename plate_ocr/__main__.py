@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from plate_ocr import __version__
 from plate_ocr.alphabet import DIGIT_COUNTS, PLATE_DIGITS
 from plate_ocr.console import missing, prepare_console, share, weights_to_write, whole_number
 from plate_ocr.dataset import (
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="plate-ocr", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     read = commands.add_parser("read", help="read images: path, text and confidence a line")
@@ -83,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         help="0 to 1; mark readings below this as refused; default: %(default)s",
     )
     read.add_argument(
-        "--careful", action="store_true", help="look again, moved, at what is not certain"
+        "--careful", action="store_true", help="look five times more at what is not certain"
     )
     read.set_defaults(run=_read)
 
@@ -182,7 +184,17 @@ def _add_digits(command: argparse.ArgumentParser, default: int | None, help: str
 
 
 def _read(options: argparse.Namespace) -> int:
-    names = [name for path in options.paths for name in _expand(path)]
+    names: list[str] = []
+    empty = []
+    for path in options.paths:
+        try:
+            names += _expand(path)
+        except DatasetError as error:
+            empty.append(error)
+    if not names:
+        raise empty[0]
+    for error in empty:
+        print(error, file=sys.stderr)
     reader = PlateReader(options.weights, options.engine, options.threads, options.careful)
     sources = (sys.stdin.buffer.read() if name == STANDARD_INPUT else name for name in names)
     write = _writer(options)
@@ -198,7 +210,7 @@ def _read(options: argparse.Namespace) -> int:
         row["refused"] = reading.confidence < options.min_confidence
         write(row | {"digits": [digit._asdict() for digit in reading.digits]})
     sys.stdout.flush()
-    return 1 if unreadable else 0
+    return 1 if unreadable or empty else 0
 
 
 def _expand(path: str) -> Iterator[str]:

@@ -202,11 +202,6 @@ class Decoded(NamedTuple):
     text_probability: np.ndarray  # P(text | image), float64 (n,)
     length_probability: np.ndarray  # P(exactly so many digits | image), float64 (n,)
 
-    def rows(self, rows: np.ndarray) -> "Decoded":
-        """What some rows, int (m,), say."""
-        lists = ([of_all[row] for row in rows.tolist()] for of_all in self[:2])
-        return Decoded(*lists, *(of_all[rows] for of_all in self[2:]))
-
     def with_rows(self, rows: np.ndarray, others: "Decoded") -> "Decoded":
         """The same with what `others`, one a row, say in the place of some rows."""
         replaced = []

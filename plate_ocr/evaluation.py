@@ -8,7 +8,13 @@ from zipfile import BadZipFile
 import numpy as np
 
 from plate_ocr.alphabet import DIGITS
-from plate_ocr.calibration import Calibration, fit_calibration
+from plate_ocr.calibration import (
+    Calibration,
+    area_under_roc,
+    coverage_at_precision,
+    expected_calibration_error,
+    fit_calibration,
+)
 from plate_ocr.dataset import DatasetError, PlateSet, load_folder
 from plate_ocr.decoding import Decoded
 from plate_ocr.fonts import load_fonts
@@ -17,7 +23,8 @@ from plate_ocr.rendering import SIZES, draw_glyphs
 from plate_ocr.weights import check_weights, write_description
 
 BENCHMARK = Path("data/benchmark")
-# The sets and their files. `tuning` serves every choice, the others serve none.
+# The sets and their files. `tuning` serves every choice; data/benchmark/README.md tells of two
+# that others served.
 SETS = {
     "unseen_fonts": ("unseen_fonts",),
     "conditions": tuple(f"conditions_{kind}" for kind in ("noise", "blur", "light", "damage")),
@@ -28,6 +35,7 @@ SETS = {
     "tuning": ("tuning",),
 }
 POOLED = ("unseen_fonts", "conditions", "layout", "another_generator")  # for calibration figures
+PRECISION = 0.999  # at which coverage is told
 FEWEST = 200  # plates to calibrate with
 RAREST = 10  # of them read right, and wrong; from fewer mistakes the slopes came out 0.5 to 12
 SHAPE_SIZE = 24  # pixels, of a digit stretched to a square
@@ -190,6 +198,32 @@ def pool(sets: Sequence[Evaluated]) -> Evaluated:
         np.concatenate([one.length_probability for one in sets]),
         {},
     )
+
+
+def certainty_of(
+    plates: Evaluated, no_plate: Evaluated, calibration: Calibration
+) -> dict[str, float]:
+    """How honest and how useful the confidence is: see `calibration` for the measures.
+
+    Args:
+        plates: readings of plates.
+        no_plate: readings of pictures that should be refused.
+        calibration: what makes their confidences.
+    """
+    confidence, right = plates.confidence(calibration), plates.right
+    coverage, least = coverage_at_precision(confidence, right, PRECISION)
+    refused = no_plate.confidence(calibration)
+    return {
+        "plates": len(confidence),
+        "calibration_error": expected_calibration_error(confidence, right),
+        "calibration_error_of_text_probability": expected_calibration_error(
+            plates.text_probability, right
+        ),
+        "area_right_against_wrong": area_under_roc(confidence[right], confidence[~right]),
+        "coverage_at_99.9_precision": coverage,
+        "least_confidence_at_99.9_precision": least,
+        "area_plate_against_no_plate": area_under_roc(confidence, refused),
+    }
 
 
 def right_by(one: Evaluated, *tags: str) -> dict[Hashable, tuple[int, int]]:

@@ -1,75 +1,177 @@
-"""Looking again: the same plates moved a little and made smaller, and what all views say together.
+"""Looking again: the same plate moved, turned, scaled and cut out, and what all views say together.
 
-A network that skips pixels reads a moved plate a little differently, and what it finds most
-probable over several views is right more often than what it says of one (test-time augmentation,
+A network reads another picture of the same plate a little differently, and what it finds most
+probable over several is right more often than what it says of one (test-time augmentation,
 Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks").
+`benchmarks/looks.py` measures what every view brings.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from plate_ocr.decoding import Decoded
+from plate_ocr.alphabet import encode
+from plate_ocr.decoding import Decoded, decode_plates, text_log_probability
+from plate_ocr.images import border_of
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
-MOVED = 2  # pixels along and across: half a time step
-ROWS, COLUMNS = 2, 4  # paper added on each side before a plate is made smaller to fit the frame
-# Of every view, where a place in it lies on the plate: place * scale + offset, as shares of the
-# width.
-PLACES = (
-    (1.0, MOVED / PLATE_WIDTH),
-    (1.0, -MOVED / PLATE_WIDTH),
-    (1 + 2 * COLUMNS / PLATE_WIDTH, -COLUMNS / PLATE_WIDTH),
-)
+VIEWS = ("moved", "turned", "usual size", "cut out", "cut out, with more room")  # in their order
+FRAME = (PLATE_WIDTH, PLATE_HEIGHT)
+MOVED = 2  # pixels up and to the left: half a time step
+TURNED = 4  # degrees
+USUAL = (PLATE_WIDTH - 8, 18)  # what the digits fit into; nine in ten as they are drawn do too
+CUT_OUT = ((PLATE_WIDTH - 4, 32), (0.8 * PLATE_WIDTH, 0.8 * PLATE_HEIGHT))
+STRONGEST = PLATE_WIDTH * PLATE_HEIGHT // 200  # as many pixels tell how dark the ink is
+FAINTEST = 20  # grey levels between the ground and what counts as ink
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 
-def views_of(images: np.ndarray) -> np.ndarray:
-    """Plates, uint8 (n, 64, 128, 1) -> three views of each, (3, n, 64, 128, 1).
+def views_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Five other views of every plate.
 
-    Up and to the left, down and to the right, and smaller. The edge goes on outwards.
+    Moved; turned; scaled to the usual size; and twice cut out, so that the ground of a label that
+    stands on another one fills the picture. The last three are dark on light.
+
+    Args:
+        images: uint8 (n, 64, 128, 1).
+
+    Returns:
+        The views, uint8 (5, n, 64, 128, 1); and where they show what, float64 (5, n, 2): a place
+        in the view, as a share of its width, times the first, plus the second, lies on the plate.
     """
-    padding = ((0, 0), (ROWS, ROWS), (COLUMNS, COLUMNS))
-    larger = np.pad(images[..., 0], padding, mode="edge")
-    views = np.empty((len(PLACES), *images.shape), np.uint8)
-    for view, moved in enumerate((MOVED, -MOVED)):
-        top, left = ROWS + moved, COLUMNS + moved
-        views[view, ..., 0] = larger[:, top : top + PLATE_HEIGHT, left : left + PLATE_WIDTH]
-    for row, plate in enumerate(larger):
-        smaller = Image.fromarray(plate).resize(
-            (PLATE_WIDTH, PLATE_HEIGHT), Image.Resampling.BILINEAR
+    views, places = [], []
+    for plate in images[..., 0]:
+        ink = ink_box(plate)
+        moved = (MOVED, MOVED, PLATE_WIDTH + MOVED, PLATE_HEIGHT + MOVED)
+        usual, *cut_out = (_box_around(ink, room) for room in (USUAL, *CUT_OUT))
+        views.append(
+            [
+                _show(plate, moved),
+                _turn(plate),
+                _dark_on_light(_show(plate, usual), _median(border_of(plate))),
+                *(_cut_out(plate, ink, box) for box in cut_out),
+            ]
         )
-        views[-1, row, ..., 0] = smaller
-    return views
+        boxes = (moved, (0, 0, *FRAME), usual, *cut_out)  # turning leaves the middle row's places
+        places.append([(right - left, left) for left, _, right, _ in boxes])
+    return (
+        np.array(views, np.uint8).swapaxes(0, 1)[..., None],
+        np.array(places, float).swapaxes(0, 1) / PLATE_WIDTH,
+    )
 
 
-def agree(plain: Decoded, views: Sequence[Decoded]) -> Decoded:
+def ink_box(plate: np.ndarray) -> tuple[int, int, int, int]:
+    """The box of all that is unlike the edge of a plate, single grains left out; else the frame.
+
+    Args:
+        plate: uint8 (64, 128).
+
+    Returns:
+        Left, top, right and bottom, in pixels; the last two lie outside.
+    """
+    smooth = np.asarray(Image.fromarray(plate).filter(ImageFilter.MedianFilter(3)), np.int16)
+    unlike = np.abs(smooth - _median(border_of(plate)))
+    strongest = np.partition(unlike.ravel(), -STRONGEST)[-STRONGEST]
+    ink = unlike > max(0.4 * strongest, FAINTEST)
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    if not rows.size:
+        return 0, 0, *FRAME
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _median(pixels: np.ndarray) -> int:
+    """The grey level in the middle; NumPy's own takes ten times as long for those of an edge."""
+    middle = pixels.size // 2
+    return int(np.partition(pixels.ravel(), middle)[middle])
+
+
+def _ground_of(inside: np.ndarray) -> int:
+    """The usual grey level on that side of the middle one, dark or light, that has more pixels."""
+    light = inside > (int(inside.min()) + int(inside.max())) // 2
+    return _median(inside[light == (2 * np.count_nonzero(light) > light.size)])
+
+
+def _box_around(ink: Box, room: tuple[float, float]) -> Box:
+    """The box in which the ink stands in the middle and fits into a room, once it is a picture."""
+    left, top, right, bottom = ink
+    scale = min(room[0] / (right - left), room[1] / (bottom - top))
+    x, y = (left + right) / 2, (top + bottom) / 2
+    reach = PLATE_WIDTH / 2 / scale, PLATE_HEIGHT / 2 / scale
+    return x - reach[0], y - reach[1], x + reach[0], y + reach[1]
+
+
+def _show(image: np.ndarray, box: Box, beyond: int | None = None) -> np.ndarray:
+    """What a box shows of an image, whose edge, or a grey level, goes on outwards."""
+    left, top, right, bottom = box
+    height, width = image.shape
+    pad = int(np.ceil(max(-left, -top, right - width, bottom - height, 0))) + 1
+    if beyond is None:
+        larger = np.pad(image, pad, mode="edge")
+    else:
+        larger = np.pad(image, pad, constant_values=beyond)
+    inside = (left + pad, top + pad, right + pad, bottom + pad)
+    return np.asarray(Image.fromarray(larger).resize(FRAME, Image.Resampling.BILINEAR, box=inside))
+
+
+def _turn(plate: np.ndarray) -> np.ndarray:
+    """The plate turned about its middle."""
+    pad = PLATE_HEIGHT // 8  # more than the corners move
+    larger = Image.fromarray(np.pad(plate, pad, mode="edge"))
+    return np.asarray(larger.rotate(TURNED, Image.Resampling.BILINEAR))[pad:-pad, pad:-pad]
+
+
+def _dark_on_light(view: np.ndarray, ground: int) -> np.ndarray:
+    return view if ground >= 128 else 255 - view
+
+
+def _cut_out(plate: np.ndarray, ink: tuple[int, int, int, int], box: Box) -> np.ndarray:
+    """The ink alone, on its own ground: a label's, where it stands on one."""
+    left, top, right, bottom = ink
+    inside = plate[top:bottom, left:right]
+    ground = _ground_of(inside)
+    box = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+    return _dark_on_light(_show(inside, box, ground), ground)
+
+
+def agree(logits: np.ndarray, places: np.ndarray, digits: int) -> Decoded:
     """The texts that are most probable over the plates as they are and all views of them.
 
     Args:
-        plain: what the n plates say as they are.
-        views: what every view of them says, in the order of `views_of`.
+        logits: of the plates as they are, then of every view, float (1 + views, n, steps, 11).
+        places: where the views show what, as `views_of` tells it, (views, n, 2).
+        digits: of a plate.
 
     Returns:
-        Of every plate, the text with the highest mean probability, a view that reads another text
-        counting as 0; its digits as the surest view has them; the greedy text of the plate as it
-        is.
+        Of every plate, of all texts that it or a view is read as the one with the highest mean
+        probability; its digits as the surest view has them; the greedy text of the plate as it is.
     """
-    all_views = (plain, *views)
-    texts = np.array([one.texts for one in all_views])
-    probability = np.stack([one.text_probability for one in all_views])
-    together = np.where(texts[:, None] == texts, probability, 0).sum(axis=1)
-    highest = together.max(axis=0)
-    surest = np.where(together == highest, probability, -1).argmax(axis=0)
-    chosen = surest, np.arange(len(surest))
-    places = [plain.digit_place]
-    for one, (scale, offset) in zip(views, PLACES, strict=True):
-        places.append(np.clip(one.digit_place * scale + offset, 0, 1))
+    looks, count = logits.shape[:2]
+    said = decode_plates(logits.reshape(-1, *logits.shape[2:]), digits)
+    texts = np.array(said.texts).reshape(looks, count)
+    candidates = sorted({(row, text) for look in texts for row, text in enumerate(look)})
+    rows = np.array([row for row, _ in candidates])
+    of_text = np.array([text for _, text in candidates])
+    own = said.text_probability.reshape(looks, count)
+    each = own[:, rows]
+    look, candidate = np.nonzero(texts[:, rows] != of_text)  # what a look does not read itself
+    if len(look):
+        labels = encode(of_text[candidate].tolist(), digits)
+        others = text_log_probability(logits[look, rows[candidate]], labels)
+        each[look, candidate] = np.exp(others)
+    probability = each.mean(axis=0)
+    by_row = np.lexsort((probability, rows))
+    best = by_row[np.searchsorted(rows, np.arange(count), side="right") - 1]
+    chosen = of_text[best]
+
+    reads_it = texts == chosen
+    surest = np.where(reads_it, own, -1).argmax(axis=0), np.arange(count)
+    as_it_is = np.broadcast_to((1.0, 0.0), (1, count, 2))
+    scale, offset = np.moveaxis(np.concatenate([as_it_is, places])[surest], -1, 0)
+    place = said.digit_place.reshape(looks, count, digits)[surest]
     return Decoded(
-        texts[chosen].tolist(),
-        plain.greedy,
-        np.stack([one.digit_probability for one in all_views])[chosen],
-        np.stack(places)[chosen],
-        highest / len(all_views),
-        np.stack([one.length_probability for one in all_views]).mean(axis=0),
+        chosen.tolist(),
+        said.greedy[:count],
+        said.digit_probability.reshape(looks, count, digits)[surest],
+        np.clip(place * scale[:, None] + offset[:, None], 0, 1),
+        probability[best],
+        said.length_probability.reshape(looks, count).mean(axis=0),
     )

@@ -41,8 +41,10 @@ def check_weights(weights: Path) -> dict:
         digits = description["digits"]
         described = description["sha256"][weights.name]
         intact = description["checksum"] == _checksum(description)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: there is no such file; {weights.name} needs it") from error
     except OSError as error:
-        raise WeightsError(f"{error.filename}: {error.strerror or error}") from error
+        raise WeightsError(f"{path}: {error.strerror or error}") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path}: does not describe {weights.name}") from error
     if not intact:

@@ -10,6 +10,7 @@ import sys
 import pytest
 from conftest import PROJECT
 
+import plate_ocr
 from plate_ocr.weights import WEIGHTS
 
 TEST = PROJECT / "data" / "test"
@@ -63,6 +64,17 @@ def test_a_bad_image_costs_no_other_its_reading(plates, tmp_path):
     code, out, err = run("read", plates[0], tmp_path / "bad.png", "none.png", plates[1])
     assert code == 1 and len(out.splitlines()) == 2
     assert len(err.splitlines()) == 2 and "bad.png" in err and "none.png" in err
+
+
+def test_a_folder_without_images_costs_no_other_its_readings(plates, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, out, err = run("read", tmp_path / "empty", plates[0])
+    assert code == 1 and len(out.splitlines()) == 1
+    assert len(err.splitlines()) == 1 and "empty: holds no images" in err
+
+
+def test_it_tells_its_version():
+    assert run("--version")[:2] == (0, f"{plate_ocr.__version__}\n")
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -14,6 +15,7 @@ from plate_ocr.evaluation import (
     BenchmarkError,
     BenchmarkSet,
     calibrate,
+    certainty_of,
     character_error_rate,
     digit_confusion,
     digit_shapes,
@@ -81,6 +83,25 @@ def test_parts_and_pools(evaluated):
     assert part.truths == ["12345", "99999"] and part.right.all()
     both = pool([part, evaluated])
     assert len(both.truths) == len(both.right) == len(both.text_probability) == 6
+
+
+def test_certainty_by_hand(evaluated):
+    same = Calibration(0.0, 1.0, 0.0)  # the confidence is P(text)
+    plates = dataclasses.replace(evaluated, text_probability=np.array([0.9, 0.7, 0.5, 0.5]))
+    nothing = dataclasses.replace(evaluated, text_probability=np.array([0.8, 0.1, 0.1, 0.1]))
+    assert plates.right.tolist() == [True, False, True, False]
+    told = certainty_of(plates, nothing, same)
+    assert told == pytest.approx(
+        {
+            "plates": 4,
+            "calibration_error": (0.1 + 0.7 + 2 * 0.0) / 4,
+            "calibration_error_of_text_probability": (0.1 + 0.7 + 2 * 0.0) / 4,
+            "area_right_against_wrong": (1 + 1 + 0 + 0.5) / 4,
+            "coverage_at_99.9_precision": 1 / 4,
+            "least_confidence_at_99.9_precision": 0.9,
+            "area_plate_against_no_plate": (4 + 3 + 3 + 3) / 16,
+        }
+    )
 
 
 def test_confusion_counts_places():

@@ -13,7 +13,7 @@ from PIL import Image
 
 from plate_ocr.dataset import draw_plates
 from plate_ocr.evaluation import load_benchmark
-from plate_ocr.reader import PlateReader
+from plate_ocr.reader import CERTAIN, PlateReader
 from plate_ocr.weights import check_weights, write_description
 
 SUMMARY = {"images", "unreadable", "exact_match", "character_error_rate", "images_per_second"}
@@ -32,7 +32,7 @@ def run(*arguments, cwd, engine="onnx"):
 
 def test_a_careful_look_reads_more_of_what_is_not_certain(tmp_path):
     hard = load_benchmark("tuning").sample(600)
-    rows = np.flatnonzero(PlateReader().decode(hard.images).text_probability < 0.9)
+    rows = np.flatnonzero(PlateReader().decode(hard.images).text_probability < CERTAIN)
     (tmp_path / "hard").mkdir()
     for row in rows:
         Image.fromarray(hard.images[row, :, :, 0]).save(

@@ -1,6 +1,7 @@
 """Draw every picture in results/ that shows measured figures, from the figures in results/.
 
-The notebooks and `make benchmark` draw them too, where they measure; this needs no measuring.
+And how a careful reader looks at a plate. The notebooks and `make benchmark` draw the others too,
+where they measure; this needs no measuring.
 
 $ python tools/draw_figures.py [RESULTS]
 """
@@ -9,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the package, where it is not installed
@@ -16,11 +18,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for the package, where it 
 import model_test
 from benchmarks import report
 from plate_ocr import plotting
+from plate_ocr.evaluation import load_benchmark
 from plate_ocr.reader import Reading
 from plate_ocr.training import read_results
+from plate_ocr.views import VIEWS, views_of
 
 PROJECT = Path(__file__).parents[1]
 TEST = PROJECT / "data" / "test"
+ON_A_LABEL = 911  # a plate of the set of another generator, without noise
 
 
 def load(results: Path, name: str) -> dict:
@@ -66,6 +71,16 @@ def draw_evaluation(evaluation: dict) -> dict[str, Figure]:
     }
 
 
+def draw_looks() -> Figure:
+    """A plate that one look reads wrong, and the five others of a careful reader."""
+    plate = load_benchmark("another_generator", PROJECT / "data" / "benchmark").images[[ON_A_LABEL]]
+    return plotting.plate_grid(
+        np.concatenate([plate, *views_of(plate)[0]]),
+        ["as it is", *VIEWS],
+        columns=6,
+    )
+
+
 def main() -> None:
     """Draw all."""
     results = Path(sys.argv[1]) if len(sys.argv) > 1 else PROJECT / "results"
@@ -73,6 +88,7 @@ def main() -> None:
     figures = draw_evaluation(load(results, "evaluation.json")) | {
         "training": plotting.loss_curves(read_results(results)),
         "benchmark": report.chart(load(results, "benchmark.json")),
+        "looks": draw_looks(),
     }
     if (results / "ablations.json").exists():
         figures["ablations"] = plotting.ablation_dots(load(results, "ablations.json")["runs"])

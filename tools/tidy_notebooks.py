@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 from PIL import Image
+from zopfli.png import optimize
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the package, where it is not installed
 
@@ -34,7 +35,7 @@ def smaller(png: bytes) -> bytes:
         buffer = BytesIO()
         candidate.save(buffer, "PNG", optimize=True)
         best = min(best, buffer.getvalue(), key=len)
-    return best
+    return optimize(best)
 
 
 def tidy(path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from corruptions import CORRUPTIONS, FAMILIES, SEVERITIES, corrupt
 from faces import CACHE, DIGITS, ORDINARY, Face, fetch, open_font, read_table, rise
 from PIL import Image, ImageDraw, ImageFont
-from plates import LAYOUTS, draw_plate
+from plates import LAYOUTS, Plate, draw_plate
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the package, where it is not installed
 
@@ -171,41 +171,42 @@ def draw_no_plate(faces: list[Face], count: int = 3000) -> None:
     write(name, images, texts, kind=kinds, font=fonts)
 
 
+def tuning_plate(
+    face: Face, text: str, way: int, random: np.random.Generator
+) -> tuple[Plate, dict[str, str | int]]:
+    """Draw a plate of the tuning set: `way` 0 clean, 1 corrupted, 2 in an unusual layout.
+
+    Returns:
+        The plate, and its tags.
+    """
+    layout = LAYOUTS[int(random.integers(len(LAYOUTS)))] if way == 2 else ""
+    plate = draw_plate(face, text, random, (13 if way == 1 else 12, 20), layout)
+    corruption, severity = "", 0
+    if way == 1:
+        names = list(CORRUPTIONS)
+        corruption = names[int(random.integers(len(names)))]
+        severity = int(random.integers(1, len(SEVERITIES) + 1))
+        plate = plate._replace(image=corrupt(plate.image, corruption, severity, random))
+    tags = {"corruption": corruption, "severity": severity, "layout": layout}
+    return plate, tags | {"font": face.family, "kind": face.kind, "height": plate.height}
+
+
 def draw_tuning(faces: list[Face], count: int = 3000) -> None:
     """A third each clean, corrupted and in an unusual layout, in faces of its own."""
     name = "tuning"
     texts = held_out_texts(name, count)
-    names = list(CORRUPTIONS)
-    images, heights, chosen, corruptions, severities, layouts = [], [], [], [], [], []
-    for index in range(count):
-        random = generator_of(name, index)
-        face = faces[index % len(faces)]
-        way = index // len(faces) % 3
-        layout = LAYOUTS[int(random.integers(len(LAYOUTS)))] if way == 2 else ""
-        lowest = 13 if way == 1 else 12
-        plate = draw_plate(face, texts[index], random, (lowest, 20), layout)
-        corruption, severity, image = "", 0, plate.image
-        if way == 1:
-            corruption = names[int(random.integers(len(names)))]
-            severity = int(random.integers(1, len(SEVERITIES) + 1))
-            image = corrupt(image, corruption, severity, random)
-        images.append(image)
-        heights.append(plate.height)
-        chosen.append(face)
-        corruptions.append(corruption)
-        severities.append(severity)
-        layouts.append(layout)
-    write(
-        name,
-        images,
-        texts,
-        font=[face.family for face in chosen],
-        kind=[face.kind for face in chosen],
-        corruption=corruptions,
-        severity=severities,
-        layout=layouts,
-        height=heights,
-    )
+    drawn = [
+        tuning_plate(
+            faces[index % len(faces)],
+            texts[index],
+            index // len(faces) % 3,
+            generator_of(name, index),
+        )
+        for index in range(count)
+    ]
+    order = ("font", "kind", "corruption", "severity", "layout", "height")
+    tags = {tag: [of_plate[tag] for _, of_plate in drawn] for tag in order}
+    write(name, [plate.image for plate, _ in drawn], texts, **tags)
 
 
 def draw_font_sheet(faces: list[Face]) -> None:
