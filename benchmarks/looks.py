@@ -70,10 +70,10 @@ def label_plate(face: Face, text: str, random: np.random.Generator) -> np.ndarra
 def draw(name: str, index: int, faces: list[Face]) -> tuple[np.ndarray, str]:
     """One plate of `COUNTS`, and its number, any of the 100,000."""
     random = np.random.default_rng([SEED, list(COUNTS).index(name), index])
-    face, text = faces[index % len(faces)], f"{random.integers(100_000):05d}"
+    text = f"{random.integers(100_000):05d}"
     if name == "labels":
-        return label_plate(face, text, random), text
-    return coarse(tuning_plate(face, text, index // len(faces) % 3, random)[0].image), text
+        return label_plate(faces[index % len(faces)], text, random), text
+    return coarse(tuning_plate(faces, index, text, random)[0].image), text
 
 
 def measure(images: np.ndarray, texts: list[str], reader: PlateReader) -> dict:
@@ -159,7 +159,7 @@ def main() -> None:
         measured[name] = measure(np.stack(images)[..., None], list(texts), reader)
         print(name, json.dumps(measured[name], indent=1), flush=True)
     result = {
-        "weights": check_weights(WEIGHTS)["sha256"]["dr_model.h5"],
+        "weights": check_weights(WEIGHTS)["sha256"][WEIGHTS.name],
         "device": describe_device(),
         "certain": CERTAIN,
         "sets": measured,

@@ -6,6 +6,8 @@ Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural 
 `benchmarks/looks.py` measures what every view brings.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageFilter
 
@@ -48,7 +50,7 @@ def views_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
                 _show(plate, moved),
                 _turn(plate),
                 _dark_on_light(_show(plate, usual), _median(border_of(plate))),
-                *(_cut_out(plate, ink, box) for box in cut_out),
+                *_cut_out(plate, ink, cut_out),
             ]
         )
         boxes = (moved, (0, 0, *FRAME), usual, *cut_out)  # turning leaves the middle row's places
@@ -123,13 +125,18 @@ def _dark_on_light(view: np.ndarray, ground: int) -> np.ndarray:
     return view if ground >= 128 else 255 - view
 
 
-def _cut_out(plate: np.ndarray, ink: tuple[int, int, int, int], box: Box) -> np.ndarray:
-    """The ink alone, on its own ground: a label's, where it stands on one."""
+def _cut_out(
+    plate: np.ndarray, ink: tuple[int, int, int, int], boxes: Sequence[Box]
+) -> list[np.ndarray]:
+    """What boxes show of the ink alone, on its own ground: a label's, where it stands on one."""
     left, top, right, bottom = ink
     inside = plate[top:bottom, left:right]
     ground = _ground_of(inside)
-    box = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
-    return _dark_on_light(_show(inside, box, ground), ground)
+    shown = (
+        _show(inside, (box[0] - left, box[1] - top, box[2] - left, box[3] - top), ground)
+        for box in boxes
+    )
+    return [_dark_on_light(view, ground) for view in shown]
 
 
 def agree(logits: np.ndarray, places: np.ndarray, digits: int) -> Decoded:

@@ -5,11 +5,9 @@ $ python tools/tidy_notebooks.py training.ipynb evaluation.ipynb
 
 import base64
 import sys
-from io import BytesIO
 from pathlib import Path
 
 import nbformat
-from PIL import Image
 from zopfli.png import optimize
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the package, where it is not installed
@@ -17,25 +15,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for the package, where it 
 from plate_ocr.files import write_text
 
 KEPT_METADATA = {"tags"}  # of a cell
-
-
-def smaller(png: bytes) -> bytes:
-    """The same picture in the smallest PNG that loses nothing; matplotlib takes 32 bits a pixel."""
-    image = Image.open(BytesIO(png)).convert("RGBA")
-    opaque = image.convert("RGB")
-    if image.getextrema()[3] != (255, 255):
-        return png
-    colours = opaque.getcolors(256)
-    best = png
-    for candidate in (
-        [opaque, opaque.quantize(256, dither=Image.Dither.NONE)] if colours else [opaque]
-    ):
-        if candidate.convert("RGB").tobytes() != opaque.tobytes():
-            continue
-        buffer = BytesIO()
-        candidate.save(buffer, "PNG", optimize=True)
-        best = min(best, buffer.getvalue(), key=len)
-    return optimize(best)
 
 
 def tidy(path: Path) -> None:
@@ -48,7 +27,7 @@ def tidy(path: Path) -> None:
             output.get("metadata", {}).clear()
             if "image/png" in output.get("data", {}):
                 png = base64.b64decode(output["data"]["image/png"])
-                output["data"]["image/png"] = base64.b64encode(smaller(png)).decode()
+                output["data"]["image/png"] = base64.b64encode(optimize(png)).decode()
     write_text(path, nbformat.writes(notebook) + "\n")
 
 

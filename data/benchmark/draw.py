@@ -172,13 +172,15 @@ def draw_no_plate(faces: list[Face], count: int = 3000) -> None:
 
 
 def tuning_plate(
-    face: Face, text: str, way: int, random: np.random.Generator
+    faces: list[Face], index: int, text: str, random: np.random.Generator
 ) -> tuple[Plate, dict[str, str | int]]:
-    """Draw a plate of the tuning set: `way` 0 clean, 1 corrupted, 2 in an unusual layout.
+    """Draw a plate of the tuning set, whose faces and ways take turns.
 
     Returns:
         The plate, and its tags.
     """
+    face = faces[index % len(faces)]
+    way = index // len(faces) % 3  # clean, corrupted, in an unusual layout
     layout = LAYOUTS[int(random.integers(len(LAYOUTS)))] if way == 2 else ""
     plate = draw_plate(face, text, random, (13 if way == 1 else 12, 20), layout)
     corruption, severity = "", 0
@@ -196,13 +198,8 @@ def draw_tuning(faces: list[Face], count: int = 3000) -> None:
     name = "tuning"
     texts = held_out_texts(name, count)
     drawn = [
-        tuning_plate(
-            faces[index % len(faces)],
-            texts[index],
-            index // len(faces) % 3,
-            generator_of(name, index),
-        )
-        for index in range(count)
+        tuning_plate(faces, index, text, generator_of(name, index))
+        for index, text in enumerate(texts)
     ]
     order = ("font", "kind", "corruption", "severity", "layout", "height")
     tags = {tag: [of_plate[tag] for _, of_plate in drawn] for tag in order}
