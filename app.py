@@ -19,7 +19,7 @@ from plate_ocr.decoding import softmax
 from plate_ocr.fonts import load_fonts
 from plate_ocr.images import SUFFIXES, load_plate
 from plate_ocr.plotting import step_probabilities
-from plate_ocr.reader import Reading, readings_from_logits
+from plate_ocr.reader import Reading, readings_from_look
 from plate_ocr.rendering import MARGIN, MINIMUM_GAP, draw_glyphs, place_glyphs, room
 
 LARGEST_FILE = 5_000_000  # bytes
@@ -87,9 +87,11 @@ def answer(reading: Reading, least: float) -> str:
 def explain(plate: np.ndarray, least: float) -> tuple[str, str, str]:
     """Read a plate: the plate for the frame, the answer, and the picture of how it came about."""
     Image.fromarray(plate).save(shown := BytesIO(), "PNG")
-    logits = READER.logits(plate[None, :, :, None])
-    reading = readings_from_logits(logits, READER.calibration)[0]
-    figure = step_probabilities(plate, softmax(logits)[0], digits=reading.digits)
+    look = READER.look(plate[None, :, :, None])
+    reading = readings_from_look(look, READER.calibration)[0]
+    figure = step_probabilities(
+        plate, softmax(look.logits)[0], digits=reading.digits, frame=look.frames[0]
+    )
     figure.set_size_inches(5, 4.2)  # letters large enough on a phone
     figure.savefig(steps := BytesIO(), dpi=200)
     plt.close(figure)

@@ -24,23 +24,37 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data" / "benchmark"))
 
 import faces
 
-from plate_ocr.augmentation import CLEAN_SHARE, change_geometry, change_picture
+from plate_ocr.augmentation import (
+    CLEAN_SHARE,
+    box_of_ink,
+    change_geometry,
+    change_picture,
+)
 from plate_ocr.dataset import PlateSet, draw_plates, generate, load_folder
 from plate_ocr.decoding import Decoded, decode_plates
-from plate_ocr.engines import KerasEngine
+from plate_ocr.engines import BATCH
 from plate_ocr.evaluation import SETS, BenchmarkSet, evaluate, load_benchmark
 from plate_ocr.files import write_text
 from plate_ocr.fonts import FONT_DIRECTORY
-from plate_ocr.model import build_model, compile_model, fingerprint, read_columns
+from plate_ocr.framing import ink_of
+from plate_ocr.model import (
+    build_model,
+    compile_model,
+    finder_of,
+    fingerprint,
+    read_columns,
+)
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training import (
     RECIPES,
     Augment,
+    CoveredPlates,
     Recipe,
     ShuffledPlates,
     augmentation_of,
     describe_device,
     fastest_precision,
+    learn_to_find,
     versions,
 )
 
@@ -54,28 +68,44 @@ USUAL_HEIGHT = 14.0  # pixels of a digit as the plates are drawn
 
 def every_plate(change: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Augment:
     """A distortion of one plate, uint8 (64, 128), as one of a batch with its share left clean."""
+    moves = change is change_place
 
     def augment(
         images: np.ndarray, texts: Sequence[str], random: np.random.Generator
-    ) -> np.ndarray:
-        return np.stack(
-            [
-                image
-                if random.random() < CLEAN_SHARE
-                else change(image[:, :, 0], random)[..., None]
-                for image in images
-            ]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        plates = images[..., 0]
+        distorted = np.stack(
+            [plate if random.random() < CLEAN_SHARE else change(plate, random) for plate in plates]
         )
+        boxes = [box_of_ink(plate) for plate in (distorted if moves else plates)]
+        return distorted[..., None], np.array(boxes)
 
     return augment
 
 
+def change_place(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Only where the digits stand and how they are bent."""
+    return change_geometry(plate, random)[0]
+
+
+def build_for_the_whole_plate() -> keras.Model:
+    """The half that reads, over the plate as it is: 64 rows."""
+    return _build_without_finding(keras.layers.Reshape((PLATE_HEIGHT, PLATE_WIDTH, 1)))
+
+
 def build_with_rows_as_time() -> keras.Model:
-    """The same layers over the plate laid on its side: 16 steps of 4 pixel rows."""
-    plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
-    return keras.Model(
-        plates, read_columns(keras.layers.Permute((2, 1, 3), name="on_its_side")(plates))
+    """The same over the plate laid on its side: 16 steps of 4 pixel rows."""
+    on_its_side = keras.layers.Permute((2, 1), name="on_its_side")
+    return _build_without_finding(
+        lambda ink: keras.layers.Reshape((PLATE_WIDTH, PLATE_HEIGHT, 1))(on_its_side(ink))
     )
+
+
+def _build_without_finding(
+    shown: Callable[[keras.KerasTensor], keras.KerasTensor],
+) -> keras.Model:
+    plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
+    return keras.Model(plates, read_columns(shown(ink_of(plates))))
 
 
 def families(step: int = 1, most: int | None = None, instances: int | None = None) -> list[dict]:
@@ -146,11 +176,12 @@ def in_fonts(change: str, name: str, rows: Callable[[], list[dict]]) -> Variant:
 VARIANTS = {
     "shipped": Variant("none: the shipped recipe, for as long as the others"),
     "rows_as_time": Variant("the image's rows are the time steps", build=build_with_rows_as_time),
+    "whole_plate": Variant("the whole plate is read", build=build_for_the_whole_plate),
     "no_augmentation": Variant("no augmentation", recipe=replace(RECIPE, plain_epochs=None)),
     "no_blended_faces": Variant("no blended faces", recipe=replace(RECIPE, blended_share=0.0)),
     "geometry_only": Variant(
         "geometry only, no blended faces",
-        augment=every_plate(lambda plate, random: change_geometry(plate, random)[0]),
+        augment=every_plate(change_place),
     ),
     "photometry_only": Variant(
         "photometry only, no blended faces",
@@ -183,6 +214,10 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     )
     keras.config.set_dtype_policy(fastest_precision())
     model = variant.build()
+    if "covered" in [layer.name for layer in model.layers]:
+        covered = CoveredPlates(plates, recipe.batch_size, recipe.seed, augment)
+        learn_to_find(model, covered, recipe.finding_epochs)
+        finder_of(model).trainable = False
     compile_model(model, recipe.schedule(len(batches)))
     begun = time.perf_counter()
     history = model.fit(batches, epochs=epochs, shuffle=False, callbacks=[shuffle], verbose=2)
@@ -190,10 +225,9 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     keras.config.set_dtype_policy("float32")
     trained = variant.build()
     trained.set_weights(model.get_weights())
-    engine = KerasEngine(trained)
 
     def decode(images: np.ndarray) -> Decoded:
-        return decode_plates(engine(images))
+        return decode_plates(trained.predict(images, batch_size=BATCH, verbose=0))
 
     return {
         "change": variant.change,

@@ -36,11 +36,11 @@ from plate_ocr.model import (
     CONVOLUTIONS,
     RECURRENT_UNITS,
     Convolution,
+    build_model,
     count_multiply_adds,
     fingerprint,
-    read_columns,
 )
-from plate_ocr.reader import readings_from_logits
+from plate_ocr.reader import readings_from_look
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training import augmentation_of, describe_device, versions
 from plate_ocr.weights import WEIGHTS
@@ -59,14 +59,7 @@ class Network:
 
     def build(self) -> keras.Model:
         """The network, with fresh weights."""
-        plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
-        logits = read_columns(
-            plates,
-            use_cudnn=False,
-            convolutions=self.convolutions,
-            recurrent_units=self.recurrent_units,
-        )
-        return keras.Model(plates, logits)
+        return build_model(False, 0.0, self.convolutions, self.recurrent_units)
 
 
 STRIDED = (
@@ -169,7 +162,7 @@ def precisions(tuning: BenchmarkSet) -> dict:
         }
     found, expected = {}, None
     for name, engine in engines.items():
-        texts = [one.text for one in readings_from_logits(engine(tuning.images))]
+        texts = [one.text for one in readings_from_look(engine(tuning.images))]
         expected = expected or texts
         found[name] = {
             "plates_per_second": rate(engine),

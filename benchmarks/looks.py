@@ -84,13 +84,14 @@ def measure(images: np.ndarray, texts: list[str], reader: PlateReader) -> dict:
     wrong = np.array(once.texts) != truths
     unsure = np.flatnonzero(once.text_probability < max(LEAST))
     views, places = views_of(images[unsure])
+    places = np.insert(places, 0, (1, 0), axis=0)  # the plates as they are
     looks = np.stack([logits[unsure], *map(reader.logits, views)])
 
     def mistakes(chosen: list[int], least: float = CERTAIN) -> int:
         """With some of the views, at the plates less probable than `least`."""
         rows = once.text_probability[unsure] < least
-        said = agree(looks[[0, *(view + 1 for view in chosen)]][:, rows], places[chosen][:, rows],
-                     reader.digits)  # fmt: skip
+        of_these = [0, *(view + 1 for view in chosen)]
+        said = agree(looks[of_these][:, rows], places[of_these][:, rows], reader.digits)
         again = wrong.copy()
         again[unsure[rows]] = np.array(said.texts) != truths[unsure[rows]]
         return int(again.sum())

@@ -50,20 +50,26 @@ def measure(variant: Variant) -> dict:
 
     from benchmarks.networks import plain
     from plate_ocr.dataset import draw_plates
-    from plate_ocr.model import CONVOLUTIONS, compile_model, count_multiply_adds, read_columns
+    from plate_ocr.model import (
+        CONVOLUTIONS,
+        build_model,
+        compile_model,
+        count_multiply_adds,
+        finder_of,
+    )
     from plate_ocr.training import RECIPES, ShuffledPlates, augmentation_of
 
     keras.config.set_dtype_policy(variant.precision)
     if variant.plain:
         model = plain()
     else:
-        plates = keras.Input((64, 128, 1), dtype="uint8")
         convolutions = CONVOLUTIONS
         if variant.normalised is not None:
             convolutions = tuple(
                 convolution._replace(normalised=variant.normalised) for convolution in CONVOLUTIONS
             )
-        model = keras.Model(plates, read_columns(plates, convolutions=convolutions))
+        model = build_model(convolutions=convolutions)
+        finder_of(model).trainable = False
     compile_model(model, 3e-4)
     if not variant.ctc:
         model.compile("adam", loss=lambda labels, logits: keras.ops.mean(logits**2))

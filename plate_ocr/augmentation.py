@@ -3,15 +3,23 @@
 Digits are set closer, then one warp moves, scales, turns, slants and bends the plate; then come
 stroke weight, gaps, dirt, light, shadow, blur, noise and compression, each on a share of the
 plates. How strong the damage may be depends on the height of the digits and on their contrast,
-so that every plate stays readable by a person. Everything is drawn from one generator: a batch is
+so that every plate stays readable by a person. Where its digits stand is told as well: it is known
+before any damage is done. Everything is drawn from one generator: a batch is
 a pure function of its seed. OpenCV does the work: the whole chain costs little more than one of
 Keras' preprocessing layers.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from plate_ocr.alphabet import PLATE_DIGITS
+from plate_ocr.blending import FaceBlender
+from plate_ocr.fonts import FONT_DIRECTORY, load_fonts
 from plate_ocr.images import border_of
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
@@ -20,10 +28,14 @@ cv2.setNumThreads(1)  # one plate is too little to share among threads
 FRAME = (PLATE_WIDTH, PLATE_HEIGHT)
 CLEAN_SHARE = 0.1  # of the plates stays as it is
 DAMAGED_SHARE = 0.65  # of the others; the rest is moved, bent and lit, which teaches shapes best
+LABELLED_SHARE = 0.15  # of the others; their paper ends near the digits
 LOWEST_DIGITS = 8.5  # pixels high after scaling
 NARROWEST_ROW = 30  # pixels of all digits together after scaling
 USUAL_HEIGHT = 16  # pixels of a digit that bears the usual damage
+FAINTEST = 200  # grey level of ink on 255; the softest edges are lighter
 LOWEST_CONTRAST = 40  # grey levels between ink and paper
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 # Coordinates of every pixel: in pixels, and from -1 to 1 along the longer side.
 POINTS = np.stack(np.meshgrid(np.arange(PLATE_WIDTH), np.arange(PLATE_HEIGHT)), axis=-1)
@@ -31,9 +43,35 @@ POINTS = POINTS.astype(np.float32)
 ACROSS, DOWN = np.moveaxis((2 * POINTS - FRAME + 1) / PLATE_WIDTH, -1, 0).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Distortion:
+    """What training does to a batch of plates; processes can be given it.
+
+    Args:
+        blended_share: of the plates, redrawn in blended faces first.
+        fonts: whose faces are blended.
+    """
+
+    blended_share: float
+    fonts: Path | str = FONT_DIRECTORY
+
+    def __call__(
+        self, images: np.ndarray, texts: Sequence[str], random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Distort plates, uint8 (n, 64, 128, 1); the same as `augment_batch` returns."""
+        if self.blended_share:
+            images = _blender(self.fonts).redraw(images, texts, self.blended_share, random)
+        return augment_batch(images, random, len(texts[0]))
+
+
+@lru_cache(maxsize=1)
+def _blender(fonts: Path | str) -> FaceBlender:
+    return FaceBlender(load_fonts(fonts))
+
+
 def augment_batch(
     images: np.ndarray, random: np.random.Generator, digits: int = PLATE_DIGITS
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Distort every plate of a batch in its own way.
 
     Args:
@@ -42,22 +80,38 @@ def augment_batch(
         digits: how many a plate shows.
 
     Returns:
-        A new array of the same shape and dtype.
+        New plates of the same shape and dtype; and the boxes of their digits, int (n, 4).
     """
     distorted = np.empty_like(images)
+    boxes = np.empty((len(images), 4), int)
     for row, image in enumerate(images):
-        distorted[row, :, :, 0] = augment(image[:, :, 0], random, digits)
-    return distorted
+        distorted[row, :, :, 0], boxes[row] = augment(image[:, :, 0], random, digits)
+    return distorted, boxes
 
 
 def augment(
     plate: np.ndarray, random: np.random.Generator, digits: int = PLATE_DIGITS
-) -> np.ndarray:
-    """Distort one clean plate, uint8 (64, 128), into one of the same kind."""
-    if random.random() < CLEAN_SHARE:
-        return plate
-    plate, height = change_geometry(on_white(plate), random, digits)
-    return change_picture(plate, height, random)
+) -> tuple[np.ndarray, Box]:
+    """Distort one clean plate, uint8 (64, 128), into one of the same kind; and its digits' box."""
+    clean = random.random() < CLEAN_SHARE
+    inked = on_white(plate)
+    if clean:
+        return plate, box_of_ink(inked)
+    inked, height = change_geometry(inked, random, digits)
+    box = box_of_ink(inked)
+    if random.random() < LABELLED_SHARE:
+        inked = put_on_label(inked, box, random)
+    return change_picture(inked, height, random), box
+
+
+def box_of_ink(plate: np.ndarray) -> Box:
+    """Where ink is on 255: left, top, right and bottom in pixels; the last two lie outside.
+
+    Args:
+        plate: uint8 (64, 128).
+    """
+    x, y, width, height = cv2.boundingRect((plate < FAINTEST).astype(np.uint8))
+    return x, y, x + width, y + height
 
 
 def on_white(plate: np.ndarray) -> np.ndarray:
@@ -94,6 +148,27 @@ def change_geometry(
     if random.random() < 0.3:
         plate = _respace(plate, random, digits)
     return _warp(plate, random)
+
+
+def put_on_label(plate: np.ndarray, box: Box, random: np.random.Generator) -> np.ndarray:
+    """The paper is a label, some with a line around it; beyond is another ground.
+
+    Args:
+        plate: ink on 255, uint8 (64, 128).
+        box: of the digits.
+        random: decides where the label ends and what is beyond.
+    """
+    left, top, right, bottom = box
+    ends = random.integers((2, 2), (25, 12), (2, 2))  # pixels of paper beside, and above and below
+    start = (left - int(ends[0, 0]), top - int(ends[0, 1]))
+    end = (right - 1 + int(ends[1, 0]), bottom - 1 + int(ends[1, 1]))
+    label = np.zeros_like(plate)
+    cv2.rectangle(label, start, end, 255, -1)
+    plate = np.where(label, plate, np.uint8(random.integers(0, 235)))
+    if random.random() < 0.4:
+        line = random.integers(0, 160)
+        cv2.rectangle(plate, start, end, int(line), int(random.integers(1, 3)))
+    return plate
 
 
 def change_picture(plate: np.ndarray, height: float, random: np.random.Generator) -> np.ndarray:

@@ -9,10 +9,9 @@ by `metadata.csv`.
 import csv
 import hashlib
 import json
-import multiprocessing
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from plate_ocr.alphabet import DIGIT_COUNTS, PLATE_DIGITS, is_plate_text
 from plate_ocr.files import replacing, write_text
 from plate_ocr.fonts import FONT_DIRECTORY, PlateFont, fonts_digest, load_fonts
 from plate_ocr.images import UnreadableImage, is_image_name, load_gray, load_plate
+from plate_ocr.processes import spawned
 from plate_ocr.rendering import (
     DEFAULT_SEED,
     HELD_OUT,
@@ -305,12 +305,7 @@ def _workers(processes: int) -> Iterator[Callable[[Callable, list], Iterator]]:
     if processes == 1:
         yield map
         return
-    # They begin where this process is now, not where it was when it began: in Colab a notebook
-    # changes into its clone, from where alone they can import this module.
-    multiprocessing.process.ORIGINAL_DIR = str(Path.cwd())  # type: ignore[attr-defined]
-    # Spawned, not forked: the caller may hold TensorFlow's threads.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    with spawned(processes) as pool:
 
         def each(function: Callable, jobs: list) -> Iterator:
             futures = [pool.submit(function, job) for job in jobs]

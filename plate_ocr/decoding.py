@@ -202,6 +202,11 @@ class Decoded(NamedTuple):
     text_probability: np.ndarray  # P(text | image), float64 (n,)
     length_probability: np.ndarray  # P(exactly so many digits | image), float64 (n,)
 
+    def placed(self, places: np.ndarray) -> "Decoded":
+        """The same with places, told where the steps lie: their scale and offset, (n, 2)."""
+        scale, offset = np.moveaxis(places, -1, 0)[..., None]
+        return self._replace(digit_place=np.clip(self.digit_place * scale + offset, 0, 1))
+
     def with_rows(self, rows: np.ndarray, others: "Decoded") -> "Decoded":
         """The same with what `others`, one a row, say in the place of some rows."""
         replaced = []

@@ -1,4 +1,4 @@
-"""What runs the network: uint8 (n, 64, 128, 1) -> float32 logits (n, 32, 11).
+"""What runs the network: uint8 (n, 64, 128, 1) -> logits, and where in the plate they are of.
 
 Each engine imports its library when it is made: a reader loads only what it uses.
 """
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,21 @@ BATCH = 64  # plates that an engine is given at a time
 FILLED = 32  # plates that OpenVINO computes at a time; 64 would be no faster and waste more
 FEW = 12  # plates up to which it is faster one by one
 
-Engine = Callable[[np.ndarray], np.ndarray]
+
+class Look(NamedTuple):
+    """What the network says of n plates."""
+
+    logits: np.ndarray  # float32 (n, 32, 11)
+    # float32 (n, 4), in pixels of the plate: how far the columns of the frame that was looked at
+    # lie apart, and where the middle of the first one lies; then the same of its rows.
+    frames: np.ndarray
+
+    def of(self, rows: np.ndarray) -> "Look":
+        """The same of some plates."""
+        return Look(self.logits[rows], self.frames[rows])
+
+
+Engine = Callable[[np.ndarray], Look]
 
 
 class KerasEngine:
@@ -33,13 +47,17 @@ class KerasEngine:
     """
 
     def __init__(self, model: "keras.Model"):
+        from plate_ocr.model import with_frames
+
         self.model = model
+        self.with_frames = with_frames(model)
         self.one_at_a_time = threading.Lock()  # Keras promises nothing to several threads
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def __call__(self, images: np.ndarray) -> Look:
         """Run the network."""
         with self.one_at_a_time:
-            return np.asarray(self.model.predict(images, batch_size=BATCH, verbose=0))
+            found = self.with_frames.predict(images, batch_size=BATCH, verbose=0)
+        return Look(*map(np.asarray, found))
 
 
 class OnnxEngine:
@@ -62,10 +80,11 @@ class OnnxEngine:
         except Exception as error:  # its exceptions share no narrower base
             raise WeightsError(f"{name}: not an ONNX network") from error
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def __call__(self, images: np.ndarray) -> Look:
         """Run the network in batches."""
         batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-        return np.concatenate([self.session.run(None, {"plates": batch})[0] for batch in batches])
+        found = [self.session.run(None, {"plates": batch}) for batch in batches]
+        return Look(*map(np.concatenate, zip(*found, strict=True)))
 
 
 class OpenvinoEngine:
@@ -102,7 +121,7 @@ class OpenvinoEngine:
         }
         return FixedBatch(self.core.compile_model(network, "CPU", settings), size)
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def __call__(self, images: np.ndarray) -> Look:
         """Run the network in batches; safe to call from several threads."""
         size = 1 if len(images) <= FEW else FILLED
         with self.compiling:
@@ -119,19 +138,21 @@ class FixedBatch:
         self.size = size
         self.idle: SimpleQueue = SimpleQueue()  # requests, each for one call at a time
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def __call__(self, images: np.ndarray) -> Look:
         """Run the network on any number of plates."""
         try:
-            request, plates, logits = self.idle.get_nowait()
+            request, plates, outputs = self.idle.get_nowait()
         except Empty:
             request = self.network.create_infer_request()
             # Filling its tensors ourselves saves a tenth of a millisecond a call.
-            plates, logits = request.get_input_tensor().data, request.get_output_tensor().data
-        found = np.empty((len(images), *logits.shape[1:]), logits.dtype)
+            plates = request.get_input_tensor().data
+            outputs = [request.get_output_tensor(index).data for index in range(2)]
+        found = Look(*(np.empty((len(images), *one.shape[1:]), one.dtype) for one in outputs))
         for start in range(0, len(images), self.size):
             batch = images[start : start + self.size]
             plates[: len(batch)] = batch  # what follows in the last batch is not looked at
             request.infer()
-            found[start : start + len(batch)] = logits[: len(batch)]
-        self.idle.put((request, plates, logits))
+            for whole, part in zip(found, outputs, strict=True):
+                whole[start : start + len(batch)] = part[: len(batch)]
+        self.idle.put((request, plates, outputs))
         return found

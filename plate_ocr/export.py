@@ -7,8 +7,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from plate_ocr.engines import Engine, OnnxEngine
+from plate_ocr.engines import Engine, Look, OnnxEngine
 from plate_ocr.files import replacing
+from plate_ocr.model import with_frames
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.weights import WeightsError, check_weights, restore, write_description
 
@@ -55,7 +56,7 @@ def export_litert(weights: Path | str) -> Path:
     with replacing(path) as temporary:
         # A batch of any size would need TensorFlow's own operations for the steps of the LSTM.
         plate = keras.InputSpec("uint8", (1, *model.input_shape[1:]), name="plates")
-        model.export(
+        with_frames(model).export(
             temporary,
             format="litert",
             verbose=False,
@@ -74,20 +75,25 @@ def litert_engine(exported: bytes) -> Engine:
         warnings.simplefilter("ignore", UserWarning)  # it will move to a package of its own
         interpreter = tensorflow.lite.Interpreter(model_content=exported)
     interpreter.allocate_tensors()
-    (plate,), (logits,) = interpreter.get_input_details(), interpreter.get_output_details()
+    (plate,) = interpreter.get_input_details()
+    outputs = sorted(interpreter.get_output_details(), key=lambda output: -len(output["shape"]))
 
-    def read(image: np.ndarray) -> np.ndarray:
+    def read(image: np.ndarray) -> list[np.ndarray]:
         interpreter.set_tensor(plate["index"], image[None])
         interpreter.invoke()
-        return interpreter.get_tensor(logits["index"])
+        return [interpreter.get_tensor(output["index"]) for output in outputs]
 
-    return lambda images: np.concatenate([read(image) for image in images])
+    def engine(images: np.ndarray) -> Look:
+        found = [read(image) for image in images]
+        return Look(*map(np.concatenate, zip(*found, strict=True)))
+
+    return engine
 
 
 def _compare(engine: Engine, model: keras.Model, path: Path) -> None:
     """Refuse an export, to be called `path`, that gives other logits than Keras."""
     noise = np.random.default_rng(0).integers(0, 256, (8, PLATE_HEIGHT, PLATE_WIDTH, 1), np.uint8)
-    difference = float(np.abs(engine(noise) - model.predict(noise, verbose=0)).max())
+    difference = float(np.abs(engine(noise).logits - model.predict(noise, verbose=0)).max())
     if difference > TOLERANCE:
         raise WeightsError(f"{path}: the export differs by {difference:.2g} in a logit")
 
@@ -98,6 +104,7 @@ def to_onnx(model: keras.Model, path: Path) -> bytes:
     Returns:
         The content of the file.
     """
+    model = with_frames(model)
     model.predict(np.zeros((1, *model.input_shape[1:]), np.uint8), verbose=0)  # export asks for it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # tf2onnx on NumPy 2

@@ -1,14 +1,17 @@
-"""The reader's network: image -> logits, with its loss and its metric. Pure Keras 3."""
+"""The network: plate -> logits, with its loss and its metric. Pure Keras 3."""
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
 from keras import layers, ops
 
+from plate_ocr import framing
 from plate_ocr.alphabet import BLANK, CLASSES
+from plate_ocr.framing import CutOut, Frame, find_digits, ink_of
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 STEPS = PLATE_WIDTH // 4  # time steps of 4 pixel columns, left to right
@@ -39,34 +42,47 @@ RECURRENT_UNITS = 64  # each way
 MOMENTUM = 0.9  # of BatchNorm; at 0.99 its averages lag behind weights that still move fast
 
 
-def build_model(use_cudnn: str | bool = "auto", dropout: float = 0.0) -> keras.Model:
-    """Build the CNN + BiLSTM, with fresh weights.
+def build_model(
+    use_cudnn: str | bool = "auto",
+    dropout: float = 0.0,
+    convolutions: Sequence[Convolution] = CONVOLUTIONS,
+    recurrent_units: int = RECURRENT_UNITS,
+) -> keras.Model:
+    """Build the network with fresh weights: it finds the digits, and a CNN + BiLSTM reads them.
 
     Args:
         use_cudnn: passed to the LSTM; `False` for exports.
         dropout: share of the features of a time step that training hides from the LSTM.
+        convolutions: of the half that reads.
+        recurrent_units: of the LSTM, each way.
 
     Returns:
         A functional model from uint8 (n, 64, 128, 1) to float32 logits (n, 32, 11), no softmax.
     """
     plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
-    return keras.Model(plates, read_columns(plates, use_cudnn, dropout), name="plate_reader")
+    ink = ink_of(plates)
+    frame = Frame(name="frame")(find_digits(ink))
+    digits = CutOut(name="digits")(ink, frame)
+    logits = read_columns(digits, use_cudnn, dropout, convolutions, recurrent_units)
+    return keras.Model(plates, logits, name="plate_reader")
 
 
 def read_columns(
-    plates: keras.KerasTensor,
+    picture: keras.KerasTensor,
     use_cudnn: str | bool = "auto",
     dropout: float = 0.0,
     convolutions: Sequence[Convolution] = CONVOLUTIONS,
     recurrent_units: int = RECURRENT_UNITS,
 ) -> keras.KerasTensor:
-    """Images (n, rows, columns, 1) -> logits (n, columns / 4, 11): time runs along the columns.
+    """Pictures from 0 to 1, (n, rows, columns, 1) -> logits (n, columns / 4, 11).
+
+    Time runs along the columns.
 
     Convolutions leave a sixteenth of the rows and a quarter of the columns. The strongest answer
-    of every column, whatever its row, is one time step of the BiLSTM: a plate reads alike
-    wherever it stands in the frame.
+    of every column, whatever its row, is one time step of the BiLSTM: digits read alike wherever
+    they stand in the picture.
     """
-    features = layers.Rescaling(-1 / 255, offset=1, name="rescale")(plates)  # paper 0, ink 1
+    features = picture
     for number, layer in enumerate(convolutions, start=1):
         features = layers.Conv2D(
             layer.filters,
@@ -95,12 +111,23 @@ def read_columns(
     return layers.Dense(CLASSES, dtype="float32", name="logits")(steps)
 
 
+def finder_of(model: keras.Model) -> keras.Model:
+    """The half of the network that finds the digits: its layers, with the same weights."""
+    return keras.Model(model.input, model.get_layer("covered").output, name="finder")
+
+
+def with_frames(model: keras.Model) -> keras.Model:
+    """The network with a second output: where it looks, as `framing.Frame` tells it, (n, 4)."""
+    return keras.Model(model.input, [model.output, model.get_layer("frame").output], name="reader")
+
+
 def fingerprint(model: keras.Model) -> str:
     """A hash of the layers and of what they put out, the same for all weights.
 
     Weights fit into any network with arrays of their shapes, but only one reads with them.
     """
     layout = [[layer.name, *layer.output.shape[1:]] for layer in model.layers]
+    layout.append([framing.LAYOUT])
     return hashlib.sha256(json.dumps(layout).encode()).hexdigest()
 
 
@@ -144,7 +171,9 @@ def count_multiply_adds(model: keras.Model) -> int:
     """Multiply-adds of one plate in convolutions, recurrent and dense layers."""
     total = 0
     for layer in model.layers:
-        if isinstance(layer, layers.Conv2D):
+        if isinstance(layer, layers.Conv1D):
+            total += layer.output.shape[1] * math.prod(layer.kernel.shape)
+        elif isinstance(layer, layers.Conv2D):
             _, rows, columns, filters = layer.output.shape
             kernel_rows, kernel_columns, channels, _ = layer.kernel.shape
             total += rows * columns * filters * kernel_rows * kernel_columns * channels

@@ -17,6 +17,7 @@ COLOURS = (BLUE, ORANGE, GREEN, GRAY)
 COLUMNS = 6
 ABLATION_SETS = ("unseen_fonts", "conditions", "layout", "fresh")
 DOTS_PER_INCH = 72
+WHOLE_PLATE = np.array([1.0, 0.0, 1.0, 0.0])  # the frame, where nothing is cut out
 # Not rc_context: leaving it undoes the interactive mode that a notebook sets at its first figure.
 plt.rcParams.update(
     {
@@ -308,6 +309,7 @@ def step_probabilities(
     probabilities: np.ndarray,
     title: str = "",
     digits: Sequence[Digit] = (),
+    frame: np.ndarray = WHOLE_PLATE,
 ) -> Figure:
     """A plate above the probabilities of blank and digits at every time step.
 
@@ -316,11 +318,13 @@ def step_probabilities(
         probabilities: (steps, 11), rows sum to 1.
         title: above the plate.
         digits: of the reading; each is marked where it was read.
+        frame: that the steps are of, as `engines.Look` has it.
     """
     figure, (plate, grid) = plt.subplots(
         2, 1, figsize=(7, 5.2), height_ratios=(1.25, 1), layout="constrained", sharex=True
     )
     width = image.shape[1]
+    left, right = frame[1] + frame[0] * np.array([-0.5, width - 0.5])
     plate.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto")
     for axis in (plate, grid):
         axis.grid(False)
@@ -331,10 +335,11 @@ def step_probabilities(
         vmin=0,
         vmax=1,
         aspect="auto",
-        extent=(-0.5, width - 0.5, probabilities.shape[1] - 0.5, -0.5),
+        extent=(left, right, probabilities.shape[1] - 0.5, -0.5),
     )
     grid.set_yticks(range(probabilities.shape[1]), ["blank", *"0123456789"], fontsize=8)
-    grid.set(xlabel="image column; one time step is 4 columns")
+    grid.set(xlabel="image column; 32 time steps share what the network looks at")
+    plate.set_xlim(-0.5, width - 0.5)
     for one in digits:
         for axis in (plate, grid):
             axis.axvline(one.x - 0.5, color=ORANGE, linewidth=1)

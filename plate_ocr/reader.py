@@ -15,10 +15,10 @@ from plate_ocr.alphabet import PLATE_DIGITS
 from plate_ocr.calibration import Calibration
 from plate_ocr.dataset import list_images
 from plate_ocr.decoding import Decoded, decode_plates
-from plate_ocr.engines import Engine, KerasEngine, OnnxEngine, OpenvinoEngine
+from plate_ocr.engines import Engine, KerasEngine, Look, OnnxEngine, OpenvinoEngine
 from plate_ocr.images import ImageSource, UnreadableImage, load_plate
 from plate_ocr.rendering import PLATE_WIDTH
-from plate_ocr.views import agree, views_of
+from plate_ocr.views import agree, nested, places_of, views_of
 from plate_ocr.weights import WEIGHTS, WeightsError, check_weights, checked, restore
 
 if TYPE_CHECKING:
@@ -117,33 +117,43 @@ class PlateReader:
         return self.engine.model
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Run the network: uint8 (n, 64, 128, 1) -> float32 logits (n, 32, 11)."""
+        """What the network says of uint8 (n, 64, 128, 1): float32 logits (n, 32, 11)."""
+        return self.look(images).logits
+
+    def look(self, images: np.ndarray) -> Look:
+        """Run the network: uint8 (n, 64, 128, 1) -> logits (n, 32, 11), frames (n, 4)."""
         return self.engine(images)
 
     def decode(self, images: np.ndarray) -> Decoded:
         """What the network says of plates, uint8 (n, 64, 128, 1), by all that the reader does."""
-        logits = self.engine(images)
-        decoded = decode_plates(logits, self.digits)
+        look = self.look(images)
+        decoded = decode_look(look, self.digits)
         least = CERTAIN if self.careful else SURE
         unsure = np.flatnonzero(decoded.text_probability < least)
         if not unsure.size or (self.exact is None and not self.careful):
             return decoded
         for start in range(0, len(unsure), AT_A_TIME):
             part = unsure[start : start + AT_A_TIME]
-            decoded = decoded.with_rows(part, self._decode_again(images[part], logits[part]))
+            decoded = decoded.with_rows(part, self._decode_again(images[part], look.of(part)))
         return decoded
 
-    def _decode_again(self, images: np.ndarray, logits: np.ndarray) -> Decoded:
-        """The same of plates that one look, which gave these logits, left unsure."""
+    def _decode_again(self, images: np.ndarray, look: Look) -> Decoded:
+        """The same of plates that one look left unsure."""
         engine = self.engine
         if self.exact is not None:
             engine = self.exact
-            logits = engine(images)
+            look = engine(images)
         if not self.careful:
-            return decode_plates(logits, self.digits)
+            return decode_look(look, self.digits)
         views, places = views_of(images)
-        of_views = engine(views.reshape(-1, *images.shape[1:])).reshape(-1, *logits.shape)
-        return agree(np.concatenate([logits[None], of_views]), places, self.digits)
+        again = engine(views.reshape(-1, *images.shape[1:]))
+        within = places_of(again.frames).reshape(places.shape)
+        logits = again.logits.reshape(-1, *look.logits.shape)
+        return agree(
+            np.concatenate([look.logits[None], logits]),
+            np.concatenate([places_of(look.frames)[None], nested(within, places)]),
+            self.digits,
+        )
 
     @overload
     def read(self, source: ImageSource) -> Reading: ...
@@ -228,11 +238,16 @@ class PlateReader:
         return _readings(self.decode(images), self.calibration)
 
 
-def readings_from_logits(
-    logits: np.ndarray, calibration: Calibration | None = None, digits: int = PLATE_DIGITS
+def readings_from_look(
+    look: Look, calibration: Calibration | None = None, digits: int = PLATE_DIGITS
 ) -> list[Reading]:
-    """Logits (n, 32, 11) -> n readings; without a calibration, confidence is P(text)."""
-    return _readings(decode_plates(logits, digits), calibration)
+    """What the network says of n plates -> n readings; without a calibration, P(text) is told."""
+    return _readings(decode_look(look, digits), calibration)
+
+
+def decode_look(look: Look, digits: int = PLATE_DIGITS) -> Decoded:
+    """The same as `decode_plates`, with the places of the digits in their plates."""
+    return decode_plates(look.logits, digits).placed(places_of(look.frames))
 
 
 def _readings(decoded: Decoded, calibration: Calibration | None) -> list[Reading]:

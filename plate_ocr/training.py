@@ -8,7 +8,8 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,15 @@ import numpy as np
 
 from plate_ocr import augmentation, blending
 from plate_ocr.alphabet import BLANK, DIGITS, PLATE_DIGITS, encode
-from plate_ocr.augmentation import augment_batch
-from plate_ocr.blending import FaceBlender
+from plate_ocr.augmentation import Distortion, box_of_ink, on_white
 from plate_ocr.dataset import PlateSet
 from plate_ocr.decoding import greedy_decode
 from plate_ocr.files import replacing, write_text
-from plate_ocr.fonts import FONT_DIRECTORY, load_fonts
+from plate_ocr.fonts import FONT_DIRECTORY
+from plate_ocr.framing import cover
 from plate_ocr.hosts import ALONE, Host
-from plate_ocr.model import STEPS, build_model, compile_model, fingerprint
+from plate_ocr.model import STEPS, build_model, compile_model, finder_of, fingerprint
+from plate_ocr.processes import spawned
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.weights import check_weights, restore, write_description
 
@@ -46,6 +48,7 @@ class Recipe:
     plates: int  # to train on
     validation_plates: int  # read after every epoch, from position 90,000 on
     fresh_plates: int  # read at the end, from position 90,000 on
+    finding_epochs: int = 5  # before, in which the network learns where digits stand
     warmup_steps: int = 0  # over which the learning rate rises; 0 keeps it constant throughout
     plain_epochs: int | None = None  # before plates are distorted; None never distorts them
     blended_share: float = 0.0  # of the distorted plates, redrawn in blended faces first
@@ -75,7 +78,7 @@ RECIPES = {
     for recipe in [
         # What dr_model.h5 comes from. The first epoch is plain: digits are found sooner.
         Recipe(
-            *("shipped", 1e-3, 256, 55, 5, 60_000, 2_000, 9_940),
+            *("shipped", 1e-3, 256, 19, 5, 60_000, 2_000, 9_940),
             warmup_steps=300,
             plain_epochs=1,
             blended_share=0.3,
@@ -91,8 +94,8 @@ RECIPES = {
         Recipe("quick", 2e-3, 64, 12, 5, 6_000, 500, 1_000),
     ]
 }
-AUGMENTING_THREADS = 2
-Augment = Callable[[np.ndarray, Sequence[str], np.random.Generator], np.ndarray]
+CORES = os.cpu_count() or 1
+Augment = Callable[[np.ndarray, Sequence[str], np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
 class ShuffledPlates(keras.utils.PyDataset):
@@ -106,7 +109,8 @@ class ShuffledPlates(keras.utils.PyDataset):
         plates: the training plates; images stay uint8 in memory.
         batch_size: plates a batch; the last batch of an epoch may be smaller.
         seed: of order and distortions.
-        augment: (images, texts, generator) -> distorted images; `None` leaves plates as they are.
+        augment: (images, texts, generator) -> distorted images and boxes of their digits; `None`
+            leaves plates as they are.
         plain_epochs: epochs before plates are distorted.
         host: takes its share of every batch, which all hosts make whole: so they distort alike.
     """
@@ -120,7 +124,7 @@ class ShuffledPlates(keras.utils.PyDataset):
         plain_epochs: int = 0,
         host: Host = ALONE,
     ):
-        super().__init__(workers=1 if augment is None else AUGMENTING_THREADS)
+        super().__init__(workers=1 if augment is None else max(CORES, 2))
         self.images = plates.images
         self.texts = plates.texts
         self.labels = encode(plates.texts, plates.digits)
@@ -144,30 +148,50 @@ class ShuffledPlates(keras.utils.PyDataset):
         return -(-len(self.labels) // self.batch_size)
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        rows = self._rows(batch)
         images = self.images[rows]
         if self.augment is not None and self.epoch >= self.plain_epochs:
-            texts = [self.texts[row] for row in rows]
-            random = np.random.default_rng([self.seed, self.epoch, batch])
-            images = self.augment(images, texts, random)
+            images, _ = self._distorted(batch)
         return self.host.share(images), self.host.share(self.labels[rows])
+
+    def _rows(self, batch: int) -> np.ndarray:
+        return self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+    def _distorted(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self._rows(batch)
+        texts = [self.texts[row] for row in rows]
+        random = np.random.default_rng([self.seed, self.epoch, batch])
+        return self.augment(self.images[rows], texts, random)
+
+
+class CoveredPlates(ShuffledPlates):
+    """The same plates, distorted from the first epoch on, and what their digits cover.
+
+    Batches are uint8 images (n, 64, 128, 1) and float32 shares (n, 48), see `framing.cover`.
+    """
+
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        if self.augment is not None:
+            images, boxes = self._distorted(batch)
+        else:
+            images = self.images[self._rows(batch)]
+            boxes = np.array([box_of_ink(on_white(image)) for image in images[..., 0]])
+        return self.host.share(images), self.host.share(cover(boxes))
 
 
 def augmentation_of(recipe: Recipe, fonts: Path | str = FONT_DIRECTORY) -> Augment | None:
     """What a recipe does to its batches after the plain epochs; it blends faces of these fonts."""
-    if recipe.plain_epochs is None:
-        return None
-    if not recipe.blended_share:
-        return lambda images, texts, random: augment_batch(images, random, len(texts[0]))
-    blender = FaceBlender(load_fonts(fonts))
+    return None if recipe.plain_epochs is None else Distortion(recipe.blended_share, fonts)
 
-    def augment(
-        images: np.ndarray, texts: Sequence[str], random: np.random.Generator
-    ) -> np.ndarray:
-        redrawn = blender.redraw(images, texts, recipe.blended_share, random)
-        return augment_batch(redrawn, random, len(texts[0]))
 
-    return augment
+@contextmanager
+def on_all_cores(augment: Augment | None, cores: int = CORES) -> Iterator[Augment | None]:
+    """The same distortions, by a process on every core; two cores are as fast with threads."""
+    if augment is None or cores <= 2:
+        yield augment
+        return
+    with spawned(cores) as pool:
+        yield lambda images, texts, random: pool.submit(augment, images, texts, random).result()
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -340,8 +364,6 @@ def train(
         recipe.plain_epochs or 0,
         host,
     )
-    compile_model(model, recipe.schedule(len(batches)))
-    model.optimizer.build(model.trainable_variables)
     run = {
         "recipe": asdict(recipe),
         "precision": precision,
@@ -355,21 +377,43 @@ def train(
         run["initial_weights"] = description["sha256"][path.name]
         model.set_weights(restore(path, description).get_weights())
     callback = Checkpoints(checkpoints, run, batches, recipe.patience, watched, host)
-    if callback.epoch:
-        callback.restore(model, callback.epoch)
-    if not callback.finished and callback.epoch < recipe.epochs:
-        model.fit(
-            batches,
-            shuffle=False,  # else Keras shuffles the batches once more, unrepeatably on resuming
-            validation_data=(validation.images, encode(validation.texts, plates.digits)),
-            validation_batch_size=recipe.batch_size,
-            initial_epoch=callback.epoch,
-            epochs=recipe.epochs,
-            callbacks=[callback],
-            verbose=verbose,
-        )
+    with on_all_cores(batches.augment) as batches.augment:
+        if initial_weights is None and not callback.epoch:
+            size, seed = recipe.batch_size, recipe.seed
+            found = CoveredPlates(plates, size, seed, batches.augment, host=host)
+            learn_to_find(model, found, recipe.finding_epochs, verbose)
+        finder_of(model).trainable = False
+        compile_model(model, recipe.schedule(len(batches)))
+        model.optimizer.build(model.trainable_variables)
+        if callback.epoch:
+            callback.restore(model, callback.epoch)
+        if not callback.finished and callback.epoch < recipe.epochs:
+            model.fit(
+                batches,
+                shuffle=False,  # else Keras shuffles the batches once more, unrepeatably
+                validation_data=(validation.images, encode(validation.texts, plates.digits)),
+                validation_batch_size=recipe.batch_size,
+                initial_epoch=callback.epoch,
+                epochs=recipe.epochs,
+                callbacks=[callback],
+                verbose=verbose,
+            )
     callback.restore(model, callback.state["best_epoch"])
     return model, callback.state
+
+
+def learn_to_find(model: keras.Model, plates: CoveredPlates, epochs: int, verbose: int = 2) -> None:
+    """Fit the half of the network that finds the digits, before the other learns to read them."""
+    finder = finder_of(model)
+    steps = epochs * len(plates)
+    rate = keras.optimizers.schedules.CosineDecay(
+        *(3e-4, steps), alpha=0.01, warmup_target=3e-3, warmup_steps=min(100, steps // 4)
+    )
+    finder.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy")
+    shuffle = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: plates.shuffle(epoch)
+    )
+    finder.fit(plates, epochs=epochs, shuffle=False, callbacks=[shuffle], verbose=verbose)
 
 
 def _distortions() -> str:

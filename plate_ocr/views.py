@@ -139,12 +139,31 @@ def _cut_out(
     return [_dark_on_light(view, ground) for view in shown]
 
 
+def places_of(frames: np.ndarray) -> np.ndarray:
+    """Where the network looks, as `views_of` tells where a view lies.
+
+    Args:
+        frames: in pixels, (n, 4), as `engines.Look` has them.
+
+    Returns:
+        float64 (n, 2).
+    """
+    step, start = frames[:, 0].astype(float), frames[:, 1]
+    return np.stack([step, (start + (1 - step) / 2) / PLATE_WIDTH], axis=1)
+
+
+def nested(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
+    """Where something lies in a plate, (..., 2), that lies so in a view, which lies so in it."""
+    scale, offset = np.moveaxis(inner, -1, 0)
+    return np.stack([scale * outer[..., 0], offset * outer[..., 0] + outer[..., 1]], axis=-1)
+
+
 def agree(logits: np.ndarray, places: np.ndarray, digits: int) -> Decoded:
     """The texts that are most probable over the plates as they are and all views of them.
 
     Args:
         logits: of the plates as they are, then of every view, float (1 + views, n, steps, 11).
-        places: where the views show what, as `views_of` tells it, (views, n, 2).
+        places: where they lie in the plates, (1 + views, n, 2).
         digits: of a plate.
 
     Returns:
@@ -171,14 +190,11 @@ def agree(logits: np.ndarray, places: np.ndarray, digits: int) -> Decoded:
 
     reads_it = texts == chosen
     surest = np.where(reads_it, own, -1).argmax(axis=0), np.arange(count)
-    as_it_is = np.broadcast_to((1.0, 0.0), (1, count, 2))
-    scale, offset = np.moveaxis(np.concatenate([as_it_is, places])[surest], -1, 0)
-    place = said.digit_place.reshape(looks, count, digits)[surest]
     return Decoded(
         chosen.tolist(),
         said.greedy[:count],
         said.digit_probability.reshape(looks, count, digits)[surest],
-        np.clip(place * scale[:, None] + offset[:, None], 0, 1),
+        said.digit_place.reshape(looks, count, digits)[surest],
         probability[best],
         said.length_probability.reshape(looks, count).mean(axis=0),
-    )
+    ).placed(places[surest])

@@ -9,7 +9,9 @@ from plate_ocr.augmentation import (
     _respace,
     _warp,
     augment_batch,
+    box_of_ink,
     on_white,
+    put_on_label,
 )
 from plate_ocr.dataset import draw_plates
 
@@ -21,16 +23,47 @@ def plates():
 
 def test_a_batch_depends_on_its_generator_alone(plates):
     before = plates.copy()
-    first, again, other = (augment_batch(plates, np.random.default_rng(s)) for s in (1, 1, 2))
+    (first, boxes), (again, same), (other, _) = (
+        augment_batch(plates, np.random.default_rng(seed)) for seed in (1, 1, 2)
+    )
+    assert np.array_equal(boxes, same)
     assert first.shape == plates.shape and first.dtype == np.uint8
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     assert np.array_equal(plates, before)  # the clean plates are left alone
 
 
 def test_a_share_stays_clean(plates):
-    distorted = augment_batch(plates, np.random.default_rng(0))
+    distorted, _ = augment_batch(plates, np.random.default_rng(0))
     same = (distorted == plates).all(axis=(1, 2, 3)).mean()
     assert same == pytest.approx(CLEAN_SHARE, abs=0.04)
+
+
+def test_boxes_are_told_before_the_damage(plates):
+    """Of plates that are only moved and bent the box is that of their ink; of all it is near."""
+    distorted, boxes = augment_batch(plates, np.random.default_rng(0))
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= [128, 64]).all()
+    size = boxes[:, 2:] - boxes[:, :2]
+    assert (size > [25, 6]).all()
+    clean = (distorted == plates).all(axis=(1, 2, 3))
+    for plate, box in zip(plates[clean, :, :, 0], boxes[clean], strict=True):
+        rows, columns = (np.flatnonzero((plate < 200).any(axis=axis)) for axis in (1, 0))
+        assert box.tolist() == [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+    unlike = 0
+    for plate, (left, top, right, bottom) in zip(distorted[..., 0], boxes, strict=True):
+        unlike += plate[top:bottom, left:right].std() > plate.std()
+    assert unlike > 0.8 * len(plates)  # there is more to see inside than elsewhere
+
+
+def test_labels_end_beside_the_digits_and_leave_them_alone(plates):
+    random = np.random.default_rng(0)
+    for plate in plates[:100, :, :, 0]:
+        left, top, right, bottom = box = box_of_ink(plate)
+        label = put_on_label(plate, box, random)
+        inside = (slice(top, bottom), slice(left, right))
+        assert np.array_equal(label[inside], plate[inside])
+        beyond = label.copy()
+        beyond[max(top - 13, 0) : bottom + 13, max(left - 26, 0) : right + 26] = 0
+        assert (beyond < 235).all()
 
 
 def test_own_plates_are_brought_to_dark_ink_on_white(plates):
@@ -81,5 +114,5 @@ def test_digits_are_set_closer_and_none_is_lost(plates):
 
 
 def test_every_plate_keeps_some_contrast(plates):
-    for image in augment_batch(plates, np.random.default_rng(3)):
+    for image in augment_batch(plates, np.random.default_rng(3))[0]:
         assert np.ptp(image.astype(int)) >= 0.5 * LOWEST_CONTRAST

@@ -9,7 +9,7 @@ from conftest import PROJECT
 from plate_ocr.dataset import load_folder
 from plate_ocr.evaluation import load_benchmark
 from plate_ocr.export import export_litert, litert_engine
-from plate_ocr.reader import readings_from_logits
+from plate_ocr.reader import readings_from_look
 
 
 @pytest.mark.slow
@@ -29,8 +29,8 @@ def test_litert_reads_what_keras_reads(shipped, tmp_path):
     )
     assert len(images) == 560
     before, after = (
-        readings_from_logits(engine(images), shipped.calibration)
-        for engine in (shipped.logits, litert_engine(path.read_bytes()))
+        readings_from_look(engine(images), shipped.calibration)
+        for engine in (shipped.look, litert_engine(path.read_bytes()))
     )
     assert [one.text for one in after] == [one.text for one in before]
     differences = [

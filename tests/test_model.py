@@ -1,3 +1,4 @@
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -68,14 +69,59 @@ def test_eight_plates_are_learned_by_heart():
 
 
 def test_time_runs_along_the_width(shipped):
-    """A plate moved to the right is read by steps further right, in the same order."""
+    """What the network looks at, moved to the right, is read by steps further right, in order."""
+    plates = draw_plates(range(90_000, 90_400))
+    _, reading = halves_of(shipped.model)
+    frames = frames_of(shipped.model, plates.images)
+    # Paper at the right edge, so that nothing wraps.
+    fits = [row for row, one in enumerate(frames) if (one[:, -14:] < 0.02).all()]
+    assert len(fits) >= 10
+    moved = np.roll(frames[fits], 12, axis=2)
+    logits = [reading.predict(one, verbose=0) for one in (frames[fits], moved)]
+    for before, after in zip(*logits, strict=True):
+        first = np.flatnonzero(emitting_steps(before.argmax(-1)[None])[0])
+        second = np.flatnonzero(emitting_steps(after.argmax(-1)[None])[0])
+        assert len(first) == len(second) == 5
+        assert np.abs(second - first - 3).max() <= 1  # 12 columns are 3 steps
+
+
+def test_a_plate_moved_to_the_right_is_read_further_right(shipped):
     plates = draw_plates(range(90_000, 90_200))
     fits = [row for row, one in enumerate(plates.images) if (one[:, -34:] == 255).all()]
     assert len(fits) >= 10
     images = plates.images[fits]
     moved = np.roll(images, 32, axis=2)  # the right edge is white, so nothing wraps
-    for before, after in zip(shipped.logits(images), shipped.logits(moved), strict=True):
-        first = np.flatnonzero(emitting_steps(before.argmax(-1)[None])[0])
-        second = np.flatnonzero(emitting_steps(after.argmax(-1)[None])[0])
-        assert len(first) == len(second) == 5
-        assert np.abs(second - first - 8).max() <= 1  # 32 columns are 8 steps
+    first, second = (shipped.read(list(one)) for one in (images, moved))
+    for before, after in zip(first, second, strict=True):
+        shifts = [b.x - a.x for a, b in zip(before.digits, after.digits, strict=True)]
+        assert after.text == before.text and np.abs(np.subtract(shifts, 32)).max() <= 4
+
+
+def test_plates_look_alike_wherever_and_however_large_their_digits_stand(shipped):
+    """Most digits of the frame are as high, though those of the plates are of all heights."""
+    random = np.random.default_rng(0)
+    plates = draw_plates(range(90_000, 90_300)).images[..., 0]
+    small = [cv2.resize(plate, (80, 40), interpolation=cv2.INTER_AREA) for plate in plates]
+    moved = np.full_like(plates, 255)
+    for plate, one, (y, x) in zip(
+        moved, small, random.integers(0, (25, 49), (300, 2)), strict=True
+    ):
+        plate[y : y + 40, x : x + 80] = one
+    usual, again = (
+        (frames_of(shipped.model, one[..., None]) > 0.3).any(axis=2).sum(axis=1)[:, 0]
+        for one in (plates, moved)
+    )
+    assert np.median(np.abs(again - usual)) <= 2
+    assert np.abs(again - usual).mean() < 2.5
+
+
+def frames_of(model, images):
+    """What the network looks at, float32 (n, 32, 128, 1)."""
+    looking, _ = halves_of(model)
+    return looking.predict(images, verbose=0)
+
+
+def halves_of(model):
+    """Plates -> frames, and frames -> logits."""
+    frame = model.get_layer("digits").output
+    return keras.Model(model.input, frame), keras.Model(frame, model.output)

@@ -11,9 +11,11 @@ from plate_ocr.dataset import draw_plates
 from plate_ocr.training import (
     RECIPES,
     Checkpoints,
+    CoveredPlates,
     ShuffledPlates,
     TrainingError,
     augmentation_of,
+    on_all_cores,
     read_results,
     save_reader,
     train,
@@ -92,6 +94,31 @@ def test_plates_are_distorted_anew_every_epoch_after_the_plain_ones(plates):
         assert np.array_equal(labels, clean_labels)
         assert np.array_equal(batches[epoch], clean) == (epoch == 0)
         assert np.array_equal(batches[epoch], data[0][0])  # and repeatably
+
+
+def test_what_the_digits_cover_is_told_of_the_same_distorted_plates(plates):
+    augment = augmentation_of(TINY)
+    read, found = (kind(plates, 20, 1, augment, 0) for kind in (ShuffledPlates, CoveredPlates))
+    for epoch in range(2):
+        read.shuffle(epoch)
+        found.shuffle(epoch)
+        images, shares = found[1]
+        assert np.array_equal(images, read[1][0]) and shares.shape == (20, 48)
+        assert ((shares >= 0) & (shares <= 1)).all() and (shares.sum(axis=1) > 8).all()
+    plain = CoveredPlates(plates, 20, 1)
+    images, shares = plain[0]
+    inked = (images[..., 0] < 200).reshape(20, 64, 32, 4).any(axis=(1, 3))
+    assert (shares[:, :32][inked] > 0).all()
+
+
+def test_processes_distort_as_threads_do(plates):
+    augment = augmentation_of(replace(TINY, blended_share=0.3))
+    with on_all_cores(augment, cores=3) as in_processes:
+        assert in_processes is not augment
+        ours, theirs = (ShuffledPlates(plates, 20, 1, one)[2] for one in (augment, in_processes))
+    assert np.array_equal(ours[0], theirs[0])
+    with on_all_cores(augment, cores=2) as same:
+        assert same is augment
 
 
 class Killed(BaseException):

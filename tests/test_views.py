@@ -118,7 +118,7 @@ def test_the_text_of_most_probability_over_all_looks_wins():
             [logits_of("33333", 6.5, first_step=4), logits_of("44444", 7.0)],
         ]
     )
-    places = np.array([[(1, 0.1), (1, 0)], [(0.5, 0.2), (1, 0)]])
+    places = np.array([[(1, 0), (1, 0)], [(1, 0.1), (1, 0)], [(0.5, 0.2), (1, 0)]])
     together = agree(looks, places, digits=5)
     assert together.texts == ["33333", "22222"]
     assert together.greedy == ["11111", "22222"]  # of the plate as it is
@@ -141,7 +141,7 @@ def test_a_text_that_another_look_finds_possible_has_that_counted_too():
     either[12, 4] = 7.9  # 3
     three = logits_of("12345", 8.0)
     looks = np.stack([either, either, three])[:, None]
-    together = agree(looks, np.ones((2, 1, 2)), digits=5)
+    together = agree(looks, np.ones((3, 1, 2)), digits=5)
     assert together.texts == ["12345"]
 
 
@@ -149,7 +149,7 @@ def test_a_text_that_another_look_finds_possible_has_that_counted_too():
 def test_plates_of_any_count_of_digits_are_looked_at_again(digits):
     texts = "1234567"[:digits], "7654321"[:digits]
     looks = np.stack([logits_of(text, 8.0, step=4) for text in (*texts, texts[1])])[:, None]
-    together = agree(looks, np.array([[(1, -0.5)], [(1, -0.5)]]), digits)
+    together = agree(looks, np.array([[(1, 0)], [(1, -0.5)], [(1, -0.5)]]), digits)
     assert together.texts == [texts[1]] and len(together.digit_probability[0]) == digits
     place = together.digit_place[0]
     assert place.min() == 0 and place.max() < 0.5  # no place lies outside of the plate

@@ -1,0 +1,180 @@
+"""The first half of the network: find the digits, and cut them out at the usual size. Pure Keras.
+
+A few convolutions tell how much of every fourth column and row the digits cover. What they span is
+scaled to one size, wherever and however large it stands in the plate, so the reader learns shapes
+alone (a spatial transformer, Jaderberg et al. 2015, "Spatial Transformer Networks", that learns
+from known boxes, not from the reader). Scaling is two products of matrices, one for the rows and
+one for the columns; places in it are integers, so that it is exact in engines that round floats.
+"""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
+
+CELL = 4  # columns or rows of which one share is told
+CELLS = (PLATE_WIDTH // CELL, PLATE_HEIGHT // CELL)  # along the columns, along the rows
+FILTERS = (12, 16, 16, 16)
+DILATIONS = (1, 2, 2)  # of all convolutions but the first: digits far apart are seen together
+REACH = 9  # cells that are looked at together along an axis
+COVERED = 0.4  # of a cell, from which on it counts as one of the digits
+
+FRAME_HEIGHT = 32
+FRAME_WIDTH = PLATE_WIDTH
+ROOM = (108, 25)  # columns and rows of the frame that the digits fill, at most
+CLOSEST = 0.29  # pixels of the plate from one of the frame to the next
+UNIT = 256  # parts of a pixel in which places are told
+LAYOUT = (FILTERS, DILATIONS, REACH, COVERED, FRAME_HEIGHT, ROOM, CLOSEST, UNIT)
+
+
+def ink_of(plates: keras.KerasTensor) -> keras.KerasTensor:
+    """Plates, uint8 (n, 64, 128, 1) -> (n, 64, 128), from 0 for white to 1 for black."""
+    # Scaled without the axis of the one channel: with it, ONNX Runtime takes 40 times as long.
+    pixels = layers.Reshape((PLATE_HEIGHT, PLATE_WIDTH), dtype="uint8", name="pixels")(plates)
+    return layers.Rescaling(-1 / 255, offset=1, dtype="float32", name="ink")(pixels)
+
+
+def find_digits(ink: keras.KerasTensor) -> keras.KerasTensor:
+    """How much of every cell the digits cover.
+
+    Args:
+        ink: of the plates, (n, 64, 128), from `ink_of`.
+
+    Returns:
+        Shares from 0 to 1, (n, 32 + 16): of every 4 columns, left to right, then of every 4 rows.
+    """
+    features = layers.Reshape((PLATE_HEIGHT, PLATE_WIDTH, 1), name="find_plates")(ink)
+    for number, filters in enumerate(FILTERS):
+        features = layers.Conv2D(
+            filters,
+            kernel_size=3 if number else 5,
+            strides=1 if number else CELL,
+            dilation_rate=DILATIONS[number - 1] if number else 1,
+            padding="same",
+            activation="relu",
+            kernel_initializer="he_normal",
+            name=f"find_convolution_{number + 1}",
+        )(features)
+    shares = [
+        _share(features, cells, name)
+        for cells, name in zip(CELLS, ("columns", "rows"), strict=True)
+    ]
+    return layers.Concatenate(name="covered")(shares)
+
+
+def _share(features: keras.KerasTensor, cells: int, name: str) -> keras.KerasTensor:
+    """Of every cell along one axis, from the strongest and the mean answers across it."""
+    *across, filters = features.shape[1:]
+    across = tuple(1 if size == cells else size for size in across)
+    strongest = layers.MaxPooling2D(across, name=f"find_strongest_{name}")(features)
+    mean = layers.AveragePooling2D(across, name=f"find_mean_{name}")(features)
+    both = layers.Concatenate(name=f"find_both_{name}")([strongest, mean])
+    profile = layers.Reshape((cells, 2 * filters), name=f"find_profile_{name}")(both)
+    profile = layers.Conv1D(
+        *(16, REACH),
+        padding="same",
+        activation="relu",
+        kernel_initializer="he_normal",
+        name=f"find_{name}_1",
+    )(profile)
+    shares = layers.Conv1D(
+        *(1, REACH), padding="same", activation="sigmoid", dtype="float32", name=f"find_{name}_2"
+    )(profile)
+    return layers.Reshape((cells,), name=f"covered_{name}")(shares)
+
+
+def cover(boxes: np.ndarray) -> np.ndarray:
+    """What `find_digits` should tell of digits that stand in these boxes.
+
+    Args:
+        boxes: left, top, right and bottom in pixels, (n, 4); the last two lie outside.
+
+    Returns:
+        float32 (n, 48).
+    """
+    shares = []
+    for axis, cells in enumerate(CELLS):
+        starts = CELL * np.arange(cells)
+        first, last = boxes[:, axis, None], boxes[:, axis + 2, None]
+        shares.append((np.minimum(last, starts + CELL) - np.maximum(first, starts)) / CELL)
+    return np.clip(np.concatenate(shares, axis=1), 0, 1).astype(np.float32)
+
+
+@keras.saving.register_keras_serializable(package="plate_ocr")
+class Frame(layers.Layer):
+    """The frame in which the digits have the usual size.
+
+    They stand in the middle of its rows, and among its columns as they do in the plate: those of a
+    plate whose digits stand further right stand further right.
+    """
+
+    def __init__(self, **settings):
+        super().__init__(**settings | {"dtype": "float32"})
+
+    def call(self, covered):
+        """Place the frame.
+
+        Args:
+            covered: shares, (n, 48), from `find_digits`.
+
+        Returns:
+            float32 (n, 4), in pixels of the plate: of the frame's columns, how far they lie apart
+            and where the middle of the first one lies; then the same of its rows.
+        """
+        spans = []
+        for shares in ops.split(covered, [CELLS[0]], axis=1):
+            inside = ops.cast(shares > COVERED, "float32")
+            seen = ops.cumsum(inside, axis=1)
+            count = ops.sum(inside, axis=1, keepdims=True)
+            # Up to the first cell that counts, and from the last one on, what is not covered.
+            open_ = (1 - shares) * ops.cast(count > 0, "float32")  # no digits: the whole plate
+            before = ops.sum(ops.where(seen == inside, open_, 0), axis=1, keepdims=True)
+            after = ops.sum(ops.where(count - seen < 1, open_, 0), axis=1, keepdims=True)
+            length = ops.maximum(shares.shape[1] - before - after, 1)
+            spans.append((CELL * before, CELL * length, CELL * after))
+        (left, width, right), (top, height, _) = spans
+        step = ops.maximum(ops.maximum(width / ROOM[0], height / ROOM[1]), CLOSEST)
+        # Left edge of the digits, and their top, in the frame.
+        margin = (FRAME_WIDTH - ROOM[0]) / 4
+        x = margin + (left + 1) / (left + right + 2) * (FRAME_WIDTH - 2 * margin - width / step)
+        y = (FRAME_HEIGHT - height / step) / 2
+        starts = [start + (0.5 - place) * step - 0.5 for start, place in ((left, x), (top, y))]
+        return ops.concatenate([step, starts[0], step, starts[1]], axis=1)
+
+
+@keras.saving.register_keras_serializable(package="plate_ocr")
+class CutOut(layers.Layer):
+    """What a frame shows of its plate, whose edges go on outwards."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings | {"dtype": "float32"})
+
+    def call(self, ink, frame):
+        """Scale.
+
+        Args:
+            ink: of the plates, (n, 64, 128), from `ink_of`.
+            frame: (n, 4), from `Frame`.
+
+        Returns:
+            float32 (n, 32, 128, 1), from 0 for white to 1 for black.
+        """
+        of_columns = _interpolation(frame[:, :2], FRAME_WIDTH, PLATE_WIDTH)
+        of_rows = _interpolation(frame[:, 2:], FRAME_HEIGHT, PLATE_HEIGHT)
+        rows = ops.matmul(of_rows, ink)
+        return ops.expand_dims(ops.matmul(rows, ops.transpose(of_columns, (0, 2, 1))), axis=-1)
+
+
+def _interpolation(line: keras.KerasTensor, count: int, pixels: int) -> keras.KerasTensor:
+    """Weights of the pixels along an axis in every pixel of the frame, (n, count, pixels).
+
+    Linear between two pixels; the mean of more, where the frame has fewer than the plate.
+    """
+    step, start = ops.split(ops.cast(ops.round(UNIT * line), "int32"), 2, axis=1)
+    places = start + step * ops.arange(count, dtype="int32")
+    places = ops.clip(places, 0, UNIT * (pixels - 1))
+    reach = ops.expand_dims(ops.maximum(step, UNIT), axis=-1)
+    away = ops.abs(ops.expand_dims(places, axis=-1) - UNIT * ops.arange(pixels, dtype="int32"))
+    weights = ops.cast(ops.maximum(reach - away, 0), "float32")
+    return weights / ops.sum(weights, axis=-1, keepdims=True)
