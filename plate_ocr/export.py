@@ -115,7 +115,7 @@ def to_onnx(model: keras.Model, path: Path) -> bytes:
 
 
 def _part_directions(exported: bytes) -> bytes:
-    """Make two LSTMs, each one way, of one that runs both ways.
+    """Make two LSTMs, each one way, of one that runs both ways; and name the outputs.
 
     OpenVINO has a primitive for the former and takes more than twice as long for the latter, which
     it unrolls. The initial states are zero and left out.
@@ -146,6 +146,12 @@ def _part_directions(exported: bytes) -> bytes:
     parted.append(onnx.helper.make_node("Concat", outputs, both.output[:1], axis=1))
     place = list(graph.node).index(both)
     nodes = [*graph.node[:place], *parted, *graph.node[place + 1 :]]
+    for output, name in zip(graph.output, Look._fields, strict=True):
+        (source,) = (node for node in nodes if output.name in node.output)
+        source.output[list(source.output).index(output.name)] = name
+        for node in nodes:
+            node.input[:] = [name if one == output.name else one for one in node.input]
+        output.name = name
     del graph.node[:]
     graph.node.extend(nodes)
     # What is left over, the initial states among it, does not come along.
