@@ -168,7 +168,10 @@ def compile_model(
 
 
 def count_multiply_adds(model: keras.Model) -> int:
-    """Multiply-adds of one plate in convolutions, recurrent and dense layers."""
+    """Multiply-adds of one plate in convolutions, recurrent and dense layers.
+
+    `CutOut` has 0.8 million more.
+    """
     total = 0
     for layer in model.layers:
         if isinstance(layer, layers.Conv1D):
