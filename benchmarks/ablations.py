@@ -26,6 +26,7 @@ import faces
 
 from plate_ocr.augmentation import (
     CLEAN_SHARE,
+    Box,
     box_of_ink,
     change_geometry,
     change_picture,
@@ -66,26 +67,37 @@ RECIPE = replace(RECIPES["shipped"], name="ablation", epochs=6)
 USUAL_HEIGHT = 14.0  # pixels of a digit as the plates are drawn
 
 
-def every_plate(change: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Augment:
+def every_plate(
+    change: Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, Box]],
+) -> Augment:
     """A distortion of one plate, uint8 (64, 128), as one of a batch with its share left clean."""
-    moves = change is change_place
 
     def augment(
         images: np.ndarray, texts: Sequence[str], random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        plates = images[..., 0]
-        distorted = np.stack(
-            [plate if random.random() < CLEAN_SHARE else change(plate, random) for plate in plates]
+        distorted, boxes = zip(
+            *(
+                (plate, box_of_ink(plate))
+                if random.random() < CLEAN_SHARE
+                else change(plate, random)
+                for plate in images[..., 0]
+            ),
+            strict=True,
         )
-        boxes = [box_of_ink(plate) for plate in (distorted if moves else plates)]
-        return distorted[..., None], np.array(boxes)
+        return np.stack(distorted)[..., None], np.array(boxes)
 
     return augment
 
 
-def change_place(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Only where the digits stand and how they are bent."""
-    return change_geometry(plate, random)[0]
+def change_only_geometry(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, Box]:
+    """A plate whose digits stand elsewhere and are bent, and their box."""
+    plate, _ = change_geometry(plate, random)
+    return plate, box_of_ink(plate)
+
+
+def change_only_picture(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, Box]:
+    """A plate that is lit and damaged, and the box of its digits."""
+    return change_picture(plate, USUAL_HEIGHT, random), box_of_ink(plate)
 
 
 def build_for_the_whole_plate() -> keras.Model:
@@ -181,11 +193,11 @@ VARIANTS = {
     "no_blended_faces": Variant("no blended faces", recipe=replace(RECIPE, blended_share=0.0)),
     "geometry_only": Variant(
         "geometry only, no blended faces",
-        augment=every_plate(change_place),
+        augment=every_plate(change_only_geometry),
     ),
     "photometry_only": Variant(
         "photometry only, no blended faces",
-        augment=every_plate(lambda plate, random: change_picture(plate, USUAL_HEIGHT, random)),
+        augment=every_plate(change_only_picture),
     ),
     "5_fonts": in_fonts("5 fonts", "5_fonts", lambda: families(4, most=5)),
     "11_fonts": in_fonts("11 fonts", "11_fonts", lambda: families(2)),

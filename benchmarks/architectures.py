@@ -59,7 +59,11 @@ class Network:
 
     def build(self) -> keras.Model:
         """The network, with fresh weights."""
-        return build_model(False, 0.0, self.convolutions, self.recurrent_units)
+        return build_model(
+            use_cudnn=False,
+            convolutions=self.convolutions,
+            recurrent_units=self.recurrent_units,
+        )
 
 
 STRIDED = (

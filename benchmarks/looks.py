@@ -1,7 +1,7 @@
 """What looking again brings: each view of a careful reader, and how sure one look must be.
 
 Many plates in the faces of the tuning set, drawn as it is, and others on labels: dark or light
-boxes on another ground, as number plates are on cars, which the network was never trained on. The
+boxes on another ground, as number plates are on cars. The
 views and the least probability were chosen on these; no other set served that choice.
 What it costs is measured on fresh plates, on the tuning set and on labels, by one thread.
 Fetches the fonts from npm, as data/benchmark/draw.py does. About 10 minutes on 2 cores, quiet ones:

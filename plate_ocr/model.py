@@ -9,9 +9,8 @@ from typing import NamedTuple
 import keras
 from keras import layers, ops
 
-from plate_ocr import framing
 from plate_ocr.alphabet import BLANK, CLASSES
-from plate_ocr.framing import CutOut, Frame, find_digits, ink_of
+from plate_ocr.framing import LAYOUT, CutOut, Frame, find_digits, ink_of
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 STEPS = PLATE_WIDTH // 4  # time steps of 4 pixel columns, left to right
@@ -127,7 +126,7 @@ def fingerprint(model: keras.Model) -> str:
     Weights fit into any network with arrays of their shapes, but only one reads with them.
     """
     layout = [[layer.name, *layer.output.shape[1:]] for layer in model.layers]
-    layout.append([framing.LAYOUT])
+    layout.append([LAYOUT])
     return hashlib.sha256(json.dumps(layout).encode()).hexdigest()
 
 
