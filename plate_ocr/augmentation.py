@@ -28,7 +28,9 @@ cv2.setNumThreads(1)  # one plate is too little to share among threads
 FRAME = (PLATE_WIDTH, PLATE_HEIGHT)
 CLEAN_SHARE = 0.1  # of the plates stays as it is
 DAMAGED_SHARE = 0.65  # of the others; the rest is moved, bent and lit, which teaches shapes best
-LABELLED_SHARE = 0.15  # of the others; their paper ends near the digits
+LABELLED_SHARE = 0.2  # of the others; their paper ends near the digits
+LIGHT_DIGITS = 0.2  # share of the plates that are lit whose digits are lighter than the paper
+LIGHT_DIGITS_ON_LABELS = 0.5  # of those on labels: as many ways to look, and fewer plates
 LOWEST_DIGITS = 8.5  # pixels high after scaling
 NARROWEST_ROW = 30  # pixels of all digits together after scaling
 USUAL_HEIGHT = 16  # pixels of a digit that bears the usual damage
@@ -99,9 +101,11 @@ def augment(
         return plate, box_of_ink(inked)
     inked, height = change_geometry(inked, random, digits)
     box = box_of_ink(inked)
+    light_digits = LIGHT_DIGITS
     if random.random() < LABELLED_SHARE:
         inked = put_on_label(inked, box, random)
-    return change_picture(inked, height, random), box
+        light_digits = LIGHT_DIGITS_ON_LABELS
+    return change_picture(inked, height, random, light_digits), box
 
 
 def box_of_ink(plate: np.ndarray) -> Box:
@@ -159,7 +163,7 @@ def put_on_label(plate: np.ndarray, box: Box, random: np.random.Generator) -> np
         random: decides where the label ends and what is beyond.
     """
     left, top, right, bottom = box
-    ends = random.integers((2, 2), (25, 12), (2, 2))  # pixels of paper beside, and above and below
+    ends = random.integers((2, 2), (17, 10), (2, 2))  # pixels of paper beside, and above and below
     start = (left - int(ends[0, 0]), top - int(ends[0, 1]))
     end = (right - 1 + int(ends[1, 0]), bottom - 1 + int(ends[1, 1]))
     label = np.zeros_like(plate)
@@ -171,7 +175,12 @@ def put_on_label(plate: np.ndarray, box: Box, random: np.random.Generator) -> np
     return plate
 
 
-def change_picture(plate: np.ndarray, height: float, random: np.random.Generator) -> np.ndarray:
+def change_picture(
+    plate: np.ndarray,
+    height: float,
+    random: np.random.Generator,
+    light_digits: float = LIGHT_DIGITS,
+) -> np.ndarray:
     """Strokes, dirt, light, blur, noise and compression, as digits of this height bear it."""
     strength = min(height / USUAL_HEIGHT, 2.0)
     damaged = random.random() < DAMAGED_SHARE * strength  # small digits bear less, less often
@@ -181,7 +190,7 @@ def change_picture(plate: np.ndarray, height: float, random: np.random.Generator
         plate = _cut_gaps(plate, random)
     if damaged and random.random() < 0.12:
         plate = _add_dirt(plate, random)
-    plate, contrast = _light(plate, random)
+    plate, contrast = _light(plate, random, light_digits)
     kind = random.random() if damaged else 1.0
     if kind < 0.35:
         plate = _blur(plate, strength, random)
@@ -301,7 +310,9 @@ def _add_dirt(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return plate
 
 
-def _light(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, float]:
+def _light(
+    plate: np.ndarray, random: np.random.Generator, light_digits: float
+) -> tuple[np.ndarray, float]:
     """Grey levels of ink and paper, inversion, and a gradient or the edge of a shadow.
 
     Returns:
@@ -314,7 +325,7 @@ def _light(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, 
         contrast = random.uniform(LOWEST_CONTRAST, 255)
     dark = random.uniform(0, 255 - contrast)
     lit = plate.astype(np.float32) * (contrast / 255) + dark
-    if random.random() < 0.2:
+    if random.random() < light_digits:
         lit = 2 * dark + contrast - lit
     kind = random.random()
     if kind < 0.2:

@@ -18,7 +18,7 @@ from plate_ocr.calibration import (
 from plate_ocr.dataset import DatasetError, PlateSet, load_folder
 from plate_ocr.decoding import Decoded
 from plate_ocr.fonts import load_fonts
-from plate_ocr.reader import PlateReader, Reading
+from plate_ocr.reader import PlateReader
 from plate_ocr.rendering import SIZES, draw_glyphs
 from plate_ocr.weights import check_weights, write_description
 
@@ -230,7 +230,11 @@ def right_by(one: Evaluated, *tags: str) -> dict[Hashable, tuple[int, int]]:
     """Right readings and plates of every tag, or combination of tags, the worst first."""
     columns = [one.tags[tag].tolist() for tag in tags]
     keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-    return _count_right(keys, one.right.tolist())
+    groups: dict[Hashable, tuple[int, int]] = {}
+    for key, is_right in zip(keys, one.right.tolist(), strict=True):
+        hits, plates = groups.get(key, (0, 0))
+        groups[key] = (hits + is_right, plates + 1)
+    return dict(sorted(groups.items(), key=lambda item: item[1][0] / item[1][1]))
 
 
 def digit_confusion(truths: Sequence[str], texts: Sequence[str]) -> np.ndarray:
@@ -302,17 +306,6 @@ def shape_distance(shapes: np.ndarray, others: Sequence[np.ndarray]) -> float:
     return min(float(np.nanmean(np.abs(shapes - other))) for other in others)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """How a set of labelled plates was read; rates are fractions of 0 to 1."""
-
-    images: int
-    exact: int  # images with all five digits right
-    exact_match: float  # the same as a rate
-    character_error_rate: float  # edit distance over the number of true digits
-    mean_confidence: float
-
-
 def edit_distance(truth: str, text: str) -> int:
     """Fewest insertions, deletions and substitutions between two texts (Levenshtein 1966).
 
@@ -343,46 +336,3 @@ def character_error_rate(truths: Sequence[str], texts: Sequence[str]) -> float:
     """Edit distance over the number of true characters, all plates together."""
     errors = sum(map(edit_distance, truths, texts))
     return errors / sum(map(len, truths))
-
-
-def summarise(truths: Sequence[str], readings: Sequence[Reading]) -> Summary:
-    """The summary of a non-empty set of readings."""
-    texts = [reading.text for reading in readings]
-    return Summary(
-        images=len(truths),
-        exact=sum(map(str.__eq__, truths, texts)),
-        exact_match=exact_match_rate(truths, texts),
-        character_error_rate=character_error_rate(truths, texts),
-        mean_confidence=sum(reading.confidence for reading in readings) / len(readings),
-    )
-
-
-def exact_match_by(
-    key: Callable[[dict], Hashable],
-    records: Sequence[dict],
-    truths: Sequence[str],
-    readings: Sequence[Reading],
-) -> dict[Hashable, tuple[int, int]]:
-    """Right readings and plates of each group of records, worst group first.
-
-    Args:
-        key: the group of a record, for example `operator.itemgetter("font")`.
-    """
-    right = [reading.text == truth for reading, truth in zip(readings, truths, strict=True)]
-    return _count_right([key(record) for record in records], right)
-
-
-def _count_right(
-    keys: Sequence[Hashable], right: Sequence[bool]
-) -> dict[Hashable, tuple[int, int]]:
-    groups: dict[Hashable, tuple[int, int]] = {}
-    for key, is_right in zip(keys, right, strict=True):
-        hits, plates = groups.get(key, (0, 0))
-        groups[key] = (hits + is_right, plates + 1)
-    return dict(sorted(groups.items(), key=lambda item: item[1][0] / item[1][1]))
-
-
-def mistakes(truths: Sequence[str], readings: Sequence[Reading]) -> list[int]:
-    """Positions of the wrong readings, the most confident first."""
-    wrong = [row for row, truth in enumerate(truths) if readings[row].text != truth]
-    return sorted(wrong, key=lambda row: -readings[row].confidence)

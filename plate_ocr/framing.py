@@ -19,13 +19,14 @@ FILTERS = (12, 16, 16, 16)
 DILATIONS = (1, 2, 2)  # of all convolutions but the first: digits far apart are seen together
 REACH = 9  # cells that are looked at together along an axis
 COVERED = 0.4  # of a cell, from which on it counts as one of the digits
+LEVELS = 32  # in a cell's share that are told apart, so that engines that round otherwise agree
 
 FRAME_HEIGHT = 32
 FRAME_WIDTH = PLATE_WIDTH
 ROOM = (108, 25)  # columns and rows of the frame that the digits fill, at most
 CLOSEST = 0.29  # pixels of the plate from one of the frame to the next
-UNIT = 256  # parts of a pixel in which places are told
-LAYOUT = (FILTERS, DILATIONS, REACH, COVERED, FRAME_HEIGHT, ROOM, CLOSEST, UNIT)
+UNIT = 2**18  # parts of a pixel in which places are told: so fine that roundings do not count
+LAYOUT = (FILTERS, DILATIONS, REACH, COVERED, LEVELS, FRAME_HEIGHT, ROOM, CLOSEST, UNIT)
 
 
 def ink_of(plates: keras.KerasTensor) -> keras.KerasTensor:
@@ -123,6 +124,7 @@ class Frame(layers.Layer):
             and where the middle of the first one lies; then the same of its rows.
         """
         spans = []
+        covered = ops.round(LEVELS * covered) / LEVELS
         for shares in ops.split(covered, [CELLS[0]], axis=1):
             inside = ops.cast(shares > COVERED, "float32")
             seen = ops.cumsum(inside, axis=1)

@@ -36,6 +36,7 @@ CONVOLUTIONS = (
     Convolution(48, 3, pooled=(2, 1)),
     Convolution(64, 3, pooled=(2, 1)),
     Convolution(96, 3),
+    Convolution(96, 3),
 )
 RECURRENT_UNITS = 64  # each way
 MOMENTUM = 0.9  # of BatchNorm; at 0.99 its averages lag behind weights that still move fast

@@ -269,6 +269,14 @@ class Checkpoints(keras.callbacks.Callback):
         except (OSError, ValueError, KeyError) as error:
             raise TrainingError(f"{path}: cannot be restored ({error})") from error
 
+    def tell(self) -> None:
+        """Print what the finished epochs brought, as `fit` did when it ran them."""
+        for row in self.state["history"]:
+            figures = [
+                f"{name}: {row[name]:.4f}" for name in row if name.endswith(("loss", "match"))
+            ]
+            print(f"Epoch {row['epoch']}: {row['seconds']:.0f}s -", " - ".join(figures))
+
     def on_epoch_begin(self, epoch, logs=None):
         """Shuffle the plates, seed the dropout, whose state no checkpoint holds; take the time."""
         self.batches.shuffle(epoch)
@@ -389,6 +397,8 @@ def train(
         model.optimizer.build(model.trainable_variables)
         if callback.epoch:
             callback.restore(model, callback.epoch)
+            if verbose:
+                callback.tell()
         if not callback.finished and callback.epoch < recipe.epochs:
             model.fit(
                 batches,
@@ -513,8 +523,12 @@ def _of_processor(field: str) -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith(field)), "")
 
 
-def write_results(recipe: Recipe, state: dict, measured: dict, directory: Path | str) -> None:
-    """Write `training_<recipe>.json` (the run and what was measured) and `.csv` (its epochs)."""
+def write_results(recipe: Recipe, state: dict, measured: dict, directory: Path | str) -> dict:
+    """Write `training_<recipe>.json` (the run and what was measured) and `.csv` (its epochs).
+
+    Returns:
+        What the first holds.
+    """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     history = state["history"]
@@ -535,6 +549,7 @@ def write_results(recipe: Recipe, state: dict, measured: dict, directory: Path |
         "measured": measured,
     }
     write_text(directory / f"training_{recipe.name}.json", json.dumps(result, indent=2) + "\n")
+    return result
 
 
 def read_results(directory: Path | str) -> dict[str, tuple[dict, list[dict]]]:
