@@ -76,8 +76,8 @@ class Recipe:
 RECIPES = {
     recipe.name: recipe
     for recipe in [
-        # What dr_model.h5 comes from, cut to 19 epochs (results/training_shipped.json). The first
-        # epoch is plain: digits are found sooner.
+        # What dr_model.h5 comes from (results/training_shipped.json). The first epoch is plain:
+        # digits are found sooner.
         Recipe(
             *("shipped", 1e-3, 256, 55, 5, 60_000, 2_000, 9_940),
             warmup_steps=300,

@@ -53,7 +53,7 @@ def test_readme_tells_the_runs(run):
         f"{measured['test_exact']} of {measured['test_plates']}",
         f"{measured['loss_on_training_plates']:.6f}",
         f"{run['epochs']} epochs, kept epoch {run['best_epoch']}",
-        f"{run['minutes']:.0f} minutes",
+        f"{run['minutes']:.1f} minutes",
     ):
         assert figure in README, figure
 
@@ -114,7 +114,7 @@ def test_the_model_card_tells_the_evaluation(evaluation):
         f"coverage at 99.9 % precision {100 * certainty['coverage_at_99.9_precision']:.2f} %",
         f"{certainty['area_right_against_wrong']:.4f}",
         f"{certainty['area_plate_against_no_plate']:.4f}",
-        f"{run['epochs']} epochs, {run['minutes']:.0f} minutes",
+        f"{run['epochs']} epochs, {run['minutes']:.1f} minutes",
     ):
         assert figure in card, figure
 
