@@ -4,7 +4,7 @@ A few convolutions tell how much of every fourth column and row the digits cover
 scaled to one size, wherever and however large it stands in the plate, so the reader learns shapes
 alone (a spatial transformer, Jaderberg et al. 2015, "Spatial Transformer Networks", that learns
 from known boxes, not from the reader). Scaling is two products of matrices, one for the rows and
-one for the columns; places in it are integers, so that it is exact in engines that round floats.
+one for the columns. From the shares on, places are integers: so all engines cut out the same.
 """
 
 import keras
@@ -19,13 +19,13 @@ FILTERS = (12, 16, 16, 16)
 DILATIONS = (1, 2, 2)  # of all convolutions but the first: digits far apart are seen together
 REACH = 9  # cells that are looked at together along an axis
 COVERED = 0.4  # of a cell, from which on it counts as one of the digits
-LEVELS = 32  # in a cell's share that are told apart, so that engines that round otherwise agree
+LEVELS = 32  # of a cell's share that are told apart: engines that round otherwise then agree
 
 FRAME_HEIGHT = 32
 FRAME_WIDTH = PLATE_WIDTH
 ROOM = (108, 25)  # columns and rows of the frame that the digits fill, at most
 CLOSEST = 0.29  # pixels of the plate from one of the frame to the next
-UNIT = 2**18  # parts of a pixel in which places are told: so fine that roundings do not count
+UNIT = 2**12  # parts of a pixel in which places are told
 LAYOUT = (FILTERS, DILATIONS, REACH, COVERED, LEVELS, FRAME_HEIGHT, ROOM, CLOSEST, UNIT)
 
 
@@ -123,26 +123,32 @@ class Frame(layers.Layer):
             float32 (n, 4), in pixels of the plate: of the frame's columns, how far they lie apart
             and where the middle of the first one lies; then the same of its rows.
         """
-        spans = []
-        covered = ops.round(LEVELS * covered) / LEVELS
-        for shares in ops.split(covered, [CELLS[0]], axis=1):
-            inside = ops.cast(shares > COVERED, "float32")
+        levels = ops.cast(ops.round(LEVELS * covered), "int32")
+        sides = []
+        for shares in ops.split(levels, [CELLS[0]], axis=1):
+            inside = ops.cast(shares > int(LEVELS * COVERED), "int32")
             seen = ops.cumsum(inside, axis=1)
             count = ops.sum(inside, axis=1, keepdims=True)
             # Up to the first cell that counts, and from the last one on, what is not covered.
-            open_ = (1 - shares) * ops.cast(count > 0, "float32")  # no digits: the whole plate
+            open_ = (LEVELS - shares) * ops.cast(count > 0, "int32")  # no digits: the whole plate
             before = ops.sum(ops.where(seen == inside, open_, 0), axis=1, keepdims=True)
             after = ops.sum(ops.where(count - seen < 1, open_, 0), axis=1, keepdims=True)
-            length = ops.maximum(shares.shape[1] - before - after, 1)
-            spans.append((CELL * before, CELL * length, CELL * after))
-        (left, width, right), (top, height, _) = spans
-        step = ops.maximum(ops.maximum(width / ROOM[0], height / ROOM[1]), CLOSEST)
-        # Left edge of the digits, and their top, in the frame.
-        margin = (FRAME_WIDTH - ROOM[0]) / 4
-        x = margin + (left + 1) / (left + right + 2) * (FRAME_WIDTH - 2 * margin - width / step)
-        y = (FRAME_HEIGHT - height / step) / 2
-        starts = [start + (0.5 - place) * step - 0.5 for start, place in ((left, x), (top, y))]
-        return ops.concatenate([step, starts[0], step, starts[1]], axis=1)
+            length = ops.maximum(LEVELS * shares.shape[1] - before - after, LEVELS // CELL)
+            sides += [before, length, after]
+        left, width, right, top, height, _ = sides  # a cell is LEVELS of these
+        part = UNIT * CELL // LEVELS  # one of these, in UNITs
+        step = ops.maximum(part * width // ROOM[0], part * height // ROOM[1])
+        step = ops.maximum(step, round(CLOSEST * UNIT))
+        # The frame has free columns. They are shared out as those of the plate are.
+        margin = (FRAME_WIDTH - ROOM[0]) // 4
+        free = (FRAME_WIDTH - 2 * margin) * step - part * width
+        pixel = LEVELS // CELL
+        x = margin * step + free * (left + pixel) // (left + right + 2 * pixel)
+        y = (FRAME_HEIGHT * step - part * height) // 2
+        middle = (step + UNIT) // 2 - UNIT  # of a pixel; what is halved is never negative
+        starts = [part * edge - place + middle for edge, place in ((left, x), (top, y))]
+        frame = ops.concatenate([step, starts[0], step, starts[1]], axis=1)
+        return ops.cast(frame, "float32") / UNIT
 
 
 @keras.saving.register_keras_serializable(package="plate_ocr")

@@ -2,7 +2,19 @@ import keras
 import numpy as np
 import pytest
 
-from plate_ocr.framing import CELL, CELLS, FRAME_HEIGHT, FRAME_WIDTH, ROOM, CutOut, Frame, cover
+from plate_ocr.framing import (
+    CELL,
+    CELLS,
+    CLOSEST,
+    FRAME_HEIGHT,
+    FRAME_WIDTH,
+    LEVELS,
+    ROOM,
+    UNIT,
+    CutOut,
+    Frame,
+    cover,
+)
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 BOXES = np.array([[40, 20, 71, 31], [0, 0, 128, 64], [60, 3, 128, 18], [2, 50, 90, 64]])
@@ -37,13 +49,22 @@ def test_digits_fill_the_frame():
 
 def test_the_smallest_digits_are_not_blown_up_without_end():
     frames = frames_of([[60, 30, 64, 32]])
-    assert frames[0, 0] == frames[0, 2] == pytest.approx(0.29)
+    assert frames[0, 0] == frames[0, 2] == pytest.approx(CLOSEST, abs=1 / UNIT)
 
 
 def test_what_stands_further_right_stands_further_right_in_the_frame():
     boxes = np.array([[x, 20, x + 60, 34] for x in range(0, 69, 4)])
     left, _, right, _ = within(frames_of(boxes), boxes).T
     assert (np.diff(left) > 0).all() and left[0] >= 4 and right[-1] <= FRAME_WIDTH - 4
+
+
+def test_engines_that_round_otherwise_place_the_frame_alike():
+    random = np.random.default_rng(0)
+    shares = (random.integers(0, LEVELS + 1, (100, sum(CELLS))) / LEVELS).astype(np.float32)
+    noise = random.uniform(-0.4, 0.4, shares.shape).astype(np.float32) / LEVELS
+    frames = [keras.ops.convert_to_numpy(Frame()(one)) for one in (shares, shares + noise)]
+    assert np.array_equal(*frames) and len(np.unique(frames[0], axis=0)) > 50
+    assert np.array_equal(frames[0] * UNIT, np.round(frames[0] * UNIT))
 
 
 def test_without_digits_the_whole_plate_is_shown():

@@ -74,6 +74,7 @@ def test_data_generation(tmp_path):
     assert len(list((tmp_path / "quick" / "train").glob("*.png"))) == 6_000
 
 
+@pytest.mark.slow
 def test_data_generation_of_the_test_set(tmp_path):
     execute("data_generation.ipynb", tmp_path, PROJECT, directory="test")
     ours, drawn = (

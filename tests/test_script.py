@@ -30,6 +30,7 @@ def run(*arguments, cwd, engine="onnx"):
     return done
 
 
+@pytest.mark.slow
 def test_a_careful_look_reads_more_of_what_is_not_certain(tmp_path):
     hard = load_benchmark("tuning").sample(600)
     rows = np.flatnonzero(PlateReader().decode(hard.images).text_probability < CERTAIN)

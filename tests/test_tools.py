@@ -6,6 +6,7 @@ from io import BytesIO
 
 import nbformat
 import numpy as np
+import pytest
 from conftest import PROJECT
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
@@ -32,6 +33,7 @@ def test_tidy_keeps_every_pixel_and_drops_times(tmp_path):
     assert tidied.cells[0].metadata == {"tags": ["x"]} and "papermill" not in tidied.metadata
 
 
+@pytest.mark.slow
 def test_pictures_show_the_figures_beside_them(tmp_path):
     results = PROJECT / "results"
     for path in [*results.glob("*.json"), *results.glob("*.csv")]:

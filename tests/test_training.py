@@ -126,7 +126,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("moment", ["weights", "state"])
+@pytest.mark.parametrize("moment", [pytest.param("weights", marks=pytest.mark.slow), "state"])
 def test_a_resumed_run_equals_an_uninterrupted_one(
     plates, validation, uninterrupted, tmp_path, monkeypatch, moment
 ):
@@ -165,6 +165,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert {path.name for path in tmp_path.iterdir()} == names | {"state.json"}
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(plates, validation, tmp_path):
     recipe = replace(TINY, epochs=1)
     first, _ = train(plates, validation, recipe, tmp_path, validation.images[:2], verbose=0)
@@ -252,6 +253,7 @@ def test_training_starts_from_given_weights(plates, validation, random_weights, 
         train(*arguments, initial_weights="none.h5", verbose=0)
 
 
+@pytest.mark.slow
 def test_damaged_checkpoint_weights_are_named(plates, validation, tmp_path):
     recipe = replace(TINY, epochs=1)
     train(plates, validation, recipe, tmp_path, validation.images[:2], verbose=0)
@@ -284,6 +286,7 @@ def test_results_come_back_as_they_were_written(uninterrupted, tmp_path):
     assert history[0]["loss"] == pytest.approx(state["history"][0]["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_mixed_precision_leaves_float32_weights_and_no_trace(plates, validation, tmp_path):
     recipe = replace(TINY, epochs=1)
     watched = validation.images[:2]

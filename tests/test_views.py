@@ -158,7 +158,7 @@ def test_plates_of_any_count_of_digits_are_looked_at_again(digits):
 def test_what_is_read_again_in_float32_is_looked_at_in_it_too(shipped):
     """Where the engine rounds, the exact one gives the logits of the unsure plate and its views."""
     plates = load_benchmark("tuning")
-    rows = np.flatnonzero(shipped.decode(plates.images[:600]).text_probability < 0.5)[:3]
+    rows = np.flatnonzero(shipped.decode(plates.images).text_probability < 0.5)[:3]
     reader = PlateReader(careful=True)
     usual, seen = reader.engine, []
 
@@ -192,11 +192,11 @@ def test_rows_are_put_back():
 
 
 def test_the_careful_reader_reads_labels():
-    plates = draw_plates(range(95_000, 95_040))
+    plates = draw_plates(range(95_000, 95_400))
     labels = on_a_label(plates.images)
     once, careful = (PlateReader(careful=careful).decode(labels) for careful in (False, True))
     right = [sum(map(str.__eq__, one.texts, plates.texts)) for one in (once, careful)]
-    assert right[1] >= 36 > right[0]
+    assert right[1] >= 395 > right[0]
 
 
 @pytest.mark.parametrize("engine", ["onnx", "openvino"])
