@@ -318,7 +318,7 @@ def test_the_commands_on_a_full_and_on_a_read_only_disk(disk, random_weights):
         assert done.returncode == 2 and problem in done.stderr.splitlines()[-1]
         assert "plot.png" not in contents(path)
         remount("ro", "size=64k")
-    remount("rw", "size=1200k")  # room for the weights, none for their export
+    remount("rw", "size=1600k")  # room for the weights, none for their export
     for suffix in (".h5", ".json"):
         shutil.copy(random_weights.with_suffix(suffix), path)
     before = contents(path)
@@ -326,6 +326,6 @@ def test_the_commands_on_a_full_and_on_a_read_only_disk(disk, random_weights):
         done = run_python("-m", "plate_ocr", "export", "--weights", path / "random.h5")
         assert done.returncode == 2 and problem in done.stderr.splitlines()[-1], done.stderr
         assert contents(path) == before
-        remount("ro", "size=1200k")
+        remount("ro", "size=1600k")
     remount("rw", "size=8m")
     assert run_python("-m", "plate_ocr", "export", "--weights", path / "random.h5").returncode == 0
