@@ -74,7 +74,7 @@ STRIDED = (
     Convolution(112, 3),
 )
 NETWORKS = {
-    "shipped": Network("none: the convolutions of dr_model.h5"),
+    "shipped": Network("none: the five convolutions of the network before"),
     "strided": Network("strides in place of pooling, and as many multiply-adds", STRIDED),
     "strided_wide_end": Network(
         "the same with two rows at the end, which pays for more filters and a larger LSTM",

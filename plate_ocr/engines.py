@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ENGINES = ("onnx", "openvino", "keras")
 BATCH = 64  # plates that an engine is given at a time
 FILLED = 32  # plates that OpenVINO computes at a time; 64 would be no faster and waste more
+OUTDATED = "exported by another version of plate_ocr; export the weights again"
 FEW = 12  # plates up to which it is faster one by one
 
 
@@ -79,6 +80,8 @@ class OnnxEngine:
             )
         except Exception as error:  # its exceptions share no narrower base
             raise WeightsError(f"{name}: not an ONNX network") from error
+        if tuple(output.name for output in self.session.get_outputs()) != Look._fields:
+            raise WeightsError(f"{name}: {OUTDATED}")
 
     def __call__(self, images: np.ndarray) -> Look:
         """Run the network in batches."""
@@ -113,6 +116,8 @@ class OpenvinoEngine:
 
     def _compile(self, size: int) -> "FixedBatch":
         network = self.core.read_model(self.exported)
+        if tuple(output.any_name for output in network.outputs) != Look._fields:
+            raise WeightsError(f"the network of the reader: {OUTDATED}")
         network.reshape([size, PLATE_HEIGHT, PLATE_WIDTH, 1])
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if self.rounded else "f32",

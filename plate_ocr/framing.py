@@ -1,10 +1,11 @@
 """The first half of the network: find the digits, and cut them out at the usual size. Pure Keras.
 
-A few convolutions tell how much of every fourth column and row the digits cover. What they span is
-scaled to one size, wherever and however large it stands in the plate, so the reader learns shapes
-alone (a spatial transformer, Jaderberg et al. 2015, "Spatial Transformer Networks", that learns
-from known boxes, not from the reader). Scaling is two products of matrices, one for the rows and
-one for the columns. From the shares on, places are integers: so all engines cut out the same.
+A few convolutions tell how much the digits cover of every four columns, and of every four rows.
+What they span is scaled to one size, wherever and however large it stands in the plate, so the
+reader learns shapes alone (a spatial transformer, Jaderberg et al. 2015, "Spatial Transformer
+Networks", that learns from known boxes, not from the reader). Scaling is two products of matrices,
+one for the rows and one for the columns. Shares are rounded, and from there on places are integers:
+so all engines cut out the same, but for the rare share that lies in the middle of two levels.
 """
 
 import keras
@@ -25,7 +26,7 @@ FRAME_HEIGHT = 32
 FRAME_WIDTH = PLATE_WIDTH
 ROOM = (108, 25)  # columns and rows of the frame that the digits fill, at most
 CLOSEST = 0.29  # pixels of the plate from one of the frame to the next
-UNIT = 2**12  # parts of a pixel in which places are told
+UNIT = 2**12  # parts of a pixel in which places are told; products fit in 31 bits
 LAYOUT = (FILTERS, DILATIONS, REACH, COVERED, LEVELS, FRAME_HEIGHT, ROOM, CLOSEST, UNIT)
 
 
@@ -120,8 +121,8 @@ class Frame(layers.Layer):
             covered: shares, (n, 48), from `find_digits`.
 
         Returns:
-            float32 (n, 4), in pixels of the plate: of the frame's columns, how far they lie apart
-            and where the middle of the first one lies; then the same of its rows.
+            int32 (n, 4), in UNITs of a pixel of the plate: of the frame's columns, how far they
+            lie apart and where the middle of the first one lies; then the same of its rows.
         """
         levels = ops.cast(ops.round(LEVELS * covered), "int32")
         sides = []
@@ -147,8 +148,7 @@ class Frame(layers.Layer):
         y = (FRAME_HEIGHT * step - part * height) // 2
         middle = (step + UNIT) // 2 - UNIT  # of a pixel; what is halved is never negative
         starts = [part * edge - place + middle for edge, place in ((left, x), (top, y))]
-        frame = ops.concatenate([step, starts[0], step, starts[1]], axis=1)
-        return ops.cast(frame, "float32") / UNIT
+        return ops.concatenate([step, starts[0], step, starts[1]], axis=1)
 
 
 @keras.saving.register_keras_serializable(package="plate_ocr")
@@ -163,7 +163,7 @@ class CutOut(layers.Layer):
 
         Args:
             ink: of the plates, (n, 64, 128), from `ink_of`.
-            frame: (n, 4), from `Frame`.
+            frame: int32 (n, 4), from `Frame`.
 
         Returns:
             float32 (n, 32, 128, 1), from 0 for white to 1 for black.
@@ -179,7 +179,7 @@ def _interpolation(line: keras.KerasTensor, count: int, pixels: int) -> keras.Ke
 
     Linear between two pixels; the mean of more, where the frame has fewer than the plate.
     """
-    step, start = ops.split(ops.cast(ops.round(UNIT * line), "int32"), 2, axis=1)
+    step, start = ops.split(line, 2, axis=1)
     places = start + step * ops.arange(count, dtype="int32")
     places = ops.clip(places, 0, UNIT * (pixels - 1))
     reach = ops.expand_dims(ops.maximum(step, UNIT), axis=-1)

@@ -10,7 +10,7 @@ import keras
 from keras import layers, ops
 
 from plate_ocr.alphabet import BLANK, CLASSES
-from plate_ocr.framing import LAYOUT, CutOut, Frame, find_digits, ink_of
+from plate_ocr.framing import LAYOUT, UNIT, CutOut, Frame, find_digits, ink_of
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 STEPS = PLATE_WIDTH // 4  # time steps of 4 pixel columns, left to right
@@ -26,10 +26,10 @@ class Convolution(NamedTuple):
     normalised: bool = True
 
 
-# The first is not normalised: BatchNorm over its large map would cost 14 % of the training rate
-# (results/training_step.json). Later rows are pooled, not skipped by strides: what is learned of a
-# digit then holds for more of its places, and the network learns faster
-# (docs/networks.md).
+# The first is not normalised: BatchNorm over its large map cost 14 % of the training rate, when the
+# network still read whole plates (results/training_step.json). Later rows are pooled, not skipped
+# by strides: what is learned of a digit then holds for more of its places, and the network learns
+# faster (docs/networks.md).
 CONVOLUTIONS = (
     Convolution(24, 5, strides=(2, 2), normalised=False),
     Convolution(32, 3, strides=(2, 2)),
@@ -117,12 +117,18 @@ def finder_of(model: keras.Model) -> keras.Model:
 
 
 def with_frames(model: keras.Model) -> keras.Model:
-    """The network with a second output: where it looks, as `framing.Frame` tells it, (n, 4)."""
-    return keras.Model(model.input, [model.output, model.get_layer("frame").output], name="reader")
+    """The network with a second output: where it looks, float32 (n, 4).
+
+    As `framing.Frame` tells it, but in pixels.
+    """
+    frame = layers.Rescaling(1 / UNIT, dtype="float32", name="frames")(
+        model.get_layer("frame").output
+    )
+    return keras.Model(model.input, [model.output, frame], name="reader")
 
 
 def fingerprint(model: keras.Model) -> str:
-    """A hash of the layers and of what they put out, the same for all weights.
+    """A hash of the layers, of what they put out and of `framing.LAYOUT`, the same for all weights.
 
     Weights fit into any network with arrays of their shapes, but only one reads with them.
     """

@@ -17,7 +17,6 @@ COLOURS = (BLUE, ORANGE, GREEN, GRAY)
 COLUMNS = 6
 ABLATION_SETS = ("unseen_fonts", "conditions", "layout", "fresh")
 DOTS_PER_INCH = 72
-WHOLE_PLATE = np.array([1.0, 0.0, 1.0, 0.0])  # the frame, where nothing is cut out
 # Not rc_context: leaving it undoes the interactive mode that a notebook sets at its first figure.
 plt.rcParams.update(
     {
@@ -307,9 +306,9 @@ def ablation_dots(runs: Mapping[str, dict]) -> Figure:
 def step_probabilities(
     image: np.ndarray,
     probabilities: np.ndarray,
-    title: str = "",
-    digits: Sequence[Digit] = (),
-    frame: np.ndarray = WHOLE_PLATE,
+    title: str,
+    digits: Sequence[Digit],
+    frame: np.ndarray,
 ) -> Figure:
     """A plate above the probabilities of blank and digits at every time step.
 
@@ -338,7 +337,7 @@ def step_probabilities(
         extent=(left, right, probabilities.shape[1] - 0.5, -0.5),
     )
     grid.set_yticks(range(probabilities.shape[1]), ["blank", *"0123456789"], fontsize=8)
-    grid.set(xlabel="image column; 32 time steps share what the network looks at")
+    grid.set(xlabel=f"image column; {len(probabilities)} steps share what the network looks at")
     plate.set_xlim(-0.5, width - 0.5)
     for one in digits:
         for axis in (plate, grid):

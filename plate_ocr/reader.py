@@ -28,7 +28,9 @@ AT_A_TIME = 128  # plates that are loaded, run and decoded together
 # P(text) from which a reading in bfloat16 stands: rounding tips only what another text is as
 # probable as, and two cannot both have more than a half.
 SURE = 0.7
-CERTAIN = 0.98  # P(text) from which a careful reader looks only once; a tenth of plates have less
+# P(text) from which a careful reader looks only once; one plate in fifty has less, of damaged ones
+# one in twelve.
+CERTAIN = 0.98
 
 
 class Digit(NamedTuple):

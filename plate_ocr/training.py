@@ -77,7 +77,7 @@ RECIPES = {
     recipe.name: recipe
     for recipe in [
         # What dr_model.h5 comes from (results/training_shipped.json). The first epoch is plain:
-        # digits are found sooner.
+        # CTC aligns sooner.
         Recipe(
             *("shipped", 1e-3, 256, 55, 5, 60_000, 2_000, 9_940),
             warmup_steps=300,
@@ -87,9 +87,12 @@ RECIPES = {
         # The run as it was described to us. Without distortions, dropout keeps it from learning
         # the plates by heart.
         Recipe("described", 3e-4, 256, 55, 5, 60_000, 2_000, 9_940, dropout=0.3),
-        # For own plates, from weights that read others already.
+        # For own plates, from weights that find digits and read others already.
         Recipe(
-            *("fine_tuned", 3e-4, 64, 10, 10, 2_000, 500, 9_940), plain_epochs=0, drawn_plates=2_000
+            *("fine_tuned", 3e-4, 64, 10, 10, 2_000, 500, 9_940),
+            finding_epochs=0,
+            plain_epochs=0,
+            drawn_plates=2_000,
         ),
         # Small enough for a laptop, large enough to read something: it proves the machinery.
         Recipe("quick", 2e-3, 64, 12, 5, 6_000, 500, 1_000),

@@ -39,7 +39,7 @@ def test_a_share_stays_clean(plates):
 
 
 def test_boxes_are_told_before_the_damage(plates):
-    """Of plates that are only moved and bent the box is that of their ink; of all it is near."""
+    """Of plates that stay as they are the box is that of their ink; of the others it is near."""
     distorted, boxes = augment_batch(plates, np.random.default_rng(0))
     assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= [128, 64]).all()
     size = boxes[:, 2:] - boxes[:, :2]

@@ -3,12 +3,13 @@ import shutil
 
 import keras
 import numpy as np
+import onnx
 import pytest
 from conftest import PROJECT
 from PIL import Image
 
 from plate_ocr.dataset import DatasetError, draw_plates, load_folder
-from plate_ocr.engines import FEW
+from plate_ocr.engines import FEW, OnnxEngine, OpenvinoEngine
 from plate_ocr.evaluation import load_benchmark
 from plate_ocr.images import UnreadableImage
 from plate_ocr.reader import PlateReader
@@ -124,10 +125,23 @@ def test_onnx_gives_the_logits_of_keras(random_weights, weights):
             np.random.default_rng(0).integers(0, 256, (60, 64, 128, 1), np.uint8),
         ]
     )
-    ours, theirs = (engine.logits(images) for engine in engines)
-    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    ours, theirs = (engine.look(images) for engine in engines)
+    # Where a share lies in the middle of two levels, one rounds it up and the other down.
+    alike = (ours.frames == theirs.frames).all(axis=1)
+    assert alike.mean() > 0.98
+    np.testing.assert_allclose(ours.logits[alike], theirs.logits[alike], atol=1e-4)
     texts = [[reading.text for reading in engine.read(list(images))] for engine in engines]
     assert texts[0] == texts[1]
+
+
+def test_an_export_of_another_version_is_named():
+    network = onnx.load(PROJECT / "dr_model.onnx")
+    del network.graph.output[1]  # as before the network told where it looks
+    plate = np.full((1, 64, 128, 1), 255, np.uint8)
+    with pytest.raises(WeightsError, match=r"old\.onnx: exported by another version"):
+        OnnxEngine(network.SerializeToString(), "old.onnx")
+    with pytest.raises(WeightsError, match="exported by another version"):
+        OpenvinoEngine(network.SerializeToString(), threads=1)(plate)
 
 
 def test_every_engine_reads_hard_plates_alike(shipped):

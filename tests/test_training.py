@@ -247,6 +247,9 @@ def test_training_starts_from_given_weights(plates, validation, random_weights, 
     finder_of(given).trainable = False  # as in training
     for ours, theirs in zip(model.trainable_weights, given.trainable_weights, strict=True):
         assert np.array_equal(ours, theirs)
+    finders = (finder_of(one).get_weights() for one in (model, given))
+    for ours, theirs in zip(*finders, strict=True):
+        assert np.array_equal(ours, theirs)
     with pytest.raises(TrainingError, match="holds another run"):
         train(*arguments, verbose=0)
     with pytest.raises(WeightsError, match=r"none\.h5: there is no such file"):
