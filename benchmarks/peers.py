@@ -22,6 +22,7 @@ ONNXRUNTIME = (
 # wheel is installed.
 REQUIREMENTS = {
     "plate_ocr": (NUMPY, PILLOW, *ONNXRUNTIME, "tqdm==4.70.1"),
+    "drawing": (NUMPY, PILLOW, OPENCV, "tqdm==4.70.1"),
     "openvino": (NUMPY, PILLOW, *ONNXRUNTIME, "tqdm==4.70.1", "openvino==2026.4.1",
                  "openvino-telemetry==2025.2.0"),
     "rapidocr": (NUMPY, OPENCV, *ONNXRUNTIME, "rapidocr==3.10.0"),
@@ -79,7 +80,7 @@ READERS = (
 BARE_IMPORTS = Peer("bare_imports", "ONNX Runtime, NumPy and Pillow imported, nothing read",
                     "plate_ocr", "readers.bare_imports", trained=False)  # fmt: skip
 GENERATORS = (
-    Peer("plate_ocr", "plate_ocr", "plate_ocr", "generators.plate_ocr"),
+    Peer("plate_ocr", "plate_ocr", "drawing", "generators.plate_ocr"),
     Peer("pillow", "Pillow, a font loaded for every plate", "pillow", "generators.pillow"),
     Peer("trdg", "trdg", "trdg", "generators.trdg"),
 )
