@@ -90,7 +90,7 @@ def explain(plate: np.ndarray, least: float) -> tuple[str, str, str]:
     look = READER.look(plate[None, :, :, None])
     reading = readings_from_look(look, READER.calibration)[0]
     figure = step_probabilities(
-        plate, softmax(look.logits)[0], digits=reading.digits, frame=look.frames[0]
+        plate, softmax(look.logits)[0], title="", digits=reading.digits, frame=look.frames[0]
     )
     figure.set_size_inches(5, 4.2)  # letters large enough on a phone
     figure.savefig(steps := BytesIO(), dpi=200)
