@@ -40,10 +40,10 @@ def test_a_share_stays_clean(plates):
 
 def test_boxes_are_told_before_the_damage(plates):
     """Of plates that stay as they are the box is that of their ink; of the others it is near."""
-    distorted, boxes = augment_batch(plates, np.random.default_rng(0))
+    distorted, boxes = augment_batch(plates, np.random.default_rng(1))
     assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= [128, 64]).all()
     size = boxes[:, 2:] - boxes[:, :2]
-    assert (size >= [25, 6]).all()
+    assert (size > [25, 6]).all()
     clean = (distorted == plates).all(axis=(1, 2, 3))
     for plate, box in zip(plates[clean, :, :, 0], boxes[clean], strict=True):
         rows, columns = (np.flatnonzero((plate < 200).any(axis=axis)) for axis in (1, 0))
