@@ -16,6 +16,7 @@ from plate_ocr.weights import WeightsError
 
 if TYPE_CHECKING:
     import keras
+    import onnxruntime
 
 ENGINES = ("onnx", "openvino", "keras")
 BATCH = 64  # plates that an engine is given at a time
@@ -61,6 +62,15 @@ class KerasEngine:
         return Look(*map(np.asarray, found))
 
 
+def onnx_session(network: bytes) -> "onnxruntime.InferenceSession":
+    """The ONNX Runtime session that runs a network, in one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # cores share batches, not the small layers of one
+    return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+
+
 class OnnxEngine:
     """Runs the exported weights in ONNX Runtime.
 
@@ -70,14 +80,8 @@ class OnnxEngine:
     """
 
     def __init__(self, network: bytes, name: Path | str):
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # cores share batches, not the small layers of one
         try:
-            self.session = onnxruntime.InferenceSession(
-                network, options, providers=["CPUExecutionProvider"]
-            )
+            self.session = onnx_session(network)
         except Exception as error:  # its exceptions share no narrower base
             raise WeightsError(f"{name}: not an ONNX network") from error
         if tuple(output.name for output in self.session.get_outputs()) != Look._fields:

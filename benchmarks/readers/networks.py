@@ -1,19 +1,16 @@
 """Networks with fresh weights, in ONNX Runtime as our reader uses it: their speed, nothing else."""
 
 import numpy as np
-import onnxruntime
 
 from benchmarks.peers import NETWORKS
 from benchmarks.readers import Reader
-from plate_ocr.engines import BATCH
+from plate_ocr.engines import BATCH, onnx_session
 
 
 def load(variant: str) -> Reader:
     """Load what `benchmarks.networks` exported under this name."""
     path = NETWORKS / f"{variant}.onnx"
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnx_session(path.read_bytes())
 
     def read(images: np.ndarray) -> list[str]:
         for start in range(0, len(images), BATCH):  # the bare graph: its answers mean nothing
