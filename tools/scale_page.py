@@ -126,7 +126,7 @@ def page() -> str:
     return f"""\
 # What more hosts give
 
-`python tools/scale_page.py` computes this page from `results/`. Two workers on one machine are the most that any of it has run on: beyond that it is arithmetic, on the assumptions below.
+`python tools/scale_page.py` computes this page from `results/`. Two workers on one machine are the most that any of it has run on: beyond that it is arithmetic, on the assumptions below. Files there may come from different machines and weights: rates of one file compare with each other, not with those of another.
 
 ## Measured
 
