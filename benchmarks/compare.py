@@ -44,6 +44,7 @@ from plate_ocr.dataset import load_folder
 from plate_ocr.evaluation import load_benchmark
 from plate_ocr.files import write_text
 from plate_ocr.plotting import save_figure
+from plate_ocr.processor import multiplies, of_processor
 from plate_ocr.weights import WEIGHTS
 
 SEED = 2026
@@ -265,15 +266,10 @@ def measure_generators(drawn: int, rounds: int, failures: dict[str, str]) -> dic
 
 def describe_machine() -> dict:
     """Processor, system, and how busy the machine is."""
-    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    fields = {
-        name.strip(): value.strip()
-        for name, _, value in (line.partition(":") for line in cpuinfo.splitlines())
-    }
     return {
-        "processor": fields.get("model name", platform.machine()),
+        "processor": of_processor("model name") or platform.machine(),
         "cores": os.cpu_count(),
-        "flags": [flag for flag in FLAGS if flag in fields.get("flags", "").split()],
+        "flags": [flag for flag in FLAGS if multiplies(flag)],
         "system": platform.freedesktop_os_release()["PRETTY_NAME"],
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2),

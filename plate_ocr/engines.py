@@ -4,13 +4,14 @@ Each engine imports its library when it is made: a reader loads only what it use
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from plate_ocr.integers import integers_are_fast, round_to_integers
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.weights import WeightsError
 
@@ -95,7 +96,9 @@ class OnnxEngine:
 
 
 class OpenvinoEngine:
-    """Runs the exported weights in OpenVINO, in bfloat16 where the processor multiplies in it.
+    """Runs the exported weights in OpenVINO, rounded to what the processor multiplies fastest.
+
+    That is bfloat16, or integers of 8 bits for most of the convolutions, or else float32.
 
     OpenVINO is fastest on a network compiled for one size of batch, so there are two: for single
     plates, and for batches, the last of which is filled up. Each is compiled once, when it is
@@ -104,17 +107,26 @@ class OpenvinoEngine:
     Args:
         exported: the bytes of the ONNX file, whose hash has been checked.
         threads: that call this engine at a time.
-        rounded: to bfloat16, if the processor multiplies in it; False keeps float32.
+        largest: features of the convolutions, see `integers.round_to_integers`; without them there
+            are no integers.
+        exact: stay with float32.
     """
 
-    def __init__(self, exported: bytes, threads: int, rounded: bool = True):
+    def __init__(
+        self, exported: bytes, threads: int, largest: Sequence[float] = (), exact: bool = False
+    ):
         import openvino
 
         self.core = openvino.Core()
         self.exported = exported
         self.threads = threads
-        able = "BF16" in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self.rounded = rounded and able
+        able = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = "f32"  # or "bf16", "i8"
+        if not exact and "BF16" in able:
+            self.precision = "bf16"
+        elif not exact and largest and integers_are_fast():
+            self.precision = "i8"
+        self.largest = largest
         self.of_size: dict[int, FixedBatch] = {}
         self.compiling = threading.Lock()
 
@@ -123,8 +135,10 @@ class OpenvinoEngine:
         if tuple(output.any_name for output in network.outputs) != Look._fields:
             raise WeightsError(f"the network of the reader: {OUTDATED}")
         network.reshape([size, PLATE_HEIGHT, PLATE_WIDTH, 1])
+        if self.precision == "i8":
+            round_to_integers(network, self.largest)
         settings = {
-            "INFERENCE_PRECISION_HINT": "bf16" if self.rounded else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": self.threads,
         }

@@ -7,17 +7,20 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from plate_ocr.augmentation import Distortion
+from plate_ocr.dataset import draw_plates
 from plate_ocr.engines import Engine, Look, OnnxEngine
 from plate_ocr.files import replacing
 from plate_ocr.model import with_frames
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.weights import WeightsError, check_weights, restore, write_description
 
+MEASURED = 256  # distorted plates, whose features decide how far the levels of integers reach
 TOLERANCE = 1e-4  # largest difference of a logit between an export and Keras
 
 
 def export_onnx(weights: Path | str) -> Path:
-    """Write `<name>.onnx` beside the weights and add its hash to `<name>.json`.
+    """Write `<name>.onnx` beside the weights; its hash and largest features go to `<name>.json`.
 
     The new file must give the logits of Keras before it takes its place.
 
@@ -34,6 +37,7 @@ def export_onnx(weights: Path | str) -> Path:
         _compare(OnnxEngine(exported, path), model, path)
         description["sha256"][path.name] = hashlib.sha256(exported).hexdigest()
         description["onnx_made_from"] = description["sha256"][weights.name]
+        description["largest_features"] = _largest_features(model, description["digits"])
         write_description(weights, description)
     return path
 
@@ -88,6 +92,18 @@ def litert_engine(exported: bytes) -> Engine:
         return Look(*map(np.concatenate, zip(*found, strict=True)))
 
     return engine
+
+
+def _largest_features(model: keras.Model, digits: int) -> list[float]:
+    """Of distorted plates, what every convolution that reads takes at most, but the first one.
+
+    That one takes the plate itself, and is no faster with integers.
+    """
+    plates = draw_plates(range(MEASURED), digits=digits)
+    images, _ = Distortion(0.0)(plates.images, plates.texts, np.random.default_rng(0))
+    reading = [layer for layer in model.layers if layer.name.startswith("convolution_")]
+    taken = keras.Model(model.input, [layer.input for layer in reading[1:]])
+    return [float(features.max()) for features in taken.predict(images, verbose=0)]
 
 
 def _compare(engine: Engine, model: keras.Model, path: Path) -> None:

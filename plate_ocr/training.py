@@ -28,6 +28,7 @@ from plate_ocr.framing import cover
 from plate_ocr.hosts import ALONE, Host
 from plate_ocr.model import STEPS, build_model, compile_model, finder_of, fingerprint
 from plate_ocr.processes import spawned
+from plate_ocr.processor import multiplies, of_processor
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.weights import check_weights, restore, write_description
 
@@ -501,7 +502,7 @@ def describe_device() -> str:
         gpus = [device.device_kind for device in jax.devices() if device.platform == "gpu"]
     if gpus:
         return f"{len(gpus)} GPU ({gpus[0]})"
-    name = _of_processor("model name") or platform.processor() or platform.machine()
+    name = of_processor("model name") or platform.processor() or platform.machine()
     return f"CPU ({name}, {os.cpu_count()} cores)"
 
 
@@ -513,17 +514,8 @@ def fastest_precision() -> str:
     bfloat16, and on JAX, where it was not tried, float32 is safe.
     """
     on_processor = keras.backend.backend() == "tensorflow" and "GPU" not in describe_device()
-    multiplies = {"amx_bf16", "avx512_bf16"} & set(_of_processor("flags").split())
-    return "mixed_bfloat16" if on_processor and multiplies else "float32"
-
-
-def _of_processor(field: str) -> str:
-    """A line of Linux' description of the first core; the empty string elsewhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    return next((line.split(":")[1].strip() for line in lines if line.startswith(field)), "")
+    fast = on_processor and multiplies("amx_bf16", "avx512_bf16")
+    return "mixed_bfloat16" if fast else "float32"
 
 
 def write_results(recipe: Recipe, state: dict, measured: dict, directory: Path | str) -> dict:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from plate_ocr import training
+from plate_ocr import processor, training
 from plate_ocr.dataset import draw_plates
 from plate_ocr.model import finder_of
 from plate_ocr.training import (
@@ -312,6 +312,6 @@ def test_mixed_precision_leaves_float32_weights_and_no_trace(plates, validation,
     ],
 )
 def test_bfloat16_where_the_processor_multiplies_in_it(monkeypatch, flags, device, precision):
-    monkeypatch.setattr(training, "_of_processor", lambda field: flags)
+    monkeypatch.setattr(processor, "of_processor", lambda field: flags)
     monkeypatch.setattr(training, "describe_device", lambda: device)
     assert training.fastest_precision() == precision

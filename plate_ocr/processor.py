@@ -1,0 +1,17 @@
+"""What the processor is, and what it can do."""
+
+from pathlib import Path
+
+
+def of_processor(field: str) -> str:
+    """A line of Linux' description of the first core; the empty string elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":")[1].strip() for line in lines if line.startswith(field)), "")
+
+
+def multiplies(*instructions: str) -> bool:
+    """Whether the processor has one of these instructions, by Linux' names for them."""
+    return not set(instructions).isdisjoint(of_processor("flags").split())
