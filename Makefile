@@ -25,7 +25,7 @@ app: .venv-page/ready  ## the page, on localhost: read plates and draw them
 	.venv-page/bin/python app.py
 
 test: .venv/ready lint  ## the tests, without the slow ones (a few minutes)
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 test-all: .venv/ready  ## the slow tests
 	$(RUN) -m pytest -m slow

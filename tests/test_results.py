@@ -42,8 +42,14 @@ def test_the_runs_are_of_full_size(run):
     assert run["recipe"]["plates"] == 60_000
 
 
-def test_the_shipped_run_reads_all_test_plates():
-    assert result("training_shipped")["measured"]["test_exact"] == 60
+def test_the_runs_read_plates_of_the_kind_they_were_trained_on(run):
+    measured = run["measured"]
+    assert measured["test_exact"] == 60
+    assert measured["fresh_exact"] / measured["fresh_plates"] >= 0.9995
+
+
+def test_the_described_run_ends_lower_than_it_was_told_to_us():
+    assert result("training_described")["measured"]["loss_on_training_plates"] <= 0.0015
 
 
 def test_readme_tells_the_runs(run):
