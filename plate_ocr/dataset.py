@@ -342,10 +342,15 @@ def _write_plates(
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """A plate as the bytes of a PNG file; OpenCV takes two thirds of the time of Pillow."""
+    """A plate as the bytes of a PNG file; OpenCV takes less time than Pillow."""
     import cv2  # only here: reading does without it
 
-    _, encoded = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION])
+    # Paper compresses best as it is; to try filters on every row takes nearly as long again.
+    options = {
+        cv2.IMWRITE_PNG_COMPRESSION: PNG_COMPRESSION,
+        cv2.IMWRITE_PNG_FILTER: cv2.IMWRITE_PNG_FILTER_NONE,
+    }
+    _, encoded = cv2.imencode(".png", image, [part for pair in options.items() for part in pair])
     return encoded.tobytes()
 
 
