@@ -44,7 +44,7 @@ from plate_ocr.dataset import load_folder
 from plate_ocr.evaluation import load_benchmark
 from plate_ocr.files import write_text
 from plate_ocr.plotting import save_figure
-from plate_ocr.processor import multiplies, of_processor
+from plate_ocr.processor import multiplies, processor_name
 from plate_ocr.weights import WEIGHTS
 
 SEED = 2026
@@ -267,7 +267,7 @@ def measure_generators(drawn: int, rounds: int, failures: dict[str, str]) -> dic
 def describe_machine() -> dict:
     """Processor, system, and how busy the machine is."""
     return {
-        "processor": of_processor("model name") or platform.machine(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "flags": [flag for flag in FLAGS if multiplies(flag)],
         "system": platform.freedesktop_os_release()["PRETTY_NAME"],

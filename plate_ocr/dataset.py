@@ -346,11 +346,9 @@ def encode_png(image: np.ndarray) -> bytes:
     import cv2  # only here: reading does without it
 
     # Paper compresses best as it is; to try filters on every row takes nearly as long again.
-    options = {
-        cv2.IMWRITE_PNG_COMPRESSION: PNG_COMPRESSION,
-        cv2.IMWRITE_PNG_FILTER: cv2.IMWRITE_PNG_FILTER_NONE,
-    }
-    _, encoded = cv2.imencode(".png", image, [part for pair in options.items() for part in pair])
+    options = [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION]
+    options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+    _, encoded = cv2.imencode(".png", image, options)
     return encoded.tobytes()
 
 

@@ -121,11 +121,12 @@ class OpenvinoEngine:
         self.exported = exported
         self.threads = threads
         able = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self.precision = "f32"  # or "bf16", "i8"
-        if not exact and "BF16" in able:
+        if exact:
+            self.precision = "f32"
+        elif "BF16" in able:
             self.precision = "bf16"
-        elif not exact and largest and integers_are_fast():
-            self.precision = "i8"
+        else:
+            self.precision = "i8" if largest and integers_are_fast() else "f32"
         self.largest = largest
         self.of_size: dict[int, FixedBatch] = {}
         self.compiling = threading.Lock()

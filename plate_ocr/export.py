@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from plate_ocr.augmentation import Distortion
+from plate_ocr.augmentation import augment_batch
 from plate_ocr.dataset import draw_plates
 from plate_ocr.engines import Engine, Look, OnnxEngine
 from plate_ocr.files import replacing
@@ -100,7 +100,7 @@ def _largest_features(model: keras.Model, digits: int) -> list[float]:
     That one takes the plate itself, and is no faster with integers.
     """
     plates = draw_plates(range(MEASURED), digits=digits)
-    images, _ = Distortion(0.0)(plates.images, plates.texts, np.random.default_rng(0))
+    images, _ = augment_batch(plates.images, np.random.default_rng(0), digits)
     reading = [layer for layer in model.layers if layer.name.startswith("convolution_")]
     taken = keras.Model(model.input, [layer.input for layer in reading[1:]])
     return [float(features.max()) for features in taken.predict(images, verbose=0)]

@@ -1,5 +1,6 @@
 """What the processor is, and what it can do."""
 
+import platform
 from pathlib import Path
 
 
@@ -10,6 +11,11 @@ def of_processor(field: str) -> str:
     except OSError:
         return ""
     return next((line.split(":")[1].strip() for line in lines if line.startswith(field)), "")
+
+
+def processor_name() -> str:
+    """The processor in words."""
+    return of_processor("model name") or platform.processor() or platform.machine()
 
 
 def multiplies(*instructions: str) -> bool:

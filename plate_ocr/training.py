@@ -28,7 +28,7 @@ from plate_ocr.framing import cover
 from plate_ocr.hosts import ALONE, Host
 from plate_ocr.model import STEPS, build_model, compile_model, finder_of, fingerprint
 from plate_ocr.processes import spawned
-from plate_ocr.processor import multiplies, of_processor
+from plate_ocr.processor import multiplies, processor_name
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.weights import check_weights, restore, write_description
 
@@ -502,8 +502,7 @@ def describe_device() -> str:
         gpus = [device.device_kind for device in jax.devices() if device.platform == "gpu"]
     if gpus:
         return f"{len(gpus)} GPU ({gpus[0]})"
-    name = of_processor("model name") or platform.processor() or platform.machine()
-    return f"CPU ({name}, {os.cpu_count()} cores)"
+    return f"CPU ({processor_name()}, {os.cpu_count()} cores)"
 
 
 def fastest_precision() -> str:
