@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 ENGINES = ("onnx", "openvino", "keras")
 BATCH = 64  # plates that an engine is given at a time
-FILLED = 32  # plates that OpenVINO computes at a time; 64 would be no faster and waste more
 OUTDATED = "exported by another version of plate_ocr; export the weights again"
-FEW = 12  # plates up to which it is faster one by one
+FILLED = 32  # plates that OpenVINO computes at a time; among 64 one would take as long
+SIZES = (FILLED, 8, 1)  # of its batches; alone, a plate takes twice as long as among 32
 
 
 class Look(NamedTuple):
@@ -100,9 +100,9 @@ class OpenvinoEngine:
 
     That is bfloat16, or integers of 8 bits for most of the convolutions, or else float32.
 
-    OpenVINO is fastest on a network compiled for one size of batch, so there are two: for single
-    plates, and for batches, the last of which is filled up. Each is compiled once, when it is
-    first needed, which takes longer than reading a plate.
+    OpenVINO is fastest on a network compiled for one size of batch, so there are several. Plates
+    that are more than half a batch fill one up. Each network is compiled once, when it is first
+    needed, which takes longer than reading a plate.
 
     Args:
         exported: the bytes of the ONNX file, whose hash has been checked.
@@ -143,27 +143,34 @@ class OpenvinoEngine:
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": self.threads,
         }
-        return FixedBatch(self.core.compile_model(network, "CPU", settings), size)
+        return FixedBatch(self.core.compile_model(network, "CPU", settings))
 
     def __call__(self, images: np.ndarray) -> Look:
         """Run the network in batches; safe to call from several threads."""
-        size = 1 if len(images) <= FEW else FILLED
+        found = []
+        start = 0
+        while left := len(images) - start:
+            size = next(size for size in SIZES if left > size // 2)
+            found.append(self._network_for(size)(images[start : start + size]))
+            start += len(found[-1].logits)
+        return Look(*map(np.concatenate, zip(*found, strict=True)))
+
+    def _network_for(self, size: int) -> "FixedBatch":
         with self.compiling:
             if size not in self.of_size:
                 self.of_size[size] = self._compile(size)
-        return self.of_size[size](images)
+        return self.of_size[size]
 
 
 class FixedBatch:
     """A network compiled by OpenVINO for one size of batch."""
 
-    def __init__(self, network, size: int):
+    def __init__(self, network):
         self.network = network
-        self.size = size
         self.idle: SimpleQueue = SimpleQueue()  # requests, each for one call at a time
 
     def __call__(self, images: np.ndarray) -> Look:
-        """Run the network on any number of plates."""
+        """Run the network on one batch, or on fewer plates."""
         try:
             request, plates, outputs = self.idle.get_nowait()
         except Empty:
@@ -171,12 +178,9 @@ class FixedBatch:
             # Filling its tensors ourselves saves a tenth of a millisecond a call.
             plates = request.get_input_tensor().data
             outputs = [request.get_output_tensor(index).data for index in range(2)]
-        found = Look(*(np.empty((len(images), *one.shape[1:]), one.dtype) for one in outputs))
-        for start in range(0, len(images), self.size):
-            batch = images[start : start + self.size]
-            plates[: len(batch)] = batch  # what follows in the last batch is not looked at
-            request.infer()
-            for whole, part in zip(found, outputs, strict=True):
-                whole[start : start + len(batch)] = part[: len(batch)]
+        count = len(images)
+        plates[:count] = images  # what follows is of an earlier batch, and not looked at
+        request.infer()
+        found = Look(*(output[:count].copy() for output in outputs))
         self.idle.put((request, plates, outputs))
         return found
