@@ -64,7 +64,7 @@ RESULTS = PROJECT / "results" / "ablations.json"
 CACHE = PROJECT / ".cache" / "ablations"
 MORE_FONTS = PROJECT / "benchmarks" / "more_fonts.csv"
 RECIPE = replace(RECIPES["shipped"], name="ablation", epochs=6)
-USUAL_HEIGHT = 14.0  # pixels of a digit as the plates are drawn
+DRAWN_HEIGHT = 14.0  # pixels of a digit as the plates are drawn
 
 
 def every_plate(
@@ -97,7 +97,7 @@ def change_only_geometry(plate: np.ndarray, random: np.random.Generator) -> tupl
 
 def change_only_picture(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, Box]:
     """A plate that is lit and damaged, and the box of its digits."""
-    return change_picture(plate, USUAL_HEIGHT, random), box_of_ink(plate)
+    return change_picture(plate, DRAWN_HEIGHT, random), box_of_ink(plate)
 
 
 def build_for_the_whole_plate() -> keras.Model:

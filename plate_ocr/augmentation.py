@@ -18,14 +18,14 @@ import cv2
 import numpy as np
 
 from plate_ocr.alphabet import PLATE_DIGITS
-from plate_ocr.blending import FaceBlender
+from plate_ocr.blending import FAINTEST, FaceBlender
 from plate_ocr.fonts import FONT_DIRECTORY, load_fonts
 from plate_ocr.images import border_of
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 cv2.setNumThreads(1)  # one plate is too little to share among threads
 
-FRAME = (PLATE_WIDTH, PLATE_HEIGHT)
+SIZE = (PLATE_WIDTH, PLATE_HEIGHT)  # of a plate
 CLEAN_SHARE = 0.1  # of the plates stays as it is
 DAMAGED_SHARE = 0.65  # of the others; the rest is moved, bent and lit, which teaches shapes best
 LABELLED_SHARE = 0.2  # of the others; their paper ends near the digits
@@ -34,7 +34,6 @@ LIGHT_DIGITS_ON_LABELS = 0.5  # of those on labels: they vary as much and are ra
 LOWEST_DIGITS = 8.5  # pixels high after scaling
 NARROWEST_ROW = 30  # pixels of all digits together after scaling
 USUAL_HEIGHT = 16  # pixels of a digit that bears the usual damage
-FAINTEST = 200  # grey level of ink on 255; the softest edges are lighter
 LOWEST_CONTRAST = 40  # grey levels between ink and paper
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
@@ -42,7 +41,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 # Coordinates of every pixel: in pixels, and from -1 to 1 along the longer side.
 POINTS = np.stack(np.meshgrid(np.arange(PLATE_WIDTH), np.arange(PLATE_HEIGHT)), axis=-1)
 POINTS = POINTS.astype(np.float32)
-ACROSS, DOWN = np.moveaxis((2 * POINTS - FRAME + 1) / PLATE_WIDTH, -1, 0).astype(np.float32)
+ACROSS, DOWN = np.moveaxis((2 * POINTS - SIZE + 1) / PLATE_WIDTH, -1, 0).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ def change_picture(
         plate = _change_stroke_weight(plate, random)
     if damaged and random.random() < 0.08:
         plate = _cut_gaps(plate, random)
-    if damaged and random.random() < 0.12:
+    if damaged and random.random() < 0.2:
         plate = _add_dirt(plate, random)
     plate, contrast = _light(plate, random, light_digits)
     kind = random.random() if damaged else 1.0
@@ -247,12 +246,12 @@ def _warp(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, f
     corners *= 1 + random.uniform(-0.06, 0.06, corners.shape)  # perspective
 
     height /= uneven
-    largest = float((FRAME / np.ptp(corners, axis=0)).min())
+    largest = float((SIZE / np.ptp(corners, axis=0)).min())
     smallest = max(LOWEST_DIGITS / height, NARROWEST_ROW / (width * uneven))
     smallest = min(smallest, 0.99 * largest)
     scale = np.exp(random.uniform(np.log(smallest), np.log(largest)))
     corners *= scale
-    free = np.maximum(FRAME - np.ptp(corners, axis=0), 0)
+    free = np.maximum(SIZE - np.ptp(corners, axis=0), 0)
     place = np.clip(random.uniform(-0.15, 1.15, 2), 0, 1)  # a share at the very edges
     corners += place * free - corners.min(axis=0)
 
@@ -260,7 +259,7 @@ def _warp(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, f
     if random.random() < 0.25:
         warped = _warp_elastically(plate, matrix, random)
     else:
-        warped = cv2.warpPerspective(plate, matrix, FRAME, flags=cv2.INTER_LINEAR, borderValue=255)
+        warped = cv2.warpPerspective(plate, matrix, SIZE, flags=cv2.INTER_LINEAR, borderValue=255)
     if scale > 1.2 and random.random() < 0.7:
         # Enlarged strokes have soft edges; a face drawn at that size has sharp ones.
         warped = cv2.addWeighted(warped, scale, warped, 0, -127 * (scale - 1))
@@ -273,7 +272,7 @@ def _warp_elastically(
     """The warp with a smooth random displacement added: bent, uneven digits."""
     source = cv2.perspectiveTransform(POINTS, np.linalg.inv(matrix))
     grid = random.normal(0, random.uniform(0.3, 1.0), (5, 9, 2)).astype(np.float32)
-    source = cv2.add(source, cv2.resize(grid, FRAME, interpolation=cv2.INTER_CUBIC))
+    source = cv2.add(source, cv2.resize(grid, SIZE, interpolation=cv2.INTER_CUBIC))
     # The stub asks for a second map; OpenCV takes none where the first holds points.
     return cv2.remap(plate, source, None, cv2.INTER_LINEAR, borderValue=255)  # type: ignore[call-overload]
 
@@ -290,7 +289,7 @@ def _cut_gaps(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """One or two thin lines of paper across the digits, as stencils and scratches have."""
     plate = plate.copy()
     for _ in range(random.integers(1, 3)):
-        start, end = random.uniform(0, 1, (2, 2)) * FRAME
+        start, end = random.uniform(0, 1, (2, 2)) * SIZE
         if random.random() < 0.5:  # level, through all digits
             start[0], end[0], end[1] = 0, PLATE_WIDTH, start[1]
         cv2.line(plate, start.astype(int).tolist(), end.astype(int).tolist(), 255, 1)
@@ -300,10 +299,10 @@ def _cut_gaps(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def _add_dirt(plate: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Dark specks and scratches, some of them over the digits."""
     plate = plate.copy()
-    for x, y in random.integers(0, FRAME, (random.integers(3, 40), 2)).tolist():
+    for x, y in random.integers(0, SIZE, (random.integers(3, 40), 2)).tolist():
         cv2.circle(plate, (x, y), int(random.integers(0, 2)), int(random.integers(0, 160)), -1)
     for _ in range(random.integers(0, 4)):
-        x, y = random.integers(0, FRAME).tolist()
+        x, y = random.integers(0, SIZE).tolist()
         length, angle = random.uniform(8, 50), random.uniform(0, 2 * np.pi)
         end = int(x + length * np.cos(angle)), int(y + length * np.sin(angle))
         cv2.line(plate, (x, y), end, int(random.integers(0, 160)), 1, cv2.LINE_AA)
@@ -349,7 +348,7 @@ def _blur(plate: np.ndarray, strength: float, random: np.random.Generator) -> np
         share = max(1 / random.uniform(1.2, 1.2 + 1.2 * strength), 0.3)
         few = cv2.resize(plate, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
         way = cv2.INTER_NEAREST if random.random() < 0.5 else cv2.INTER_LINEAR
-        return cv2.resize(few, FRAME, interpolation=way)
+        return cv2.resize(few, SIZE, interpolation=way)
     length = int(random.integers(3, 4 + int(4 * strength)))
     kernel = np.zeros((length, length), np.float32)
     cosine, sine = np.cos(angle := random.uniform(0, np.pi)), np.sin(angle)

@@ -4,8 +4,8 @@ Every digit is kept as a signed distance field: how far each point lies inside o
 strokes. Blended fields of one digit in two faces are a digit again, with strokes between those of
 the two; a threshold keeps the share of ink, so that thin strokes do not vanish. On top, strokes
 grow light or heavy as far as counters stay open, outlines wobble, and some rows are lettered as
-if by hand: every digit leans, stands and stretches in its own way. So 22 families give no end of
-legible faces.
+if by hand: every digit leans, bends, stands and stretches in its own way. So 22 families give no
+end of legible faces.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ import numpy as np
 
 from plate_ocr.alphabet import DIGITS
 from plate_ocr.fonts import PlateFont
+from plate_ocr.images import border_of
 from plate_ocr.rendering import MARGIN, PLATE_HEIGHT, PLATE_WIDTH, draw_glyphs
 
 DRAWN_SIZE = 80  # pixels per em at which the distances are measured
@@ -26,7 +27,13 @@ HEIGHTS = (13, 28)  # pixels of a usual digit
 USUAL_HALF_STROKE = 0.06  # in heights
 HEAVIEST = 0.06  # added to half a stroke
 LETTERED_SHARE = 0.4  # of the plates
+BEND = 1.6  # samples: the usual move of a point where lettered digits are bent most
+FAINTEST = 200  # grey level of ink on 255; the softest edges are lighter
 WIDEST_GAP = 0.6  # between digits, in heights
+
+# Coordinates of every sample of a field.
+POINTS = np.stack(np.meshgrid(np.arange(FIELD_COLUMNS), np.arange(FIELD_ROWS)), axis=-1)
+POINTS = POINTS.astype(np.float32)
 
 
 class FaceBlender:
@@ -77,6 +84,12 @@ class FaceBlender:
         Returns:
             uint8 (64, 128), dark ink on 255, the digits on one base line.
         """
+        while True:
+            plate = self._draw(text, random)
+            if border_of(plate).min() >= FAINTEST:  # a heavy or bent digit may leave the plate
+                return plate
+
+    def _draw(self, text: str, random: np.random.Generator) -> np.ndarray:
         digits = [DIGITS.index(digit) for digit in text]
         one, other = (self._pick_face(random) for _ in range(2))
         # Hairlines survive little blending: they seldom lie over one another.
@@ -152,19 +165,21 @@ def _change_weight(thinnest: float, counter: float, random: np.random.Generator)
 def _letter_by_hand(
     fields: np.ndarray, boxes: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lean, turn, stretch and lift every digit on its own, by an amount of the plate's own."""
+    """Lean, turn, bend, stretch and lift every digit on its own, as much as the plate does."""
     amount = random.uniform(0.2, 1.0)
     middle = np.array([FIELD_COLUMNS - 1, FIELD_ROWS - 1]) / 2
     turns, leans = amount * np.clip(random.normal(0, [[0.08], [0.10]], (2, len(fields))), -0.2, 0.2)
     shapes = np.array([[np.ones_like(turns), turns + leans], [-turns, np.ones_like(turns)]])
     shapes = np.moveaxis(shapes, -1, 0) * 1.06  # the row shrinks a little, to stay in its fields
     matrices = np.concatenate([shapes, (middle - shapes @ middle)[..., None]], axis=2)
+    bends = random.normal(0, BEND * amount, (len(fields), 4, 3, 2)).astype(np.float32)
     drawn = np.empty_like(fields)
-    for place, (field, matrix) in enumerate(zip(fields, matrices, strict=True)):
-        drawn[place] = cv2.warpAffine(
-            field, matrix, field.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        )  # fmt: skip
+    for place, (field, matrix, bend) in enumerate(zip(fields, matrices, bends, strict=True)):
+        points = cv2.transform(POINTS, matrix)
+        points += cv2.resize(bend, field.shape[::-1], interpolation=cv2.INTER_CUBIC)
+        drawn[place] = cv2.remap(
+            field, points, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
     boxes = boxes * np.exp(amount * random.normal(0, 0.08, boxes.shape))
     return drawn, boxes
 

@@ -80,10 +80,10 @@ RECIPES = {
         # What dr_model.h5 comes from (results/training_shipped.json). The first epoch is plain:
         # CTC aligns sooner.
         Recipe(
-            *("shipped", 1e-3, 256, 55, 5, 60_000, 2_000, 9_940),
+            *("shipped", 1e-3, 256, 45, 5, 60_000, 2_000, 9_940),
             warmup_steps=300,
             plain_epochs=1,
-            blended_share=0.3,
+            blended_share=0.5,
         ),
         # The run as it was described to us. Without distortions, dropout keeps it from learning
         # the plates by heart.
@@ -422,8 +422,9 @@ def learn_to_find(model: keras.Model, plates: CoveredPlates, epochs: int, verbos
     """Fit the half of the network that finds the digits, before the other learns to read them."""
     finder = finder_of(model)
     steps = epochs * len(plates)
+    warmup = min(100, steps // 4)
     rate = keras.optimizers.schedules.CosineDecay(
-        *(3e-4, steps), alpha=0.01, warmup_target=3e-3, warmup_steps=min(100, steps // 4)
+        *(3e-4, steps - warmup), alpha=0.01, warmup_target=3e-3, warmup_steps=warmup
     )
     finder.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy")
     shuffle = keras.callbacks.LambdaCallback(

@@ -17,7 +17,7 @@ from plate_ocr.images import border_of
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 VIEWS = ("moved", "turned", "usual size", "cut out", "cut out, with more room")  # in their order
-FRAME = (PLATE_WIDTH, PLATE_HEIGHT)
+SIZE = (PLATE_WIDTH, PLATE_HEIGHT)  # of a plate
 MOVED = 2  # pixels up and to the left: half a time step
 TURNED = 4  # degrees
 USUAL = (PLATE_WIDTH - 8, 18)  # what the digits fit into; nine in ten as they are drawn do too
@@ -53,7 +53,7 @@ def views_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
                 *_cut_out(plate, ink, cut_out),
             ]
         )
-        boxes = (moved, (0, 0, *FRAME), usual, *cut_out)  # turning leaves the middle row's places
+        boxes = (moved, (0, 0, *SIZE), usual, *cut_out)  # turning leaves the middle row's places
         places.append([(right - left, left) for left, _, right, _ in boxes])
     return (
         np.array(views, np.uint8).swapaxes(0, 1)[..., None],
@@ -76,7 +76,7 @@ def ink_box(plate: np.ndarray) -> tuple[int, int, int, int]:
     ink = unlike > max(0.4 * strongest, FAINTEST)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if not rows.size:
-        return 0, 0, *FRAME
+        return 0, 0, *SIZE
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
@@ -111,7 +111,7 @@ def _show(image: np.ndarray, box: Box, beyond: int | None = None) -> np.ndarray:
     else:
         larger = np.pad(image, pad, constant_values=beyond)
     inside = (left + pad, top + pad, right + pad, bottom + pad)
-    return np.asarray(Image.fromarray(larger).resize(FRAME, Image.Resampling.BILINEAR, box=inside))
+    return np.asarray(Image.fromarray(larger).resize(SIZE, Image.Resampling.BILINEAR, box=inside))
 
 
 def _turn(plate: np.ndarray) -> np.ndarray:
