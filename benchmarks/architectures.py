@@ -43,7 +43,7 @@ from plate_ocr.model import (
 from plate_ocr.reader import readings_from_look
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training import augmentation_of, describe_device, versions
-from plate_ocr.weights import WEIGHTS
+from plate_ocr.weights import EXPORT
 
 RESULTS = Path(__file__).parents[1] / "results" / "architectures.json"
 ROUNDS = 40
@@ -152,17 +152,16 @@ class Batches(CalibrationDataReader):
 
 def precisions(tuning: BenchmarkSet) -> dict:
     """The shipped weights in every precision: rate, exact match, readings unlike float32."""
-    exported = WEIGHTS.with_suffix(".onnx")
     with tempfile.TemporaryDirectory() as folder:
         integers = Path(folder) / "integers.onnx"
         quantize_static(
-            exported, integers, Batches(), op_types_to_quantize=["Conv", "MatMul"], per_channel=True
+            EXPORT, integers, Batches(), op_types_to_quantize=["Conv", "MatMul"], per_channel=True
         )
         # OpenVINO's own bfloat16 is faster, and it does not run this file.
         engines = {
-            "onnx": OnnxEngine(exported.read_bytes(), exported),
+            "onnx": OnnxEngine(EXPORT.read_bytes(), EXPORT),
             "onnx, 8-bit integers": OnnxEngine(integers.read_bytes(), integers),
-            "openvino": OpenvinoEngine(exported.read_bytes(), threads=1),
+            "openvino": OpenvinoEngine(EXPORT.read_bytes(), threads=1),
         }
     found, expected = {}, None
     for name, engine in engines.items():

@@ -45,7 +45,7 @@ from plate_ocr.evaluation import load_benchmark
 from plate_ocr.files import write_text
 from plate_ocr.plotting import save_figure
 from plate_ocr.processor import multiplies, processor_name
-from plate_ocr.weights import WEIGHTS
+from plate_ocr.weights import EXPORT, WEIGHTS
 
 SEED = 2026
 MATRIX_SIDE = 2048  # of the product that shows what one thread can do in float32
@@ -340,7 +340,7 @@ def main() -> None:
     description = json.loads(WEIGHTS.with_suffix(".json").read_text(encoding="utf-8"))
     results = {
         "machine": machine,
-        "weights_sha256": description["sha256"][WEIGHTS.with_suffix(".onnx").name],
+        "weights_sha256": description["sha256"][EXPORT.name],
         "rounds": options.rounds,
         "timed_plates": options.timed,
         "sets": {name: len(texts) for name, (_, texts) in sets.items()},

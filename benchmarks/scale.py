@@ -26,7 +26,7 @@ from plate_ocr.processor import processor_name
 from plate_ocr.reader import PlateReader
 from plate_ocr.rendering import DEFAULT_SEED, draw_plate
 from plate_ocr.scale import draw_many, read_many
-from plate_ocr.weights import WEIGHTS, check_weights
+from plate_ocr.weights import EXPORT, WEIGHTS, check_weights
 
 TOLERANCE = 1e-4  # of a confidence; batches of other sizes round otherwise
 STORE = 200 * 2**20  # bytes of shared memory a worker
@@ -146,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
             "start": options.start,
             "processor": processor_name(),
             "cores": os.cpu_count(),
-            "weights_sha256": check_weights(WEIGHTS)["sha256"][WEIGHTS.with_suffix(".onnx").name],
+            "weights_sha256": check_weights(WEIGHTS)["sha256"][EXPORT.name],
             "workers": 2,
             "drawing": compare_drawings(plates, options.start, options.count)
             | {"cluster": round(drawing, 1)},

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from plate_ocr.alphabet import PLATE_DIGITS
-from plate_ocr.blending import FAINTEST, FaceBlender
+from plate_ocr.blending import FAINTEST, FaceBlender, points_of
 from plate_ocr.fonts import FONT_DIRECTORY, load_fonts
 from plate_ocr.images import border_of
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
@@ -39,8 +39,7 @@ LOWEST_CONTRAST = 40  # grey levels between ink and paper
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 # Coordinates of every pixel: in pixels, and from -1 to 1 along the longer side.
-POINTS = np.stack(np.meshgrid(np.arange(PLATE_WIDTH), np.arange(PLATE_HEIGHT)), axis=-1)
-POINTS = POINTS.astype(np.float32)
+POINTS = points_of(*SIZE)
 ACROSS, DOWN = np.moveaxis((2 * POINTS - SIZE + 1) / PLATE_WIDTH, -1, 0).astype(np.float32)
 
 

@@ -9,6 +9,7 @@ end of legible faces.
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -31,9 +32,12 @@ BEND = 1.6  # samples: the usual move of a point where lettered digits are bent 
 FAINTEST = 200  # grey level of ink on 255; the softest edges are lighter
 WIDEST_GAP = 0.6  # between digits, in heights
 
-# Coordinates of every sample of a field.
-POINTS = np.stack(np.meshgrid(np.arange(FIELD_COLUMNS), np.arange(FIELD_ROWS)), axis=-1)
-POINTS = POINTS.astype(np.float32)
+
+@cache
+def points_of(columns: int, rows: int) -> np.ndarray:
+    """Coordinates of every pixel or sample, x and y, float32 (rows, columns, 2)."""
+    points = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1)
+    return points.astype(np.float32)
 
 
 class FaceBlender:
@@ -173,12 +177,13 @@ def _letter_by_hand(
     shapes = np.moveaxis(shapes, -1, 0) * 1.06  # the row shrinks a little, to stay in its fields
     matrices = np.concatenate([shapes, (middle - shapes @ middle)[..., None]], axis=2)
     bends = random.normal(0, BEND * amount, (len(fields), 4, 3, 2)).astype(np.float32)
+    points = points_of(FIELD_COLUMNS, FIELD_ROWS)
     drawn = np.empty_like(fields)
     for place, (field, matrix, bend) in enumerate(zip(fields, matrices, bends, strict=True)):
-        points = cv2.transform(POINTS, matrix)
-        points += cv2.resize(bend, field.shape[::-1], interpolation=cv2.INTER_CUBIC)
+        source = cv2.transform(points, matrix)
+        source += cv2.resize(bend, field.shape[::-1], interpolation=cv2.INTER_CUBIC)
         drawn[place] = cv2.remap(
-            field, points, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            field, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
     boxes = boxes * np.exp(amount * random.normal(0, 0.08, boxes.shape))
     return drawn, boxes

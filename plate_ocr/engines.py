@@ -4,7 +4,7 @@ Each engine imports its library when it is made: a reader loads only what it use
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,6 +33,11 @@ class Look(NamedTuple):
     # float32 (n, 4), in pixels of the plate: how far the columns of the frame that was looked at
     # lie apart, and where the middle of the first one lies; then the same of its rows.
     frames: np.ndarray
+
+    @classmethod
+    def join(cls, parts: Iterable["Look"]) -> "Look":
+        """The same of all plates, from that of some after others."""
+        return cls(*map(np.concatenate, zip(*parts, strict=True)))
 
     def of(self, rows: np.ndarray) -> "Look":
         """The same of some plates."""
@@ -91,8 +96,7 @@ class OnnxEngine:
     def __call__(self, images: np.ndarray) -> Look:
         """Run the network in batches."""
         batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-        found = [self.session.run(None, {"plates": batch}) for batch in batches]
-        return Look(*map(np.concatenate, zip(*found, strict=True)))
+        return Look.join(self.session.run(None, {"plates": batch}) for batch in batches)
 
 
 class OpenvinoEngine:
@@ -149,11 +153,11 @@ class OpenvinoEngine:
         """Run the network in batches; safe to call from several threads."""
         found = []
         start = 0
-        while left := len(images) - start:
+        while (left := len(images) - start) > 0:
             size = next(size for size in SIZES if left > size // 2)
             found.append(self._network_for(size)(images[start : start + size]))
-            start += len(found[-1].logits)
-        return Look(*map(np.concatenate, zip(*found, strict=True)))
+            start += size
+        return Look.join(found)
 
     def _network_for(self, size: int) -> "FixedBatch":
         with self.compiling:

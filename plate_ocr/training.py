@@ -37,6 +37,19 @@ class TrainingError(RuntimeError):
     """Training cannot go on; the message names the file or the reason."""
 
 
+def rise_and_fall(
+    highest: float, steps: int, warmup_steps: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """A learning rate that rises over some of the steps, then falls as half a cosine."""
+    return keras.optimizers.schedules.CosineDecay(
+        highest / 10,
+        decay_steps=max(steps - warmup_steps, 1),  # Keras counts them from the end of the rise
+        alpha=0.01,  # of the highest, where it ends
+        warmup_target=highest,
+        warmup_steps=warmup_steps,
+    )
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a run is trained."""
@@ -65,13 +78,7 @@ class Recipe:
         """
         if not self.warmup_steps:
             return self.learning_rate
-        return keras.optimizers.schedules.CosineDecay(
-            self.learning_rate / 10,
-            decay_steps=max(self.epochs * steps - self.warmup_steps, 1),
-            alpha=0.01,  # of the highest, where it ends
-            warmup_target=self.learning_rate,
-            warmup_steps=self.warmup_steps,
-        )
+        return rise_and_fall(self.learning_rate, self.epochs * steps, self.warmup_steps)
 
 
 RECIPES = {
@@ -422,10 +429,7 @@ def learn_to_find(model: keras.Model, plates: CoveredPlates, epochs: int, verbos
     """Fit the half of the network that finds the digits, before the other learns to read them."""
     finder = finder_of(model)
     steps = epochs * len(plates)
-    warmup = min(100, steps // 4)
-    rate = keras.optimizers.schedules.CosineDecay(
-        *(3e-4, steps - warmup), alpha=0.01, warmup_target=3e-3, warmup_steps=warmup
-    )
+    rate = rise_and_fall(3e-3, steps, warmup_steps=min(100, steps // 4))
     finder.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy")
     shuffle = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: plates.shuffle(epoch)

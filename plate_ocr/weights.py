@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import keras
 
 WEIGHTS = resources.find("dr_model.h5")
+EXPORT = WEIGHTS.with_suffix(".onnx")
 
 
 class WeightsError(ValueError):

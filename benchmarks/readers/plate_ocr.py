@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks.readers import Reader
 from plate_ocr.reader import PlateReader
-from plate_ocr.weights import WEIGHTS
+from plate_ocr.weights import EXPORT
 
 
 def load(variant: str) -> Reader:
@@ -18,4 +18,4 @@ def load(variant: str) -> Reader:
     def read(images: np.ndarray) -> list[str]:
         return [reading.text for reading in reader.read(list(images))]
 
-    return Reader(read, (WEIGHTS.with_suffix(".onnx"),))
+    return Reader(read, (EXPORT,))
