@@ -190,7 +190,14 @@ VARIANTS = {
     "rows_as_time": Variant("the image's rows are the time steps", build=build_with_rows_as_time),
     "whole_plate": Variant("the whole plate is read", build=build_for_the_whole_plate),
     "no_augmentation": Variant("no augmentation", recipe=replace(RECIPE, plain_epochs=None)),
-    "no_blended_faces": Variant("no blended faces", recipe=replace(RECIPE, blended_share=0.0)),
+    "no_blended_faces": Variant(
+        "no blended faces, no handwriting",
+        recipe=replace(RECIPE, blended_share=0.0, written_share=0.0),
+    ),
+    "no_handwriting": Variant(
+        "no handwriting, more blended faces",
+        recipe=replace(RECIPE, blended_share=0.5, written_share=0.0),
+    ),
     "geometry_only": Variant(
         "geometry only, no blended faces",
         augment=every_plate(change_only_geometry),

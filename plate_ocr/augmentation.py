@@ -49,18 +49,22 @@ class Distortion:
 
     Args:
         blended_share: of the plates, redrawn in blended faces first.
+        written_share: of the plates, redrawn by hand first.
         fonts: whose faces are blended.
     """
 
     blended_share: float
+    written_share: float
     fonts: Path | str = FONT_DIRECTORY
 
     def __call__(
         self, images: np.ndarray, texts: Sequence[str], random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Distort plates, uint8 (n, 64, 128, 1); the same as `augment_batch` returns."""
-        if self.blended_share:
-            images = _blender(self.fonts).redraw(images, texts, self.blended_share, random)
+        if self.blended_share or self.written_share:
+            images = _blender(self.fonts).redraw(
+                images, texts, self.blended_share, self.written_share, random
+            )
         return augment_batch(images, random, len(texts[0]))
 
 

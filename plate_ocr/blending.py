@@ -1,4 +1,4 @@
-"""Plates in faces that nobody drew: two training faces blended, for training only.
+"""Plates in faces that nobody drew, for training only: two training faces blended, or handwriting.
 
 Every digit is kept as a signed distance field: how far each point lies inside or outside its
 strokes. Blended fields of one digit in two faces are a digit again, with strokes between those of
@@ -16,6 +16,7 @@ import numpy as np
 
 from plate_ocr.alphabet import DIGITS
 from plate_ocr.fonts import PlateFont
+from plate_ocr.handwriting import write_by_hand
 from plate_ocr.images import border_of
 from plate_ocr.rendering import MARGIN, PLATE_HEIGHT, PLATE_WIDTH, draw_glyphs
 
@@ -27,6 +28,7 @@ LARGEST_SHARE = 0.6  # of the second face; the first one decides the row's looks
 HEIGHTS = (13, 28)  # pixels of a usual digit
 USUAL_HALF_STROKE = 0.06  # in heights
 HEAVIEST = 0.06  # added to half a stroke
+WRITTEN_COUNTER = 0.1  # from the middle of what a written digit encloses to its ink, in heights
 LETTERED_SHARE = 0.4  # of the plates
 BEND = 1.6  # samples: the usual move of a point where lettered digits are bent most
 FAINTEST = 200  # grey level of ink on 255; the softest edges are lighter
@@ -41,7 +43,7 @@ def points_of(columns: int, rows: int) -> np.ndarray:
 
 
 class FaceBlender:
-    """Draws numbers in blended faces.
+    """Draws numbers in blended faces, or by hand.
 
     Args:
         fonts: the training fonts; all their instances take part. Measuring them takes seconds.
@@ -60,41 +62,68 @@ class FaceBlender:
         self.ends = np.cumsum([len(font.instances) for font in fonts])
 
     def redraw(
-        self, images: np.ndarray, texts: Sequence[str], share: float, random: np.random.Generator
+        self,
+        images: np.ndarray,
+        texts: Sequence[str],
+        blended_share: float,
+        written_share: float,
+        random: np.random.Generator,
     ) -> np.ndarray:
         """Replace a share of the plates by others that show the same numbers.
 
         Args:
             images: plates, uint8 (n, 64, 128, 1); left as they are.
             texts: what they show.
-            share: of the plates, on average.
+            blended_share: of the plates, on average, redrawn in blended faces.
+            written_share: of the plates, on average, redrawn by hand.
             random: decides everything.
 
         Returns:
             A new array of the same shape and dtype.
         """
         redrawn = images.copy()
-        for row in np.flatnonzero(random.random(len(images)) < share).tolist():
-            redrawn[row, :, :, 0] = self.draw(texts[row], random)
+        lot = random.random(len(images))
+        for row in np.flatnonzero(lot < blended_share + written_share).tolist():
+            redrawn[row, :, :, 0] = self.draw(texts[row], random, lot[row] >= blended_share)
         return redrawn
 
-    def draw(self, text: str, random: np.random.Generator) -> np.ndarray:
+    def draw(self, text: str, random: np.random.Generator, by_hand: bool = False) -> np.ndarray:
         """Draw a plate.
 
         Args:
             text: the digits.
             random: decides everything else.
+            by_hand: write the digits with a pen; else two faces are blended.
 
         Returns:
             uint8 (64, 128), dark ink on 255, the digits on one base line.
         """
         while True:
-            plate = self._draw(text, random)
+            plate = self._draw(text, random, by_hand)
             if border_of(plate).min() >= FAINTEST:  # a heavy or bent digit may leave the plate
                 return plate
 
-    def _draw(self, text: str, random: np.random.Generator) -> np.ndarray:
+    def _draw(self, text: str, random: np.random.Generator, by_hand: bool) -> np.ndarray:
         digits = [DIGITS.index(digit) for digit in text]
+        if by_hand:
+            fields, boxes, half_stroke = write_by_hand(
+                digits, RIM, (FIELD_COLUMNS, FIELD_ROWS), random
+            )
+            counter = WRITTEN_COUNTER
+        else:
+            fields, boxes, half_stroke, counter = self._blend(digits, random)
+        weight = _change_weight(half_stroke, counter, random)
+        fields += weight
+        if random.random() < 0.3:
+            fields += _wobble(len(fields), random)
+        if random.random() < LETTERED_SHARE:
+            fields, boxes = _letter_by_hand(fields, boxes, random)
+        return _set_row(fields, boxes, 2 * max(weight, 0), random)
+
+    def _blend(
+        self, digits: Sequence[int], random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, float, float]:
+        """Fields, boxes, half a stroke and the open part of counters of two faces blended."""
         one, other = (self._pick_face(random) for _ in range(2))
         # Hairlines survive little blending: they seldom lie over one another.
         thinnest = self.strokes[one, digits, 0].min()
@@ -104,15 +133,7 @@ class FaceBlender:
             return (1 - share) * table[one, digits] + share * table[other, digits]
 
         fields = _keep_ink(blend(self.fields), blend(self.inked))
-        half_stroke, counter = blend(self.strokes).min(axis=0)
-        weight = _change_weight(half_stroke, counter, random)
-        fields += weight
-        if random.random() < 0.3:
-            fields += _wobble(len(fields), random)
-        boxes = blend(self.boxes)
-        if random.random() < LETTERED_SHARE:
-            fields, boxes = _letter_by_hand(fields, boxes, random)
-        return _set_row(fields, boxes, 2 * max(weight, 0), random)
+        return fields, blend(self.boxes), *blend(self.strokes).min(axis=0)
 
     def _pick_face(self, random: np.random.Generator) -> int:
         """An instance; every family is as likely, however many it has."""

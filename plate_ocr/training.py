@@ -66,6 +66,7 @@ class Recipe:
     warmup_steps: int = 0  # over which the learning rate rises; 0 keeps it constant throughout
     plain_epochs: int | None = None  # before plates are distorted; None never distorts them
     blended_share: float = 0.0  # of the distorted plates, redrawn in blended faces first
+    written_share: float = 0.0  # of the distorted plates, redrawn by hand first
     dropout: float = 0.0  # before the LSTM
     drawn_plates: int = 0  # mixed with own ones, so that a network that knows others keeps them
     seed: int = 2026  # of fresh weights, of the order of plates and of their distortions
@@ -87,10 +88,11 @@ RECIPES = {
         # What dr_model.h5 comes from (results/training_shipped.json). The first epoch is plain:
         # CTC aligns sooner.
         Recipe(
-            *("shipped", 1e-3, 256, 45, 5, 60_000, 2_000, 9_940),
+            *("shipped", 1e-3, 256, 55, 5, 60_000, 2_000, 9_940),
             warmup_steps=300,
             plain_epochs=1,
-            blended_share=0.5,
+            blended_share=0.3,
+            written_share=0.3,
         ),
         # The run as it was described to us. Without distortions, dropout keeps it from learning
         # the plates by heart.
@@ -193,7 +195,9 @@ class CoveredPlates(ShuffledPlates):
 
 def augmentation_of(recipe: Recipe, fonts: Path | str = FONT_DIRECTORY) -> Augment | None:
     """What a recipe does to its batches after the plain epochs; it blends faces of these fonts."""
-    return None if recipe.plain_epochs is None else Distortion(recipe.blended_share, fonts)
+    if recipe.plain_epochs is None:
+        return None
+    return Distortion(recipe.blended_share, recipe.written_share, fonts)
 
 
 @contextmanager

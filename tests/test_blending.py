@@ -16,11 +16,12 @@ def test_a_plate_depends_on_its_generator_alone(blender):
     assert np.array_equal(one, again) and not np.array_equal(one, other)
 
 
-def test_five_dark_digits_inside_the_frame(blender):
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_five_dark_digits_inside_the_frame(blender, by_hand):
     random = np.random.default_rng(0)
     separate = 0
     for _ in range(300):
-        plate = blender.draw(f"{random.integers(100_000):05d}", random)
+        plate = blender.draw(f"{random.integers(100_000):05d}", random, by_hand)
         assert plate.max() == 255 and plate.min() < 100
         inked = plate < 200
         edge = MARGIN - 1
@@ -38,6 +39,6 @@ def test_keeping_the_ink_of_a_face_leaves_its_digits_as_they_are(blender):
 
 def test_a_share_is_redrawn_and_the_rest_left_alone(blender):
     images = np.full((400, 64, 128, 1), 7, np.uint8)
-    redrawn = blender.redraw(images, ["12345"] * 400, 0.4, np.random.default_rng(0))
+    redrawn = blender.redraw(images, ["12345"] * 400, 0.3, 0.1, np.random.default_rng(0))
     same = (redrawn == 7).all(axis=(1, 2, 3))
     assert same.mean() == pytest.approx(0.6, abs=0.08) and (images == 7).all()
