@@ -49,7 +49,7 @@ class Distortion:
 
     Args:
         blended_share: of the plates, redrawn in blended faces first.
-        written_share: of the plates, redrawn by hand first.
+        written_share: of the plates, written with a pen first.
         fonts: whose faces are blended.
     """
 

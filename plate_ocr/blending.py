@@ -2,10 +2,10 @@
 
 Every digit is kept as a signed distance field: how far each point lies inside or outside its
 strokes. Blended fields of one digit in two faces are a digit again, with strokes between those of
-the two; a threshold keeps the share of ink, so that thin strokes do not vanish. On top, strokes
-grow light or heavy as far as counters stay open, outlines wobble, and some rows are lettered as
-if by hand: every digit leans, bends, stands and stretches in its own way. So 22 families give no
-end of legible faces.
+the two; a threshold keeps the share of ink, so that thin strokes do not vanish. Handwriting comes
+as such fields too. On top, strokes grow light or heavy as far as counters stay open, outlines
+wobble, and in some rows every digit leans, bends, stands and stretches in its own way. So 22
+families and a few forms of each digit give no end of legible faces.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ import numpy as np
 
 from plate_ocr.alphabet import DIGITS
 from plate_ocr.fonts import PlateFont
-from plate_ocr.handwriting import write_by_hand
+from plate_ocr.handwriting import write_digits
 from plate_ocr.images import border_of
 from plate_ocr.rendering import MARGIN, PLATE_HEIGHT, PLATE_WIDTH, draw_glyphs
 
@@ -43,7 +43,7 @@ def points_of(columns: int, rows: int) -> np.ndarray:
 
 
 class FaceBlender:
-    """Draws numbers in blended faces, or by hand.
+    """Draws numbers in blended faces, or in handwriting.
 
     Args:
         fonts: the training fonts; all their instances take part. Measuring them takes seconds.
@@ -75,7 +75,7 @@ class FaceBlender:
             images: plates, uint8 (n, 64, 128, 1); left as they are.
             texts: what they show.
             blended_share: of the plates, on average, redrawn in blended faces.
-            written_share: of the plates, on average, redrawn by hand.
+            written_share: of the plates, on average, written with a pen.
             random: decides everything.
 
         Returns:
@@ -87,26 +87,26 @@ class FaceBlender:
             redrawn[row, :, :, 0] = self.draw(texts[row], random, lot[row] >= blended_share)
         return redrawn
 
-    def draw(self, text: str, random: np.random.Generator, by_hand: bool = False) -> np.ndarray:
+    def draw(self, text: str, random: np.random.Generator, written: bool = False) -> np.ndarray:
         """Draw a plate.
 
         Args:
             text: the digits.
             random: decides everything else.
-            by_hand: write the digits with a pen; else two faces are blended.
+            written: with a pen; else two faces are blended.
 
         Returns:
             uint8 (64, 128), dark ink on 255, the digits on one base line.
         """
         while True:
-            plate = self._draw(text, random, by_hand)
+            plate = self._draw(text, random, written)
             if border_of(plate).min() >= FAINTEST:  # a heavy or bent digit may leave the plate
                 return plate
 
-    def _draw(self, text: str, random: np.random.Generator, by_hand: bool) -> np.ndarray:
+    def _draw(self, text: str, random: np.random.Generator, written: bool) -> np.ndarray:
         digits = [DIGITS.index(digit) for digit in text]
-        if by_hand:
-            fields, boxes, half_stroke = write_by_hand(
+        if written:
+            fields, boxes, half_stroke = write_digits(
                 digits, RIM, (FIELD_COLUMNS, FIELD_ROWS), random
             )
             counter = WRITTEN_COUNTER

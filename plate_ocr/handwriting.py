@@ -111,7 +111,7 @@ class Form:
     lifts: tuple[int, ...]
 
 
-def write_by_hand(
+def write_digits(
     digits: Sequence[int], rim: float, size: tuple[int, int], random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Write digits in a hand of its own.

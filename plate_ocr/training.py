@@ -66,7 +66,7 @@ class Recipe:
     warmup_steps: int = 0  # over which the learning rate rises; 0 keeps it constant throughout
     plain_epochs: int | None = None  # before plates are distorted; None never distorts them
     blended_share: float = 0.0  # of the distorted plates, redrawn in blended faces first
-    written_share: float = 0.0  # of the distorted plates, redrawn by hand first
+    written_share: float = 0.0  # of the distorted plates, written with a pen first
     dropout: float = 0.0  # before the LSTM
     drawn_plates: int = 0  # mixed with own ones, so that a network that knows others keeps them
     seed: int = 2026  # of fresh weights, of the order of plates and of their distortions

@@ -16,12 +16,12 @@ def test_a_plate_depends_on_its_generator_alone(blender):
     assert np.array_equal(one, again) and not np.array_equal(one, other)
 
 
-@pytest.mark.parametrize("by_hand", [False, True])
-def test_five_dark_digits_inside_the_frame(blender, by_hand):
+@pytest.mark.parametrize("written", [False, True])
+def test_five_dark_digits_inside_the_frame(blender, written):
     random = np.random.default_rng(0)
     separate = 0
     for _ in range(300):
-        plate = blender.draw(f"{random.integers(100_000):05d}", random, by_hand)
+        plate = blender.draw(f"{random.integers(100_000):05d}", random, written)
         assert plate.max() == 255 and plate.min() < 100
         inked = plate < 200
         edge = MARGIN - 1

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from plate_ocr import handwriting
-from plate_ocr.handwriting import FORMS, _read, _run, write_by_hand
+from plate_ocr.handwriting import FORMS, _read, _run, write_digits
 
 RIM, SIZE = 0.1, (32, 40)
 
 
 def write(digits, seed):
-    return write_by_hand(digits, RIM, SIZE, np.random.default_rng(seed))
+    return write_digits(digits, RIM, SIZE, np.random.default_rng(seed))
 
 
 def test_every_digit_has_several_forms_and_each_fills_its_height():

@@ -1,7 +1,7 @@
 """Draw every picture in results/ that shows measured figures, from the figures in results/.
 
-And how a careful reader looks at a plate. The notebooks and `make benchmark` draw the others too,
-where they measure; this needs no measuring.
+And how a careful reader looks at a plate, and how training redraws some. The notebooks and
+`make benchmark` draw the others too, where they measure; this needs no measuring.
 
 $ python tools/draw_figures.py [RESULTS]
 """
@@ -18,7 +18,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for the package, where it 
 import model_test
 from benchmarks import report
 from plate_ocr import plotting
+from plate_ocr.alphabet import PLATE_DIGITS
+from plate_ocr.blending import FaceBlender
 from plate_ocr.evaluation import load_benchmark
+from plate_ocr.fonts import load_fonts
 from plate_ocr.reader import Reading
 from plate_ocr.training import read_results
 from plate_ocr.views import VIEWS, views_of
@@ -81,6 +84,17 @@ def draw_looks() -> Figure:
     )
 
 
+def draw_new_faces() -> Figure:
+    """Plates as training redraws some of them, before they are distorted."""
+    blender, random = FaceBlender(load_fonts()), np.random.default_rng(2026)
+    plates = [
+        blender.draw(f"{random.integers(10**PLATE_DIGITS):0{PLATE_DIGITS}d}", random, written)
+        for written in (False, True)
+        for _ in range(6)
+    ]
+    return plotting.plate_grid(plates, ["blended"] * 6 + ["written"] * 6, columns=6)
+
+
 def main() -> None:
     """Draw all."""
     results = Path(sys.argv[1]) if len(sys.argv) > 1 else PROJECT / "results"
@@ -89,6 +103,7 @@ def main() -> None:
         "training": plotting.loss_curves(read_results(results)),
         "benchmark": report.chart(load(results, "benchmark.json")),
         "looks": draw_looks(),
+        "new_faces": draw_new_faces(),
     }
     if (results / "ablations.json").exists():
         figures["ablations"] = plotting.ablation_dots(load(results, "ablations.json")["runs"])
