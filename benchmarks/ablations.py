@@ -1,9 +1,9 @@
 """One change each from the shipped recipe, in equal short runs: what does each part bring?
 
-Every run takes the same number of steps, a ninth of the full one, so that the numbers compare
-with each other and not with the shipped weights. A finished run is kept in results/ablations.json
-and not trained again. Needs npm for the families of more_fonts.csv. About 6 minutes a run on 2
-cores; all of them with
+Every run takes the same number of steps, a fourteenth of the full one, so that the numbers
+compare with each other and not with the shipped weights. A finished run is kept in
+results/ablations.json and not trained again. Needs npm for the families of more_fonts.csv. About
+10 minutes a run on 2 cores; all of them with
 $ python benchmarks/ablations.py
 """
 
@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import keras
@@ -63,7 +63,7 @@ PROJECT = Path(__file__).parents[1]
 RESULTS = PROJECT / "results" / "ablations.json"
 CACHE = PROJECT / ".cache" / "ablations"
 MORE_FONTS = PROJECT / "benchmarks" / "more_fonts.csv"
-RECIPE = replace(RECIPES["shipped"], name="ablation", epochs=6)
+RECIPE = replace(RECIPES["shipped"], name="ablation", epochs=4, finding_epochs=2)
 DRAWN_HEIGHT = 14.0  # pixels of a digit as the plates are drawn
 
 
@@ -162,12 +162,6 @@ def all_plates() -> PlateSet:
     return load_folder(PROJECT / "data" / "train")
 
 
-def some_plates(count: int) -> PlateSet:
-    """The first of them."""
-    plates = all_plates()
-    return PlateSet(plates.images[:count], plates.texts[:count], plates.records[:count])
-
-
 @dataclass(frozen=True)
 class Variant:
     """A change from the shipped recipe."""
@@ -183,6 +177,17 @@ class Variant:
 def in_fonts(change: str, name: str, rows: Callable[[], list[dict]]) -> Variant:
     """The shipped recipe on plates, plain and blended, in other fonts."""
     return Variant(change, lambda: plates_in(rows(), name), fonts=CACHE / name / "fonts")
+
+
+def with_plates(count: int) -> Recipe:
+    """The recipe on fewer plates, which come the more often."""
+    rounds = RECIPE.plates // count
+    return replace(
+        RECIPE,
+        plates=count,
+        epochs=rounds * RECIPE.epochs,
+        finding_epochs=rounds * RECIPE.finding_epochs,
+    )
 
 
 VARIANTS = {
@@ -214,17 +219,16 @@ VARIANTS = {
     "100_families": in_fonts(
         "100 families: leaves the described data set", "100_families", more_families
     ),
-    "6000_plates": Variant("6,000 plates", plates=lambda: some_plates(6_000)),
-    "20000_plates": Variant("20,000 plates", plates=lambda: some_plates(20_000)),
+    "6000_plates": Variant("6,000 plates", recipe=with_plates(6_000)),
+    "20000_plates": Variant("20,000 plates", recipe=with_plates(20_000)),
 }
 
 
 def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     """Train one variant and read every set with it."""
-    plates = variant.plates()
-    epochs = round(RECIPE.epochs * RECIPE.plates / len(plates.texts))
-    recipe = replace(variant.recipe, epochs=epochs, plates=len(plates.texts))
-    plain_epochs = round(epochs / RECIPE.epochs)  # as many plain steps as in the others
+    recipe, plates, few = variant.recipe, variant.plates(), slice(variant.recipe.plates)
+    plates = PlateSet(plates.images[few], plates.texts[few], plates.records[few])
+    plain_epochs = recipe.epochs // RECIPE.epochs  # as many plain steps as in the others
     augment = variant.augment or augmentation_of(recipe, variant.fonts)
     keras.utils.set_random_seed(recipe.seed)
     batches = ShuffledPlates(plates, recipe.batch_size, recipe.seed, augment, plain_epochs)
@@ -239,7 +243,9 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
         finder_of(model).trainable = False
     compile_model(model, recipe.schedule(len(batches)))
     begun = time.perf_counter()
-    history = model.fit(batches, epochs=epochs, shuffle=False, callbacks=[shuffle], verbose=2)
+    history = model.fit(
+        batches, epochs=recipe.epochs, shuffle=False, callbacks=[shuffle], verbose=2
+    )
     seconds = time.perf_counter() - begun
     keras.config.set_dtype_policy("float32")
     trained = variant.build()
@@ -253,8 +259,8 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
         "network": fingerprint(trained),
         "device": describe_device(),
         "versions": versions(),
-        "plates": len(plates.texts),
-        "steps": epochs * len(batches),
+        "recipe": asdict(recipe),
+        "steps": recipe.epochs * len(batches),
         "training_loss": history.history["loss"][-1],
         "minutes": round(seconds / 60, 1),
         "sets": {name: evaluate(decode, one).figures() for name, one in sets.items()},
@@ -274,10 +280,14 @@ def main() -> None:
     if RESULTS.exists():
         runs = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"]
     for name in sys.argv[1:] or VARIANTS:
-        if name in runs and runs[name]["network"] == fingerprint(VARIANTS[name].build()):
+        variant, earlier = VARIANTS[name], runs.get(name)
+        if earlier and (earlier["network"], earlier.get("recipe")) == (
+            fingerprint(variant.build()),
+            asdict(variant.recipe),
+        ):
             continue
-        print(f"{name}: {VARIANTS[name].change}", flush=True)
-        runs[name] = run(VARIANTS[name], sets)
+        print(f"{name}: {variant.change}", flush=True)
+        runs[name] = run(variant, sets)
         ordered = {key: runs[key] for key in VARIANTS if key in runs}
         results = {"epochs": RECIPE.epochs, "runs": ordered}
         write_text(RESULTS, json.dumps(results, indent=1) + "\n")
