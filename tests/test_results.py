@@ -100,6 +100,13 @@ def test_the_page_tells_what_looking_again_brings():
         assert f"| all but {name} | {on_tuning[way]:,} | {on_labels[way]:,} |" in page
     for rates in found["plates_per_second"]["onnx"].values():
         assert f"{rates['careful']:,} in place of {rates['once']:,}" in page
+    for told, share, kind in (
+        ("two thirds as many", 2 / 3, "tuning"),
+        ("two fifths where", 2 / 5, "labels"),
+    ):
+        rates = found["plates_per_second"]["onnx"][kind]
+        assert rates["careful"] / rates["once"] == pytest.approx(share, abs=0.05)
+        assert told in README
 
 
 def test_the_model_card_tells_the_evaluation(evaluation):
