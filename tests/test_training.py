@@ -62,7 +62,7 @@ def test_the_described_recipe_is_the_described_run():
 def test_the_shipped_recipe_warms_up_and_decays():
     recipe = RECIPES["shipped"]
     assert (recipe.batch_size, recipe.epochs, recipe.patience) == (256, 55, 5)
-    rates = [float(recipe.schedule(235)(step)) for step in (0, 300, 6000, 45 * 235)]
+    rates = [float(recipe.schedule(235)(step)) for step in (0, 300, 6000, 55 * 235)]
     assert rates[0] < rates[1] > rates[2] > rates[3]
     assert rates[1] == pytest.approx(1e-3, rel=1e-2) and rates[3] == pytest.approx(1e-5, rel=1e-2)
 
