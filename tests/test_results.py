@@ -102,7 +102,7 @@ def test_the_page_tells_what_looking_again_brings():
         assert f"{rates['careful']:,} in place of {rates['once']:,}" in page
     for told, share, kind in (
         ("two thirds as many", 2 / 3, "tuning"),
-        ("two fifths where", 2 / 5, "labels"),
+        ("a third where", 1 / 3, "labels"),
     ):
         rates = found["plates_per_second"]["onnx"][kind]
         assert rates["careful"] / rates["once"] == pytest.approx(share, abs=0.05)
