@@ -75,7 +75,7 @@ def draw_evaluation(evaluation: dict) -> dict[str, Figure]:
 
 
 def draw_looks() -> Figure:
-    """A plate that one look reads wrong, and the five others of a careful reader."""
+    """A plate on a label, and the five other looks of a careful reader at it."""
     plate = load_benchmark("another_generator", PROJECT / "data" / "benchmark").images[[ON_A_LABEL]]
     return plotting.plate_grid(
         np.concatenate([plate, *views_of(plate)[0]]),
