@@ -134,7 +134,8 @@ def write_digits(
     fields, boxes = [], []
     for digit in digits:
         if digit not in hand:
-            form = _forms()[digit][random.integers(len(FORMS[digit]))]
+            forms = _forms()[digit]
+            form = forms[random.integers(len(forms))]
             hand[digit] = form, form.points + random.normal(0, UNEVEN, form.points.shape)
         form, points = hand[digit]
         points = points + random.normal(0, UNSTEADY, points.shape)

@@ -18,11 +18,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for the package, where it 
 import model_test
 from benchmarks import report
 from plate_ocr import plotting
-from plate_ocr.alphabet import PLATE_DIGITS
 from plate_ocr.blending import FaceBlender
 from plate_ocr.evaluation import load_benchmark
 from plate_ocr.fonts import load_fonts
 from plate_ocr.reader import Reading
+from plate_ocr.rendering import DEFAULT_SEED, plate_text
 from plate_ocr.training import read_results
 from plate_ocr.views import VIEWS, views_of
 
@@ -86,11 +86,10 @@ def draw_looks() -> Figure:
 
 def draw_new_faces() -> Figure:
     """Plates as training redraws some of them, before they are distorted."""
-    blender, random = FaceBlender(load_fonts()), np.random.default_rng(2026)
+    blender, random = FaceBlender(load_fonts()), np.random.default_rng(DEFAULT_SEED)
     plates = [
-        blender.draw(f"{random.integers(10**PLATE_DIGITS):0{PLATE_DIGITS}d}", random, written)
-        for written in (False, True)
-        for _ in range(6)
+        blender.draw(plate_text(DEFAULT_SEED, index), random, written=index >= 6)
+        for index in range(12)
     ]
     return plotting.plate_grid(plates, ["blended"] * 6 + ["written"] * 6, columns=6)
 
