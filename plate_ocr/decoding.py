@@ -114,40 +114,44 @@ def _log_probabilities(probabilities: np.ndarray, labels: np.ndarray) -> np.ndar
         float64 array of shape (2, n).
     """
     count, length = labels.shape
-    lattice = _lattice(length, probabilities.shape[2])
-    classes = np.empty((count, len(lattice.classes)), dtype=int)
-    classes[:] = lattice.classes
-    text = slice(lattice.blocks[1], None)  # the states of the text: blank, digit, blank ... blank
-    classes[:, text][:, 1::2] = labels
-    emitted = _from_both_ends(probabilities)[:, :, np.arange(count)[:, None], classes]
+    classes = probabilities.shape[2]
+    lattice = _lattice(length, classes)
+    all_texts, text, onward = lattice.parts
+    both = _from_both_ends(probabilities)
+    emitted = np.empty((*both.shape[:3], lattice.ends.shape[-1]))
+    for start in range(0, all_texts.stop, classes):
+        emitted[..., start : start + classes] = both
+    emitted[..., text][..., 0::2] = both[..., BLANK, None]
+    emitted[..., text][..., 1::2] = np.take_along_axis(both, labels[None, None], axis=3)
     differ = np.zeros((2, count, 2 * length + 1))  # forward from, and backward to, another digit
     differ[0, :, 1:-3:2] = differ[1, :, 3::2] = labels[:, 1:] != labels[:, :-1]
+    np.multiply(emitted[..., text], differ, out=emitted[..., onward])
 
-    # What may go on over a blank to the next digit stands once more behind all states.
-    paths = np.empty((2, count, lattice.transitions.shape[1]))
-    states = paths[..., : len(lattice.classes)]
-    onward = paths[..., len(lattice.classes) :]
-    np.multiply(emitted[0], lattice.ends, out=states)
+    paths = emitted[0] * lattice.ends
     log_scale = np.zeros((2, count, 2))
     for step in range(1, len(emitted) + 1):
         if step % SCALED_EVERY == 0 or step == len(emitted):
-            scale = np.add.reduceat(states, lattice.blocks, axis=-1)
+            scale = np.add.reduceat(paths, lattice.blocks, axis=-1)
             scale[scale == 0] = 1  # impossible, and stays so
             log_scale += np.log(scale)
-            states /= scale.repeat(lattice.sizes, axis=-1)
-        np.multiply(states[..., text], differ, out=onward)
+            paths /= scale.repeat(lattice.sizes, axis=-1)
         if step < len(emitted):
-            np.multiply(paths @ lattice.transitions, emitted[step], out=states)
-    met = np.add.reduceat(paths[0] @ lattice.transitions[0] * states[1], lattice.blocks, axis=-1)
+            paths = paths @ lattice.transitions
+            paths *= emitted[step]
+    met = (paths[0] @ lattice.transitions[0] * paths[1])[:, : text.stop]
+    met = np.add.reduceat(met, lattice.blocks, axis=-1)
     with np.errstate(divide="ignore"):
         logs = np.maximum(np.log(met), IMPOSSIBLE) + log_scale.sum(axis=0)
     return logs.T
 
 
 class _Lattice(NamedTuple):
-    """The states of all texts of so many digits, then those of one text."""
+    """The states of all texts of so many digits, then those of one text.
 
-    classes: np.ndarray  # that every state emits, (states,); the digits of the text are left open
+    Of the latter, what may go on over a blank to the next digit stands once more behind them.
+    """
+
+    parts: tuple[slice, slice, slice]  # the states of all texts, of the text, and these again
     blocks: tuple[int, int]  # where the states of all texts begin, and those of the text
     sizes: tuple[int, int]  # how many there are of both
     ends: np.ndarray  # 1 where a path may start, and where it may end, (2, 1, states)
@@ -165,17 +169,18 @@ def _lattice(digits: int, classes: int) -> _Lattice:
     ahead = places - places[:, None]
     of_text = (ahead == 0) | (ahead == 1)
     over_blank = (ahead == 2) & (places % 2 == 1)
-    every, text = len(emitted), len(places)
-    transitions = np.zeros((2, every + 2 * text, every + text))
+    every, some = len(emitted), len(places)
+    all_texts, text, onward = slice(every), slice(every, every + some), slice(every + some, None)
+    transitions = np.zeros((2, every + 2 * some, every + 2 * some))
     for way, turn in zip(transitions, (np.array, np.transpose), strict=True):
-        way[:every, :every] = turn(of_all)
-        way[every:-text, every:] = turn(of_text)
-        way[-text:, every:] = turn(over_blank)
-    start = np.concatenate([emitted == digit, places < 2])
-    end = np.concatenate([emitted == digits, places >= 2 * digits - 1])
+        way[all_texts, all_texts] = turn(of_all)
+        way[text, text] = way[text, onward] = turn(of_text)
+        way[onward, text] = way[onward, onward] = turn(over_blank)
+    start = np.concatenate([emitted == digit, places < 2, places < 2])
+    last_places = places >= 2 * digits - 1
+    end = np.concatenate([emitted == digits, last_places, last_places])
     ends = np.stack([start, end])[:, None].astype(float)
-    classes_of = np.concatenate([last, 0 * places])
-    return _Lattice(classes_of, (0, every), (every, text), ends, transitions)
+    return _Lattice((all_texts, text, onward), (0, every), (every, 2 * some), ends, transitions)
 
 
 def _from_both_ends(probabilities: np.ndarray) -> np.ndarray:

@@ -171,7 +171,9 @@ class CutOut(layers.Layer):
         of_columns = _interpolation(frame[:, :2], FRAME_WIDTH, PLATE_WIDTH)
         of_rows = _interpolation(frame[:, 2:], FRAME_HEIGHT, PLATE_HEIGHT)
         rows = ops.matmul(of_rows, ink)
-        return ops.expand_dims(ops.matmul(rows, ops.transpose(of_columns, (0, 2, 1))), axis=-1)
+        sums = ops.matmul(rows, ops.transpose(of_columns, (0, 2, 1)))
+        weights = ops.sum(of_rows, axis=2)[:, :, None] * ops.sum(of_columns, axis=2)[:, None, :]
+        return ops.expand_dims(sums / weights, axis=-1)
 
 
 def _interpolation(line: keras.KerasTensor, count: int, pixels: int) -> keras.KerasTensor:
@@ -182,7 +184,10 @@ def _interpolation(line: keras.KerasTensor, count: int, pixels: int) -> keras.Ke
     step, start = ops.split(line, 2, axis=1)
     places = start + step * ops.arange(count, dtype="int32")
     places = ops.clip(places, 0, UNIT * (pixels - 1))
-    reach = ops.expand_dims(ops.maximum(step, UNIT), axis=-1)
-    away = ops.abs(ops.expand_dims(places, axis=-1) - UNIT * ops.arange(pixels, dtype="int32"))
-    weights = ops.cast(ops.maximum(reach - away, 0), "float32")
-    return weights / ops.sum(weights, axis=-1, keepdims=True)
+    # The pixel before a place, and how far beyond it lies: apart, both survive bfloat16.
+    before = places // UNIT
+    beyond = ops.cast(places - UNIT * before, "float32") / UNIT
+    apart = ops.cast(before, "float32")[..., None] - ops.arange(pixels, dtype="float32")
+    away = ops.abs(apart + beyond[..., None])
+    reach = ops.maximum(ops.cast(step, "float32") / UNIT, 1)[..., None]
+    return ops.relu(reach - away)

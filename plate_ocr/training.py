@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from plate_ocr import augmentation, blending
+from plate_ocr import augmentation, blending, handwriting
 from plate_ocr.alphabet import BLANK, DIGITS, PLATE_DIGITS, encode
 from plate_ocr.augmentation import Distortion, box_of_ink, on_white
 from plate_ocr.dataset import PlateSet
@@ -443,7 +443,7 @@ def learn_to_find(model: keras.Model, plates: CoveredPlates, epochs: int, verbos
 
 def _distortions() -> str:
     """A hash of the modules that distort plates."""
-    sources = [Path(module.__file__).read_bytes() for module in (augmentation, blending)]
+    sources = [Path(module.__file__).read_bytes() for module in (augmentation, blending, handwriting)]
     return hashlib.sha256(b"".join(sources)).hexdigest()
 
 

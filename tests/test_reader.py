@@ -147,11 +147,15 @@ def test_every_engine_reads_hard_plates_alike(shipped):
     hard = np.concatenate([load_benchmark("tuning").images[:2000], test.images])
     readings = {"keras": shipped.read(list(hard))}
     for engine in ("onnx", "openvino"):
-        readings[engine] = PlateReader(engine=engine, threads=2).read(list(hard))
+        reader = PlateReader(engine=engine, threads=2)
+        readings[engine] = reader.read(list(hard))
     texts = {engine: [one.text for one in found] for engine, found in readings.items()}
     assert texts["onnx"] == texts["keras"] and texts["openvino"] == texts["keras"]
     confidences = [[one.confidence for one in found] for found in readings.values()]
-    assert np.ptp(confidences, axis=0).max() < 0.05  # OpenVINO may calculate in bfloat16
+    moved = np.ptp(confidences, axis=0)
+    assert moved.mean() < 0.002
+    # In bfloat16 OpenVINO cuts some plates out a little elsewhere.
+    assert moved.max() < (0.2 if reader.engine.precision == "bf16" else 0.05)
 
 
 def test_openvino_reads_any_number_from_any_thread(random_weights):
