@@ -443,7 +443,9 @@ def learn_to_find(model: keras.Model, plates: CoveredPlates, epochs: int, verbos
 
 def _distortions() -> str:
     """A hash of the modules that distort plates."""
-    sources = [Path(module.__file__).read_bytes() for module in (augmentation, blending, handwriting)]
+    sources = [
+        Path(module.__file__).read_bytes() for module in (augmentation, blending, handwriting)
+    ]
     return hashlib.sha256(b"".join(sources)).hexdigest()
 
 
