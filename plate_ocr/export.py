@@ -146,6 +146,7 @@ def _rearrange(exported: bytes) -> bytes:
     import onnx
 
     model = onnx.load_from_string(exported)
+    _normalise_in_convolutions(model.graph)
     _fill_multipliers(model.graph)
     _part_directions(model.graph)
     _name_outputs(model.graph)
@@ -161,6 +162,38 @@ def _weights_of(graph: "onnx.GraphProto") -> dict[str, np.ndarray]:
     from onnx import numpy_helper
 
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+
+
+def _normalise_in_convolutions(graph: "onnx.GraphProto") -> None:
+    """Take what stands behind a pooling, BatchNorm and ReLU, into the convolution before it.
+
+    The strongest answer stays the strongest where all are scaled alike, by more than zero. Where
+    there is no pooling between, tf2onnx has done it already.
+    """
+    from onnx import numpy_helper
+
+    weights = _weights_of(graph)
+    for pool in [node for node in graph.node if node.op_type == "MaxPool"]:
+        (convolution,) = (node for node in graph.node if pool.input[0] in node.output)
+        chain = [convolution, pool]
+        for _ in range(3):
+            chain += [node for node in graph.node if chain[-1].output[0] in node.input][:1]
+        if [node.op_type for node in chain] != ["Conv", "MaxPool", "Mul", "Add", "Relu"]:
+            continue
+        *_, scaled, shifted, relu = chain
+        scale, shift = (weights[node.input[1]].ravel() for node in (scaled, shifted))
+        if len(convolution.input) > 2 or scale.min() <= 0:
+            continue
+        folded = f"{convolution.name}_folded", f"{convolution.name}_bias"
+        kernel = weights[convolution.input[1]] * scale[:, None, None, None]
+        for name, values in zip(folded, (kernel, shift), strict=True):
+            graph.initializer.append(numpy_helper.from_array(values, name))
+        convolution.input[1:] = folded
+        for node in (pool, scaled, shifted):
+            graph.node.remove(node)
+        pool.input[0], pool.output[0] = relu.name, relu.output[0]
+        relu.input[0], relu.output[0] = convolution.output[0], relu.name
+        graph.node.insert(list(graph.node).index(relu) + 1, pool)
 
 
 def _fill_multipliers(graph: "onnx.GraphProto") -> None:

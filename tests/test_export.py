@@ -1,15 +1,54 @@
-"""The weights for phones; of the ONNX export tests/test_reader.py takes care."""
+"""The exported networks; whether ONNX reads as Keras does, tests/test_reader.py tells too."""
 
+import itertools
 import shutil
 
+import keras
 import numpy as np
+import onnx
 import pytest
 from conftest import PROJECT
 
 from plate_ocr.dataset import load_folder
+from plate_ocr.engines import OnnxEngine
 from plate_ocr.evaluation import load_benchmark
-from plate_ocr.export import export_litert, litert_engine
+from plate_ocr.export import CHANNELS, TOLERANCE, export_litert, litert_engine, to_onnx
+from plate_ocr.framing import CELL, FILTERS
+from plate_ocr.model import build_model
 from plate_ocr.reader import readings_from_look
+
+
+def shapes_of_kernels(exported):
+    graph = onnx.load_from_string(exported).graph
+    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    return [shapes[node.input[1]] for node in graph.node if node.op_type == "Conv"]
+
+
+def test_the_first_convolutions_of_the_export_have_channels_to_multiply_with():
+    assert FILTERS[:2] == (12, 16) and CHANNELS == 16
+    first, second, *_ = shapes_of_kernels((PROJECT / "dr_model.onnx").read_bytes())
+    assert first == [16, CELL, 5, 2] and second == [16, 16, 3, 3]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_normalisation_is_part_of_the_convolutions_of_the_export(sign, tmp_path):
+    """But of those whose strongest answers it would turn into the weakest."""
+    random = np.random.default_rng(0)
+    model = build_model(use_cudnn=False)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            filters = layer.gamma.shape
+            layer.gamma.assign(sign * random.uniform(0.5, 2, filters))
+            layer.beta.assign(random.normal(size=filters))
+            layer.moving_mean.assign(random.normal(size=filters))
+            layer.moving_variance.assign(random.uniform(0.5, 2, filters))
+    exported = to_onnx(model, tmp_path / "network.onnx")
+    kinds = [node.op_type for node in onnx.load_from_string(exported).graph.node]
+    behind_pools = [kind for pool, kind in itertools.pairwise(kinds) if pool == "MaxPool"]
+    assert behind_pools.count("Mul") == (0 if sign > 0 else 2)
+    plates = random.integers(0, 256, (16, 64, 128, 1), np.uint8)
+    logits = OnnxEngine(exported, "network.onnx")(plates).logits
+    np.testing.assert_allclose(logits, model.predict(plates, verbose=0), atol=TOLERANCE)
 
 
 @pytest.mark.slow
