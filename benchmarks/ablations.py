@@ -2,8 +2,8 @@
 
 Every run takes the same number of steps, a fourteenth of the full one, so that the numbers
 compare with each other and not with the shipped weights. A finished run is kept in
-results/ablations.json and not trained again. Needs npm for the families of more_fonts.csv. About
-10 minutes a run on 2 cores; all of them with
+results/ablations.json and not trained again. Needs npm for the families of more_fonts.csv. 5 to 10
+minutes a run on 2 cores; all of them with
 $ python benchmarks/ablations.py
 """
 
