@@ -26,10 +26,9 @@ class Convolution(NamedTuple):
     normalised: bool = True
 
 
-# The first is not normalised: BatchNorm over its large map cost 14 % of the training rate, when the
-# network still read whole plates (results/training_step.json). Later rows are pooled, not skipped
-# by strides: what is learned of a digit then holds for more of its places, and the network learns
-# faster (docs/networks.md).
+# The first is not normalised: BatchNorm over its large map costs a seventh of the training rate
+# (results/training_step.json). Later rows are pooled, not skipped by strides: what is learned of a
+# digit then holds for more of its places, and the network learns faster (docs/networks.md).
 CONVOLUTIONS = (
     Convolution(24, 5, strides=(2, 2), normalised=False),
     Convolution(32, 3, strides=(2, 2)),
