@@ -182,7 +182,7 @@ class PlateReader:
         readings = []
         # So few are not worth a thread of their own.
         short = len(source) <= AT_A_TIME
-        for reading in self._read_batch(list(source)) if short else self.stream(source):
+        for reading in self._read_loaded(_load(source)) if short else self.stream(source):
             if isinstance(reading, UnreadableImage):
                 raise reading
             readings.append(reading)
@@ -201,12 +201,13 @@ class PlateReader:
         batches = iter(lambda: list(islice(remaining, AT_A_TIME)), [])
         if self.threads == 1:
             for batch in batches:
-                yield from self._read_batch(batch)
+                yield from self._read_loaded(_load(batch))
             return
         pending: deque[Future] = deque()
         with ThreadPoolExecutor(self.threads) as pool:
             for batch in batches:
-                pending.append(pool.submit(self._read_batch, batch))
+                # Loaded here: several threads that open files wait for one another, and are slower.
+                pending.append(pool.submit(self._read_loaded, _load(batch)))
                 if len(pending) > 2 * self.threads:
                     yield from pending.popleft().result()
             while pending:
@@ -226,13 +227,9 @@ class PlateReader:
         paths = list_images(directory)
         return zip(paths, self.stream(paths), strict=True)
 
-    def _read_batch(self, sources: list[ImageSource]) -> list[Reading | UnreadableImage]:
-        plates: list[np.ndarray | UnreadableImage] = []
-        for source in sources:
-            try:
-                plates.append(load_plate(source))
-            except UnreadableImage as error:
-                plates.append(error)
+    def _read_loaded(
+        self, plates: list[np.ndarray | UnreadableImage]
+    ) -> list[Reading | UnreadableImage]:
         readable = [plate for plate in plates if isinstance(plate, np.ndarray)]
         readings = iter(self._read_plates(readable) if readable else [])
         return [next(readings) if isinstance(plate, np.ndarray) else plate for plate in plates]
@@ -240,6 +237,16 @@ class PlateReader:
     def _read_plates(self, plates: list[np.ndarray]) -> list[Reading]:
         images = np.stack(plates)[..., None]
         return _readings(self.decode(images), self.calibration)
+
+
+def _load(sources: Iterable[ImageSource]) -> list[np.ndarray | UnreadableImage]:
+    plates: list[np.ndarray | UnreadableImage] = []
+    for source in sources:
+        try:
+            plates.append(load_plate(source))
+        except UnreadableImage as error:
+            plates.append(error)
+    return plates
 
 
 def readings_from_look(
