@@ -164,17 +164,28 @@ def _weights_of(graph: "onnx.GraphProto") -> dict[str, np.ndarray]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
 
+def _add_weights(graph: "onnx.GraphProto", weights: dict[str, np.ndarray]) -> None:
+    from onnx import numpy_helper
+
+    graph.initializer.extend(
+        numpy_helper.from_array(values, name) for name, values in weights.items()
+    )
+
+
+def _source_of(graph: "onnx.GraphProto", name: str) -> "onnx.NodeProto":
+    (source,) = (node for node in graph.node if name in node.output)
+    return source
+
+
 def _normalise_in_convolutions(graph: "onnx.GraphProto") -> None:
     """Take what stands behind a pooling, BatchNorm and ReLU, into the convolution before it.
 
     The strongest answer stays the strongest where all are scaled alike, by more than zero. Where
     there is no pooling between, tf2onnx has done it already.
     """
-    from onnx import numpy_helper
-
     weights = _weights_of(graph)
     for pool in [node for node in graph.node if node.op_type == "MaxPool"]:
-        (convolution,) = (node for node in graph.node if pool.input[0] in node.output)
+        convolution = _source_of(graph, pool.input[0])
         chain = [convolution, pool]
         for _ in range(3):
             chain += [node for node in graph.node if chain[-1].output[0] in node.input][:1]
@@ -186,8 +197,7 @@ def _normalise_in_convolutions(graph: "onnx.GraphProto") -> None:
             continue
         folded = f"{convolution.name}_folded", f"{convolution.name}_bias"
         kernel = weights[convolution.input[1]] * scale[:, None, None, None]
-        for name, values in zip(folded, (kernel, shift), strict=True):
-            graph.initializer.append(numpy_helper.from_array(values, name))
+        _add_weights(graph, dict(zip(folded, (kernel, shift), strict=True)))
         convolution.input[1:] = folded
         for node in (pool, scaled, shifted):
             graph.node.remove(node)
@@ -203,7 +213,7 @@ def _fill_multipliers(graph: "onnx.GraphProto") -> None:
     channels; its kernel of five columns then has two, of whose eight weights the last three are
     zero. Its filters are filled up with ones that answer zero.
     """
-    from onnx import helper, numpy_helper
+    from onnx import helper
 
     def strides_of(node: "onnx.NodeProto") -> list[int]:
         return next(list(item.ints) for item in node.attribute if item.name == "strides")
@@ -211,7 +221,7 @@ def _fill_multipliers(graph: "onnx.GraphProto") -> None:
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     (first,) = (node for node in convolutions if strides_of(node) == [CELL, CELL])
     second = convolutions[convolutions.index(first) + 1]
-    (shaped,) = (node for node in graph.node if first.input[0] in node.output)
+    shaped = _source_of(graph, first.input[0])
     weights = _weights_of(graph)
     kernel = weights[first.input[1]]
     filters, _, rows, columns = kernel.shape
@@ -226,9 +236,7 @@ def _fill_multipliers(graph: "onnx.GraphProto") -> None:
     if len(first.input) > 2:  # a bias of zeros is left out
         filled["filled_bias"] = np.pad(weights[first.input[2]], (0, more))
         first.input[2] = "filled_bias"
-    graph.initializer.extend(
-        numpy_helper.from_array(values, name) for name, values in filled.items()
-    )
+    _add_weights(graph, filled)
     shaped.input[1] = "filled_shape"
     channels = helper.make_node("Transpose", shaped.output[:1], ["channels"], perm=(0, 3, 1, 2))
     graph.node.insert(list(graph.node).index(first), channels)
@@ -254,10 +262,8 @@ def _part_directions(graph: "onnx.GraphProto") -> None:
     parted = []
     for row, direction in enumerate(("forward", "reverse")):
         own = [f"{name}_{direction}" for name in names]
-        graph.initializer.extend(
-            onnx.numpy_helper.from_array(weights[name][row : row + 1], part)
-            for name, part in zip(names, own, strict=True)
-        )
+        rows = (weights[name][row : row + 1] for name in names)
+        _add_weights(graph, dict(zip(own, rows, strict=True)))
         parted.append(
             onnx.helper.make_node(
                 *("LSTM", [features, *own], [f"lstm_{direction}"]),
@@ -276,7 +282,7 @@ def _part_directions(graph: "onnx.GraphProto") -> None:
 def _name_outputs(graph: "onnx.GraphProto") -> None:
     """Call them as `engines.Look` does."""
     for output, name in zip(graph.output, Look._fields, strict=True):
-        (source,) = (node for node in graph.node if output.name in node.output)
+        source = _source_of(graph, output.name)
         source.output[list(source.output).index(output.name)] = name
         for node in graph.node:
             node.input[:] = [name if one == output.name else one for one in node.input]
