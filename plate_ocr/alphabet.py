@@ -46,5 +46,5 @@ def decode(classes: Sequence[int] | np.ndarray) -> str:
     >>> decode([1, 1, BLANK, 10])
     '009'
     """
-    classes = np.asarray(classes, dtype=int)
-    return CHARACTERS[classes[classes != BLANK]].tobytes().decode("ascii")
+    characters = CHARACTERS[np.asarray(classes, dtype=int)].tobytes()
+    return characters.decode("ascii").replace("-", "")

@@ -23,13 +23,12 @@ class Calibration:
 
     def __call__(self, text_probability: np.ndarray, length_probability: np.ndarray) -> np.ndarray:
         """Calibrated confidences, shape (n,), of P(text) and P(length), both of shape (n,)."""
-        features = _features(text_probability, length_probability)
-        return 1 / (1 + np.exp(-(self.intercept + features @ (self.text, self.length))))
+        of_text, of_length = _features(text_probability, length_probability)
+        return 1 / (1 + np.exp(-(self.intercept + self.text * of_text + self.length * of_length)))
 
 
 def _features(text_probability: np.ndarray, length_probability: np.ndarray) -> np.ndarray:
-    both = np.stack([text_probability, length_probability], axis=-1)
-    both = np.clip(both, MOST, 1 - MOST)
+    both = np.array([text_probability, length_probability]).clip(MOST, 1 - MOST)
     return np.log(both / (1 - both))
 
 
@@ -49,7 +48,7 @@ def fit_calibration(
     from sklearn.linear_model import LogisticRegression  # not needed for reading
 
     regression = LogisticRegression(C=np.inf)
-    regression.fit(_features(text_probability, length_probability), right)
+    regression.fit(_features(text_probability, length_probability).T, right)
     return Calibration(float(regression.intercept_[0]), *map(float, regression.coef_[0]))
 
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from plate_ocr.alphabet import BLANK, CLASSES, PLATE_DIGITS, decode
 
-SCALED_EVERY = 8  # steps of the forward recursion
 IMPOSSIBLE = -1e30  # log of zero that stays finite in sums and differences
 
 
@@ -26,9 +25,11 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Logits (n, steps, 11) -> probabilities of the same shape, float64."""
-    logits = np.asarray(logits, dtype=np.float64)
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+    powers = np.array(logits, dtype=np.float64)
+    powers -= np.maximum.reduce(powers, axis=-1, keepdims=True)
+    np.exp(powers, out=powers)
+    powers /= np.add.reduce(powers, axis=-1, keepdims=True)
+    return powers
 
 
 def emitting_steps(path: np.ndarray) -> np.ndarray:
@@ -40,14 +41,9 @@ def emitting_steps(path: np.ndarray) -> np.ndarray:
     Returns:
         bool array of the same shape.
     """
-    return _run_starts(path) & (path != BLANK)
-
-
-def _run_starts(paths: np.ndarray) -> np.ndarray:
-    """Where a run of one class begins, blank or not: at the first step of a path at least."""
-    starts = np.ones(paths.shape, dtype=bool)
-    starts[:, 1:] = paths[:, 1:] != paths[:, :-1]
-    return starts
+    emits = path != BLANK
+    emits[:, 1:] &= path[:, 1:] != path[:, :-1]
+    return emits
 
 
 def greedy_decode(logits: np.ndarray) -> list[str]:
@@ -59,14 +55,14 @@ def greedy_decode(logits: np.ndarray) -> list[str]:
     Returns:
         n texts of any length.
     """
-    return spell(np.argmax(logits, axis=-1))
+    paths = np.argmax(logits, axis=-1)
+    return _spell(paths, emitting_steps(paths))
 
 
-def spell(paths: np.ndarray) -> list[str]:
-    """The texts of paths, int array of shape (n, steps)."""
-    emits = emitting_steps(paths)
+def _spell(paths: np.ndarray, emits: np.ndarray) -> list[str]:
+    """The texts of paths, int (n, steps), that emit digits at some steps, bool (n, steps)."""
     characters = decode(paths[emits])
-    ends = np.cumsum(emits.sum(axis=1)).tolist()
+    ends = np.add.reduce(emits, axis=1).cumsum().tolist()
     return [characters[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
@@ -80,7 +76,7 @@ def text_log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
         float64 array of shape (n,); minus the CTC loss.
     """
-    return _log_probabilities(softmax(logits), np.asarray(labels))[1]
+    return _log(*_met_halves(softmax(logits), np.asarray(labels)))[1]
 
 
 def length_log_probability(logits: np.ndarray, digits: int = PLATE_DIGITS) -> np.ndarray:
@@ -96,105 +92,111 @@ def length_log_probability(logits: np.ndarray, digits: int = PLATE_DIGITS) -> np
         float64 array of shape (n,).
     """
     any_text = np.ones((len(logits), digits), dtype=int)
-    return _log_probabilities(softmax(logits), any_text)[0]
+    return _log(*_met_halves(softmax(logits), any_text))[0]
 
 
-def _log_probabilities(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Logs of P(so many digits) and of P(text), by the forward and the backward algorithm.
+def _log(met: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    logs = np.log(met, out=np.full_like(met, IMPOSSIBLE), where=met > 0)
+    return logs + np.log(scale).sum(axis=0)
+
+
+def _met_halves(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """P(so many digits) and P(text), by the forward and the backward algorithm.
 
     Both sums and both directions run at once, and the directions meet in the middle: a single
-    plate costs as much as the calls of NumPy, however little each has to do. Paths are scaled now
-    and then, so that nothing underflows.
+    plate costs as much as the calls of NumPy, however little each has to do. Backward is forward
+    over the text and the steps turned round.
 
     Args:
-        probabilities: float array of shape (n, steps, 11).
+        probabilities: float array of shape (n, steps, classes).
         labels: int array of shape (n, length).
 
     Returns:
-        float64 array of shape (2, n).
+        Both probabilities, (2, n), each to be multiplied by the two scales of its plate, (2, n):
+        a product of two halves may be too small for a float64 of its own.
     """
     count, length = labels.shape
-    classes = probabilities.shape[2]
-    lattice = _lattice(length, classes)
-    all_texts, text, onward = lattice.parts
+    lattice = _lattice(length, probabilities.shape[2])
     both = _from_both_ends(probabilities)
-    emitted = np.empty((*both.shape[:3], lattice.ends.shape[-1]))
-    for start in range(0, all_texts.stop, classes):
-        emitted[..., start : start + classes] = both
-    emitted[..., text][..., 0::2] = both[..., BLANK, None]
-    emitted[..., text][..., 1::2] = np.take_along_axis(both, labels[None, None], axis=3)
-    differ = np.zeros((2, count, 2 * length + 1))  # forward from, and backward to, another digit
-    differ[0, :, 1:-3:2] = differ[1, :, 3::2] = labels[:, 1:] != labels[:, :-1]
-    np.multiply(emitted[..., text], differ, out=emitted[..., onward])
+    labels = np.concatenate([labels, labels[:, ::-1]])
+    of_digits = both[:, np.arange(2 * count)[:, None], labels]
+    emitted = np.empty((len(both), 2 * count, len(lattice.transitions)))
+    for first in range(0, lattice.first, both.shape[2]):
+        emitted[..., first : first + both.shape[2]] = both
+    emitted[..., lattice.blanks] = both[..., BLANK, None]
+    emitted[..., lattice.digits] = of_digits
+    differ = labels[:, 1:] != labels[:, :-1]
+    np.multiply(of_digits[..., :-1], differ, out=emitted[..., lattice.before_other])
 
-    paths = emitted[0] * lattice.ends
-    log_scale = np.zeros((2, count, 2))
-    for step in range(1, len(emitted) + 1):
-        if step % SCALED_EVERY == 0 or step == len(emitted):
-            scale = np.add.reduceat(paths, lattice.blocks, axis=-1)
-            scale[scale == 0] = 1  # impossible, and stays so
-            log_scale += np.log(scale)
-            paths /= scale.repeat(lattice.sizes, axis=-1)
-        if step < len(emitted):
-            paths = paths @ lattice.transitions
-            paths *= emitted[step]
-    met = (paths[0] @ lattice.transitions[0] * paths[1])[:, : text.stop]
-    met = np.add.reduceat(met, lattice.blocks, axis=-1)
-    with np.errstate(divide="ignore"):
-        logs = np.maximum(np.log(met), IMPOSSIBLE) + log_scale.sum(axis=0)
-    return logs.T
+    onward = lattice.transitions[lattice.first]  # from nothing emitted
+    for of_states in emitted:
+        states = onward * of_states
+        onward = states @ lattice.transitions
+    scale = np.add.reduce(states, axis=1)
+    scale[scale == 0] = 1  # impossible, and stays so
+    states /= scale[:, None]
+    onward /= scale[:, None]
+    ahead, behind = onward[:count], states[count:]
+    met = np.empty((2, count))
+    np.add.reduce(ahead[:, : lattice.first + 1] * behind[:, lattice.mirrored], axis=1, out=met[0])
+    np.add.reduce(ahead[:, lattice.text] * behind[:, lattice.text][:, ::-1], axis=1, out=met[1])
+    return met, scale.reshape(2, count)
 
 
 class _Lattice(NamedTuple):
-    """The states of all texts of so many digits, then those of one text.
+    """The states of half a path: first those of all texts, then those of one text.
 
-    Of the latter, what may go on over a blank to the next digit stands once more behind them.
+    A state of all texts is (digits emitted, last class), from one digit on. Those of one text are
+    its blanks and digits in their order, the first of which, nothing emitted, is one of all texts
+    too; behind them each digit but the last stands once more, if another digit follows it: from
+    there the path may go on without a blank between.
     """
 
-    parts: tuple[slice, slice, slice]  # the states of all texts, of the text, and these again
-    blocks: tuple[int, int]  # where the states of all texts begin, and those of the text
-    sizes: tuple[int, int]  # how many there are of both
-    ends: np.ndarray  # 1 where a path may start, and where it may end, (2, 1, states)
-    transitions: np.ndarray  # 1 where the column's state may follow the row's, and its transpose
+    first: int  # state of one text: nothing emitted
+    text: slice
+    blanks: slice  # of the text
+    digits: slice
+    before_other: slice  # digits that another digit follows
+    transitions: np.ndarray  # 1 where the column's state may follow the row's
+    mirrored: np.ndarray  # of all texts, what a half from the right is where one from the left is
 
 
 @cache
-def _lattice(digits: int, classes: int) -> _Lattice:
-    """A state of all texts is (digits emitted, last class); one text's are blank, digit, blank."""
-    emitted, last = np.divmod(np.arange((digits + 1) * classes), classes)
+def _lattice(length: int, classes: int) -> _Lattice:
+    first = length * classes
+    places, digits = np.arange(2 * length + 1), np.arange(1, 2 * length, 2)
+    text, before_other = slice(first, first + len(places)), slice(first + len(places), None)
+    emitted, last = np.divmod(np.arange(classes, first + classes), classes)
+    emitted, last = np.append(emitted, 0), np.append(last, BLANK)
+    digit, same = last != BLANK, last[:, None] == last
     more = emitted - emitted[:, None]  # from row to column
-    digit, same = last != BLANK, last == last[:, None]
-    of_all = (more == 0) & (~digit | same) | (more == 1) & digit & ~same
-    places = np.arange(2 * digits + 1)
     ahead = places - places[:, None]
-    of_text = (ahead == 0) | (ahead == 1)
-    over_blank = (ahead == 2) & (places % 2 == 1)
-    every, some = len(emitted), len(places)
-    all_texts, text, onward = slice(every), slice(every, every + some), slice(every + some, None)
-    transitions = np.zeros((2, every + 2 * some, every + 2 * some))
-    for way, turn in zip(transitions, (np.array, np.transpose), strict=True):
-        way[all_texts, all_texts] = turn(of_all)
-        way[text, text] = way[text, onward] = turn(of_text)
-        way[onward, text] = way[onward, onward] = turn(over_blank)
-    start = np.concatenate([emitted == digit, places < 2, places < 2])
-    last_places = places >= 2 * digits - 1
-    end = np.concatenate([emitted == digits, last_places, last_places])
-    ends = np.stack([start, end])[:, None].astype(float)
-    return _Lattice((all_texts, text, onward), (0, every), (every, 2 * some), ends, transitions)
+
+    transitions = np.zeros(2 * [first + 3 * length])
+    all_texts = np.ix_(*2 * [np.arange(first + 1)])
+    transitions[all_texts] = (more == 0) & (same | ~digit) | (more == 1) & digit & ~same
+    transitions[text, text] = (ahead == 0) | (ahead == 1)
+    transitions[before_other, text] = places - digits[:-1, None] == 2
+    transitions[:, before_other] = transitions[:, text][:, digits[:-1]]
+    # Both halves count the digit in which they meet.
+    left = length + digit - emitted
+    mirrored = np.where(left > 0, (left - 1) * classes + last, first)
+    blanks, between = slice(first, text.stop, 2), slice(first + 1, text.stop, 2)
+    return _Lattice(first, text, blanks, between, before_other, transitions, mirrored)
 
 
 def _from_both_ends(probabilities: np.ndarray) -> np.ndarray:
-    """Probabilities (n, steps, classes) -> (half the steps, 2, n, classes): forward and backward.
+    """Probabilities (n, steps, classes) -> (half the steps, 2 n, classes): forward, then backward.
 
     An odd number of steps gets one more, surely blank, which changes no probability of a text.
     """
-    if probabilities.shape[1] % 2:
-        blank = np.zeros_like(probabilities[:, :1])
-        blank[:, :, BLANK] = 1
-        probabilities = np.concatenate([probabilities, blank], axis=1)
-    half = probabilities.shape[1] // 2
-    both = np.stack([probabilities[:, :half], probabilities[:, : half - 1 : -1]])
-    return both.transpose(2, 0, 1, 3)
+    count, steps, classes = probabilities.shape
+    both = np.zeros(((steps + 1) // 2, 2 * count, classes))
+    each = probabilities.swapaxes(0, 1)
+    both[0, :count, BLANK] = 1  # before the first of an odd number
+    both[steps % 2 :, :count] = each[: steps // 2]
+    both[:, count:] = each[::-1][: len(both)]
+    return both
 
 
 class Decoded(NamedTuple):
@@ -209,8 +211,8 @@ class Decoded(NamedTuple):
 
     def placed(self, places: np.ndarray) -> "Decoded":
         """The same with places, told where the steps lie: their scale and offset, (n, 2)."""
-        scale, offset = np.moveaxis(places, -1, 0)[..., None]
-        return self._replace(digit_place=np.clip(self.digit_place * scale + offset, 0, 1))
+        inside = self.digit_place * places[:, :1] + places[:, 1:]
+        return self._replace(digit_place=inside.clip(0, 1))
 
     def with_rows(self, rows: np.ndarray, others: "Decoded") -> "Decoded":
         """The same with what `others`, one a row, say in the place of some rows."""
@@ -225,40 +227,28 @@ class Decoded(NamedTuple):
 
 def decode_plates(logits: np.ndarray, digits: int = PLATE_DIGITS) -> Decoded:
     """Read logits of shape (n, steps, 11) as so many digits, with what CTC says about them."""
-    greedy_paths = np.argmax(logits, axis=-1)
-    greedy = spell(greedy_paths)
-    paths = _of_length(greedy_paths, logits, digits)
+    greedy, texts, paths, emits = _read(logits, digits)
     probabilities = softmax(logits)
-    labels, peaks, places = _digits_along(probabilities, paths, digits)
-    length_probability, text_probability = np.exp(_log_probabilities(probabilities, labels))
-    return Decoded(
-        greedy if paths is greedy_paths else spell(paths),
-        greedy,
-        peaks,
-        places,
-        text_probability,
-        length_probability,
-    )
+    labels, peaks, places = _digits_along(probabilities, paths, emits, digits)
+    met, (left, right) = _met_halves(probabilities, labels)
+    length_probability, text_probability = met * left * right
+    return Decoded(texts, greedy, peaks, places, text_probability, length_probability)
 
 
 def _digits_along(
-    probabilities: np.ndarray, paths: np.ndarray, digits: int
+    probabilities: np.ndarray, paths: np.ndarray, emits: np.ndarray, digits: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Class, peak and place of every digit's run of steps along paths of so many digits."""
-    flat = paths.ravel()
-    starts = np.flatnonzero(_run_starts(paths))
-    classes = flat[starts]
-    peaks = np.maximum.reduceat(
-        probabilities.reshape(len(flat), -1)[np.arange(len(flat)), flat], starts
-    )
-    steps = paths.shape[1]
-    lengths = np.empty(len(starts))
-    lengths[:-1] = starts[1:] - starts[:-1]
-    lengths[-1] = len(flat) - starts[-1]
+    steps, classes = probabilities.shape[1:]
+    path = paths.ravel()
+    (starts,) = emits.ravel().nonzero()
+    says = path != BLANK
+    along = probabilities.ravel()[path + np.arange(0, probabilities.size, classes)]
+    peaks = np.maximum.reduceat(along * says, starts)  # blanks may follow a run
+    lengths = np.add.reduceat(says, starts, dtype=int)
     places = (starts % steps + lengths / 2) / steps
-    says = classes != BLANK
     shape = (len(paths), digits)
-    return tuple(of_runs[says].reshape(shape) for of_runs in (classes, peaks, places))
+    return path[starts].reshape(shape), peaks.reshape(shape), places.reshape(shape)
 
 
 def probability_over_all_alignments(probabilities: np.ndarray, classes: Sequence[int]) -> float:
@@ -293,20 +283,25 @@ def decode_exactly(logits: np.ndarray, digits: int = PLATE_DIGITS) -> tuple[list
     Raises:
         ValueError: too few steps to spell any so many digits.
     """
-    paths = _of_length(np.argmax(logits, axis=-1), logits, digits)
-    return spell(paths), paths
+    _, texts, paths, _ = _read(logits, digits)
+    return texts, paths
 
 
-def _of_length(greedy_paths: np.ndarray, logits: np.ndarray, digits: int) -> np.ndarray:
-    """The greedy paths, with better ones where they spell another count of digits."""
+def _read(
+    logits: np.ndarray, digits: int
+) -> tuple[list[str], list[str], np.ndarray, np.ndarray]:
+    """The greedy texts; then those of so many digits, their paths, and where these emit digits."""
     if logits.shape[1] < 2 * digits - 1:
         raise ValueError(f"{logits.shape[1]} steps cannot spell every {digits} digits")
-    open_rows = np.flatnonzero(emitting_steps(greedy_paths).sum(axis=1) != digits)
-    if not open_rows.size:
-        return greedy_paths
-    paths = greedy_paths.copy()
-    paths[open_rows] = _best_paths(log_softmax(logits[open_rows]), digits)
-    return paths
+    paths = logits.argmax(axis=-1)
+    emits = emitting_steps(paths)
+    texts = greedy = _spell(paths, emits)
+    other = [row for row, text in enumerate(greedy) if len(text) != digits]
+    if other:
+        paths[other] = _best_paths(log_softmax(logits[other]), digits)
+        emits = emitting_steps(paths)
+        texts = _spell(paths, emits)
+    return greedy, texts, paths, emits
 
 
 def _best_paths(log_probabilities: np.ndarray, digits: int) -> np.ndarray:

@@ -27,6 +27,26 @@ FRAME_WIDTH = PLATE_WIDTH
 ROOM = (108, 25)  # columns and rows of the frame that the digits fill, at most
 CLOSEST = 0.29  # pixels of the plate from one of the frame to the next
 UNIT = 2**12  # parts of a pixel in which places are told; products fit in 31 bits
+
+# Of the shares and a zero behind them: those along the columns and along the rows, which are filled
+# up with zeros, from either end; int32 (2, 2, 32).
+INWARDS = np.full((2, 2, CELLS[0]), sum(CELLS), np.int32)
+INWARDS[0, 0] = np.arange(CELLS[0])
+INWARDS[1, 0, : CELLS[1]] = CELLS[0] + np.arange(CELLS[1])
+INWARDS[:, 1] = INWARDS[:, 0, ::-1]
+# Of all columns of the frame and then all rows: which number of a frame tells where they start, how
+# many steps they are away from there, and the last place in the plate.
+OF_AXIS, ALONG, LAST = np.concatenate(
+    [
+        [np.full(count, number), np.arange(count), np.full(count, UNIT * (pixels - 1))]
+        for number, count, pixels in (
+            (1, FRAME_WIDTH, PLATE_WIDTH),
+            (3, FRAME_HEIGHT, PLATE_HEIGHT),
+        )
+    ],
+    axis=1,
+    dtype=np.int32,
+)
 LAYOUT = (FILTERS, DILATIONS, REACH, COVERED, LEVELS, FRAME_HEIGHT, ROOM, CLOSEST, UNIT)
 
 
@@ -124,31 +144,35 @@ class Frame(layers.Layer):
             int32 (n, 4), in UNITs of a pixel of the plate: of the frame's columns, how far they
             lie apart and where the middle of the first one lies; then the same of its rows.
         """
-        levels = ops.cast(ops.round(LEVELS * covered), "int32")
-        sides = []
-        for shares in ops.split(levels, [CELLS[0]], axis=1):
-            inside = ops.cast(shares > int(LEVELS * COVERED), "int32")
-            seen = ops.cumsum(inside, axis=1)
-            count = ops.sum(inside, axis=1, keepdims=True)
-            # Up to the first cell that counts, and from the last one on, what is not covered.
-            open_ = (LEVELS - shares) * ops.cast(count > 0, "int32")  # no digits: the whole plate
-            before = ops.sum(ops.where(seen == inside, open_, 0), axis=1, keepdims=True)
-            after = ops.sum(ops.where(count - seen < 1, open_, 0), axis=1, keepdims=True)
-            length = ops.maximum(LEVELS * shares.shape[1] - before - after, LEVELS // CELL)
-            sides += [before, length, after]
-        left, width, right, top, height, _ = sides  # a cell is LEVELS of these
-        part = UNIT * CELL // LEVELS  # one of these, in UNITs
-        step = ops.maximum(part * width // ROOM[0], part * height // ROOM[1])
+        # Columns and rows at once, from both ends: one plate takes as long as there are operations.
+        levels = ops.pad(ops.cast(ops.round(LEVELS * covered), "int32"), ((0, 0), (0, 1)))
+        shares = ops.take(levels, INWARDS, axis=1)  # (n, 2, 2, 32): of both axes, from both ends
+        inside = ops.clip(shares - int(LEVELS * COVERED), 0, 1)
+        until_first = 1 - ops.minimum(ops.cumsum(inside, axis=-1) - inside, 1)
+        # Up to the first cell that counts, and from the last one on, what is not covered.
+        open_ = ops.sum((LEVELS - shares) * until_first, axis=-1)
+        before, after = open_[..., 0], open_[..., 1]
+        whole = LEVELS * INWARDS.shape[-1]
+        # Where no cell counts, both reach to the other end: then all of the plate is shown.
+        found = 1 - (before + after) // (whole + 2 * LEVELS)
+        before, after = found * before, found * after
+        length = ops.minimum(whole - before - after, LEVELS * np.array(CELLS, np.int32))
+        length = ops.maximum(length, LEVELS // CELL)
+        part = UNIT * CELL // LEVELS  # before, after and length count these, a cell is LEVELS
+        length = part * length
+        step = ops.max(length // np.array(ROOM, np.int32), axis=1, keepdims=True)
         step = ops.maximum(step, round(CLOSEST * UNIT))
-        # The frame has free columns. They are shared out as those of the plate are.
-        margin = (FRAME_WIDTH - ROOM[0]) // 4
-        free = (FRAME_WIDTH - 2 * margin) * step - part * width
-        pixel = LEVELS // CELL
-        x = margin * step + free * (left + pixel) // (left + right + 2 * pixel)
-        y = (FRAME_HEIGHT * step - part * height) // 2
+        # The frame has free columns, shared out as those of the plate are; its rows are halved.
+        margin, pixel = (FRAME_WIDTH - ROOM[0]) // 4, LEVELS // CELL
+        size, shared, halved = np.array(
+            [[FRAME_WIDTH - 2 * margin, FRAME_HEIGHT], [1, 0], [0, 1]], np.int32
+        )
+        ahead = (before + pixel) * shared + halved
+        both = (before + after + 2 * pixel) * shared + 2 * halved
+        place = (step * size - length) * ahead // both + step * (margin * shared)
         middle = (step + UNIT) // 2 - UNIT  # of a pixel; what is halved is never negative
-        starts = [part * edge - place + middle for edge, place in ((left, x), (top, y))]
-        return ops.concatenate([step, starts[0], step, starts[1]], axis=1)
+        starts = part * before - place + middle
+        return ops.concatenate([step, starts[:, :1], step, starts[:, 1:]], axis=1)
 
 
 @keras.saving.register_keras_serializable(package="plate_ocr")
@@ -168,26 +192,25 @@ class CutOut(layers.Layer):
         Returns:
             float32 (n, 32, 128, 1), from 0 for white to 1 for black.
         """
-        of_columns = _interpolation(frame[:, :2], FRAME_WIDTH, PLATE_WIDTH)
-        of_rows = _interpolation(frame[:, 2:], FRAME_HEIGHT, PLATE_HEIGHT)
+        step, starts = frame[:, :1], ops.take(frame, OF_AXIS, axis=1)
+        places = ops.minimum(ops.maximum(starts + step * ALONG, 0), LAST)
+        # The pixel before a place, and how far beyond it lies: apart, both survive bfloat16.
+        before = places // UNIT
+        beyond = ops.cast(places - UNIT * before, "float32") / UNIT
+        before = ops.cast(before, "float32")
+        reach = ops.maximum(ops.cast(step, "float32") / UNIT, 1)[..., None]
+
+        def weights_of(pixels: int, start: int, end: int) -> keras.KerasTensor:
+            """Of the pixels along an axis in every pixel of the frame, (n, count, pixels).
+
+            Linear between two pixels; the mean of more, where the frame has fewer than the plate.
+            """
+            apart = before[:, start:end, None] - ops.arange(pixels, dtype="float32")
+            return ops.relu(reach - ops.abs(apart + beyond[:, start:end, None]))
+
+        of_columns = weights_of(PLATE_WIDTH, 0, FRAME_WIDTH)
+        of_rows = weights_of(PLATE_HEIGHT, FRAME_WIDTH, FRAME_WIDTH + FRAME_HEIGHT)
         rows = ops.matmul(of_rows, ink)
         sums = ops.matmul(rows, ops.transpose(of_columns, (0, 2, 1)))
         weights = ops.sum(of_rows, axis=2)[:, :, None] * ops.sum(of_columns, axis=2)[:, None, :]
         return ops.expand_dims(sums / weights, axis=-1)
-
-
-def _interpolation(line: keras.KerasTensor, count: int, pixels: int) -> keras.KerasTensor:
-    """Weights of the pixels along an axis in every pixel of the frame, (n, count, pixels).
-
-    Linear between two pixels; the mean of more, where the frame has fewer than the plate.
-    """
-    step, start = ops.split(line, 2, axis=1)
-    places = start + step * ops.arange(count, dtype="int32")
-    places = ops.clip(places, 0, UNIT * (pixels - 1))
-    # The pixel before a place, and how far beyond it lies: apart, both survive bfloat16.
-    before = places // UNIT
-    beyond = ops.cast(places - UNIT * before, "float32") / UNIT
-    apart = ops.cast(before, "float32")[..., None] - ops.arange(pixels, dtype="float32")
-    away = ops.abs(apart + beyond[..., None])
-    reach = ops.maximum(ops.cast(step, "float32") / UNIT, 1)[..., None]
-    return ops.relu(reach - away)

@@ -241,7 +241,7 @@ class PlateReader:
         return [next(readings) if isinstance(plate, np.ndarray) else plate for plate in plates]
 
     def _read_plates(self, plates: list[np.ndarray]) -> list[Reading]:
-        images = np.stack(plates)[..., None]
+        images = np.array(plates)[..., None]
         return _readings(self.decode(images), self.calibration)
 
 

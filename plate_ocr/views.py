@@ -148,8 +148,10 @@ def places_of(frames: np.ndarray) -> np.ndarray:
     Returns:
         float64 (n, 2).
     """
-    step, start = frames[:, 0].astype(float), frames[:, 1]
-    return np.stack([step, (start + (1 - step) / 2) / PLATE_WIDTH], axis=1)
+    places = frames[:, :2].astype(float)
+    step, start = places.T
+    places[:, 1] = (start + (1 - step) / 2) / PLATE_WIDTH
+    return places
 
 
 def nested(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
