@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -245,17 +246,20 @@ def measure_generators(drawn: int, rounds: int, failures: dict[str, str]) -> dic
     counts = {key: max(1, round(drawn * share)) for key, share in DRAWN_SHARE.items()}
     rates: dict[str, list[float]] = defaultdict(list)
 
-    def draw(peer: Peer) -> None:
+    def draw(peer: Peer, within: str) -> None:
         worker = Worker(peer)  # anew every round: no glyph of the round before may help
         try:
-            worker.ask("draw", count=1, within=str(PEERS))
-            seconds = worker.ask("draw", count=counts[peer.key], within=str(PEERS))
+            worker.ask("draw", count=1, within=within)
+            seconds = worker.ask("draw", count=counts[peer.key], within=within)
         finally:
             worker.close()
         rates[peer.key].append(counts[peer.key] / seconds)
 
-    for _ in range(rounds):
-        in_turn(GENERATORS, failures, draw)
+    # All files stay until the end: for minutes after many were removed, ext4 looks at each of
+    # their places whenever a file is made, which takes longer than we do.
+    with tempfile.TemporaryDirectory(dir=PEERS) as folder:
+        for _ in range(rounds):
+            in_turn(GENERATORS, failures, partial(draw, within=folder))
     return {
         peer.key: {"failed": failures[peer.key]}
         if peer.key in failures

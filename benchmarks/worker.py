@@ -61,12 +61,12 @@ def multiply_matrices(loaded, side: int) -> float:
 
 
 def draw(generator: Callable[[Path, int], None], count: int, within: str) -> float:
-    """Seconds to write so many PNG files."""
-    with tempfile.TemporaryDirectory(dir=within) as folder:
-        begun = time.perf_counter()
-        generator(Path(folder), count)
-        seconds = time.perf_counter() - begun
-        written = sum(1 for _ in Path(folder).glob("*.png"))
+    """Seconds to write so many PNG files, which stay."""
+    folder = Path(tempfile.mkdtemp(dir=within))
+    begun = time.perf_counter()
+    generator(folder, count)
+    seconds = time.perf_counter() - begun
+    written = sum(1 for _ in folder.glob("*.png"))
     if written != count:
         raise RuntimeError(f"wrote {written} files instead of {count}")
     return seconds

@@ -23,7 +23,7 @@ import numpy as np
 import PIL
 
 from plate_ocr.alphabet import DIGIT_COUNTS, PLATE_DIGITS, is_plate_text
-from plate_ocr.files import replacing, write_text
+from plate_ocr.files import write_bytes, write_text
 from plate_ocr.fonts import FONT_DIRECTORY, PlateFont, fonts_digest, load_fonts
 from plate_ocr.images import UnreadableImage, is_image_name, load_gray, load_plate
 from plate_ocr.processes import spawned
@@ -206,9 +206,6 @@ def generate(
     settings = _settings(positions, seed, sizes, fonts, digits)
     jobs = _jobs_by_instance(loaded, positions)
     check = partial(_check_room, fonts=loaded, size=sizes[-1], digits=digits)
-    write = partial(
-        _write_plates, directory=directory, fonts=loaded, seed=seed, sizes=sizes, digits=digits
-    )
     processes = min(processes or os.cpu_count() or 1, len(jobs))
     records: list[dict] = []
     try:
@@ -218,6 +215,16 @@ def generate(
                 pass
             leftovers = list(directory.glob(".*.part.*"))  # of a killed run, or of one beside this
             _claim(directory, settings)
+            keep = any(_images(directory))
+            write = partial(
+                _write_plates,
+                directory=directory,
+                keep=keep,
+                fonts=loaded,
+                seed=seed,
+                sizes=sizes,
+                digits=digits,
+            )
             for batch in each(write, jobs):
                 records += batch
                 bar.update(len(batch))
@@ -325,18 +332,19 @@ def _check_room(index: int, fonts: Sequence[PlateFont], size: int, digits: int) 
 def _write_plates(
     positions: Sequence[int],
     directory: Path,
+    keep: bool,
     fonts: Sequence[PlateFont],
     seed: int,
     sizes: range,
     digits: int,
 ) -> list[dict]:
+    """Draw plates into a folder; keep those that are there, or do not even look for them."""
     records = []
     for index in positions:
         image, record = draw_plate(fonts, seed, index, sizes, digits)
         path = f"{directory}/{record.file_name}"
-        if not os.path.exists(path):  # noqa: PTH110 (a fresh Path takes four times as long)
-            with replacing(path, tidy=False) as temporary:
-                temporary.write_bytes(encode_png(image))
+        if not (keep and os.path.exists(path)):  # noqa: PTH110 (a Path takes four times as long)
+            write_bytes(path, encode_png(image))
         records.append(vars(record))  # asdict would copy every value
     return records
 

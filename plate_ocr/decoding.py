@@ -287,9 +287,7 @@ def decode_exactly(logits: np.ndarray, digits: int = PLATE_DIGITS) -> tuple[list
     return texts, paths
 
 
-def _read(
-    logits: np.ndarray, digits: int
-) -> tuple[list[str], list[str], np.ndarray, np.ndarray]:
+def _read(logits: np.ndarray, digits: int) -> tuple[list[str], list[str], np.ndarray, np.ndarray]:
     """The greedy texts; then those of so many digits, their paths, and where these emit digits."""
     if logits.shape[1] < 2 * digits - 1:
         raise ValueError(f"{logits.shape[1]} steps cannot spell every {digits} digits")

@@ -11,27 +11,23 @@ HOST = platform.node()  # of several that share a disk
 
 
 @contextmanager
-def replacing(path: Path | str, tidy: bool = True, first: bool = False) -> Iterator[Path]:
+def replacing(path: Path | str, first: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends well.
 
     The temporary name is hidden, unique to the process and its host, and keeps the ending of
     `path`, which some writers choose their format by. What stands there is removed when the block
-    raises.
+    raises; what killed processes of this host left of `path` is removed first.
 
     Args:
         path: what is to be written.
-        tidy: first remove what killed processes of this host left of `path`. It takes a look at
-            the whole folder: those who write thousands of files into one do it for all at once.
         first: leave a file that is there by the time the block ends.
     """
-    folder, name = os.path.split(path)  # as text: a plate's file takes a fifth less time
-    if tidy:
-        for leftover in Path(folder).glob(f".*.part.{name}"):
-            process, _, host = leftover.name[1:].partition(".part.")[0].partition("@")
-            if host == HOST and not _runs(process):
-                _remove(leftover)
-    hidden = f".{os.getpid()}@{HOST}.part.{name}"
-    temporary = Path(f"{folder}/{hidden}" if folder else hidden)
+    folder, name = os.path.split(path)
+    for leftover in Path(folder).glob(f".*.part.{name}"):
+        process, _, host = leftover.name[1:].partition(".part.")[0].partition("@")
+        if host == HOST and not _runs(process):
+            _remove(leftover)
+    temporary = Path(_hidden(path))
     try:
         yield temporary
         if first:
@@ -39,10 +35,41 @@ def replacing(path: Path | str, tidy: bool = True, first: bool = False) -> Itera
         else:
             temporary.replace(path)
     except BaseException as error:
-        _remove(temporary)
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            error.filename = str(path)
+        _give_up(temporary, path, error)
         raise
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Write a file that is either whole or not there, one of thousands.
+
+    As `replacing`, in half the time; but what was left of it is not looked for, because that
+    takes a look at the whole folder: who writes thousands of files does it for all at once.
+    """
+    temporary = _hidden(path)
+    try:
+        _put(temporary, content)
+        os.replace(temporary, path)  # noqa: PTH105
+    except BaseException as error:
+        _give_up(Path(temporary), path, error)
+        raise
+
+
+def _put(path: str, content: bytes) -> None:
+    with open(path, "wb") as file:  # noqa: PTH123
+        file.write(content)
+
+
+def _hidden(path: Path | str) -> str:
+    folder, name = os.path.split(path)
+    hidden = f".{os.getpid()}@{HOST}.part.{name}"
+    return f"{folder}/{hidden}" if folder else hidden
+
+
+def _give_up(temporary: Path, path: Path | str, error: BaseException) -> None:
+    """Remove what was written of a file, and let an error name the file."""
+    _remove(temporary)
+    if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+        error.filename = str(path)
 
 
 def _link(temporary: Path, path: Path) -> None:

@@ -155,21 +155,20 @@ def room(glyphs: Sequence[Glyph], gap: int) -> tuple[int, int]:
 
     Negative where they do not fit.
     """
-    width = sum(glyph.ink.shape[1] for glyph in glyphs) + gap * (len(glyphs) - 1)
-    rise = max(glyph.rise for glyph in glyphs)
-    height = rise + max(glyph.ink.shape[0] - glyph.rise for glyph in glyphs)
+    width = sum([ink.shape[1] for ink, _ in glyphs]) + gap * (len(glyphs) - 1)
+    height = max([rise for _, rise in glyphs]) + max([len(ink) - rise for ink, rise in glyphs])
     return PLATE_WIDTH - 2 * MARGIN - width, PLATE_HEIGHT - 2 * MARGIN - height
 
 
 def place_glyphs(glyphs: Sequence[Glyph], gap: int, x: int, y: int) -> np.ndarray:
     """Set glyphs on a white plate, on one base line, with their top left corner at (x, y)."""
-    image = np.full((PLATE_HEIGHT, PLATE_WIDTH), 255, dtype=np.uint8)
-    base_line = y + max(glyph.rise for glyph in glyphs)
-    for glyph in glyphs:
-        top, (rows, columns) = base_line - glyph.rise, glyph.ink.shape
-        image[top : top + rows, x : x + columns] = 255 - glyph.ink
+    inked = np.zeros((PLATE_HEIGHT, PLATE_WIDTH), dtype=np.uint8)
+    base_line = y + max([glyph.rise for glyph in glyphs])
+    for ink, rise in glyphs:
+        top, (rows, columns) = base_line - rise, ink.shape
+        inked[top : top + rows, x : x + columns] = ink
         x += columns + gap
-    return image
+    return np.subtract(255, inked, out=inked)
 
 
 def check_room(font: PlateFont, axes: Axes, size: int, digits: int) -> None:
@@ -221,7 +220,7 @@ def draw_plate(
         raise FontError(f"{font.path}: {text} at size {size} does not fit the plate")
     widest_gap = MINIMUM_GAP + columns // (digits - 1)
     gap = int(random.integers(MINIMUM_GAP, widest_gap + 1))
-    columns, rows = room(glyphs, gap)
+    columns -= (gap - MINIMUM_GAP) * (digits - 1)
     x = MARGIN + int(random.integers(columns + 1))
     y = MARGIN + int(random.integers(rows + 1))
     record = PlateRecord(

@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import PROJECT
 from PIL import Image
 
-from plate_ocr import dataset
+from plate_ocr import dataset, files
 from plate_ocr.dataset import (
     HELD_OUT,
     SPLITS,
@@ -241,16 +240,16 @@ def test_splits_of_four_digits_are_a_tenth():
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
-    write_bytes = Path.write_bytes
+    put = files._put
     calls = []
 
     def write_until_full(path, content):
         calls.append(path)
         if len(calls) > 10:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        write_bytes(path, content)
+        put(path, content)
 
-    monkeypatch.setattr(Path, "write_bytes", write_until_full)
+    monkeypatch.setattr(files, "_put", write_until_full)
     with pytest.raises(DatasetError, match="No space left on device"):
         generate(tmp_path / "train", count=66, processes=1, progress=False)
     monkeypatch.undo()

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from conftest import PROJECT, run_python
 
+from plate_ocr import files
 from plate_ocr.alphabet import DIGITS, PLATE_DIGITS
 from plate_ocr.calibration import Calibration
 from plate_ocr.dataset import DatasetError, check_folder, generate
@@ -40,7 +41,7 @@ def stopped_at(moment, number, work):
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == EXIT
     left = [number]
-    write_bytes, replace = Path.write_bytes, Path.replace
+    put, replace = files._put, os.replace
 
     def now(what):
         left[0] -= what == moment
@@ -48,9 +49,9 @@ def stopped_at(moment, number, work):
 
     def write(path, content):
         if now("half-written"):
-            write_bytes(path, content[: len(content) // 2])
+            put(path, content[: len(content) // 2])
             os._exit(EXIT)
-        return write_bytes(path, content)
+        return put(path, content)
 
     def rename(path, target):
         if now("before rename"):
@@ -59,7 +60,7 @@ def stopped_at(moment, number, work):
         if now("after rename"):
             os._exit(EXIT)
 
-    Path.write_bytes, Path.replace = write, rename
+    files._put, os.replace = write, rename
     Path.write_text = lambda path, text, **_: write(path, text.encode())
     try:
         work()
