@@ -350,9 +350,16 @@ def _light(
         lit += slope[0] * ACROSS + slope[1] * DOWN
     elif kind < 0.4:
         angle = random.uniform(0, 2 * np.pi)
-        distance = np.cos(angle) * ACROSS + np.sin(angle) * DOWN + random.uniform(-0.8, 0.8)
+        light = np.cos(angle) * ACROSS  # first the distance from the edge
+        light += np.sin(angle) * DOWN
+        light += random.uniform(-0.8, 0.8)
         shade = random.uniform(0.25, 0.8)
-        lit *= shade + (1 - shade) * np.clip(0.5 + random.uniform(1, 12) * distance, 0, 1)
+        light *= random.uniform(1, 12)
+        light += 0.5
+        light.clip(0, 1, out=light)
+        light *= 1 - shade
+        light += shade
+        lit *= light
         contrast *= shade
     return to_gray(lit), contrast
 

@@ -200,9 +200,10 @@ def _letter_by_hand(
     """Lean, turn, bend, stretch and lift every digit on its own, as much as the plate does."""
     amount = random.uniform(0.2, 1.0)
     middle = np.array([FIELD_COLUMNS - 1, FIELD_ROWS - 1]) / 2
-    turns, leans = amount * np.clip(random.normal(0, [[0.08], [0.10]], (2, len(fields))), -0.2, 0.2)
+    moves = random.standard_normal((2, len(fields))) * [[0.08], [0.10]]
+    turns, leans = amount * moves.clip(-0.2, 0.2)
     shapes = np.array([[np.ones_like(turns), turns + leans], [-turns, np.ones_like(turns)]])
-    shapes = np.moveaxis(shapes, -1, 0) * 1.06  # the row shrinks a little, to stay in its fields
+    shapes = shapes.transpose(2, 0, 1) * 1.06  # the row shrinks a little, to stay in its fields
     matrices = np.concatenate([shapes, (middle - shapes @ middle)[..., None]], axis=2)
     bends = random.normal(0, BEND * amount, (len(fields), 4, 3, 2)).astype(np.float32)
     points = points_of(FIELD_COLUMNS, FIELD_ROWS)

@@ -4,6 +4,7 @@ A form is the way of a pen, told in points; every hand has its own form of each 
 points and keeps them in the whole number but for a little. Round and broad pens draw along it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -93,6 +94,7 @@ FORMS = (
 STEPS = 6  # of the pen from a point to the next
 HEIGHT = 48  # pixels of a digit as its distances are measured
 THINNEST, THICKEST = 0.035, 0.09  # half a stroke, in heights
+CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])  # of a box
 UNEVEN, UNSTEADY = 0.035, 0.012  # usual move of a point: in a hand, in each digit; in heights
 
 
@@ -141,10 +143,10 @@ def write_digits(
         points = points + random.normal(0, UNSTEADY, points.shape)
         shape = np.array([[width, 0], [-lean - random.normal(0, 0.03), 1]])
         way = form.way @ points @ shape
-        lowest = way.min(axis=0) - half_stroke
-        extent = way.max(axis=0) + half_stroke - lowest
-        strokes = np.split(way - lowest + rim, form.lifts)
-        fields.append(half_stroke - _measure(strokes, pen, extent + 2 * rim, size))
+        lowest = np.minimum.reduce(way) - half_stroke
+        extent = np.maximum.reduce(way) + half_stroke - lowest
+        distances = _measure(way - lowest + rim, form.lifts, pen, extent + 2 * rim, size)
+        fields.append(half_stroke - distances)
         boxes.append((*extent, 1 + half_stroke - lowest[1]))
     return np.stack(fields), np.array(boxes), half_stroke
 
@@ -203,22 +205,28 @@ def _pick_pen(random: np.random.Generator) -> np.ndarray:
 
 
 def _measure(
-    strokes: Sequence[np.ndarray], pen: np.ndarray, extent: np.ndarray, size: tuple[int, int]
+    way: np.ndarray,
+    lifts: Sequence[int],
+    pen: np.ndarray,
+    extent: np.ndarray,
+    size: tuple[int, int],
 ) -> np.ndarray:
     """How far the samples of a box are from the nearest stroke, as the pen is wide; in heights."""
     to_paper = HEIGHT * pen
-    corners = [[0, 0], [0, 1], [1, 0], [1, 1]] * extent @ to_paper.T
-    corner = corners.min(axis=0)
-    columns, rows = np.ceil(np.ptp(corners, axis=0)).astype(int) + 1
-    paper = np.ones((rows, columns), np.uint8)
-    ways = [np.round(16 * (way @ to_paper.T - corner)).astype(np.int32) for way in strokes]
-    cv2.polylines(paper, ways, isClosed=False, color=0, shift=4)
-    distances = cv2.distanceTransform(paper, cv2.DIST_L2, 3) / np.float32(HEIGHT)
-    matrix = to_paper * (extent / size)  # from a column and row of the field
-    shift = matrix.sum(axis=1) / 2 - corner
+    corners = CORNERS * extent @ to_paper.T
+    corner = np.minimum.reduce(corners)
+    width, height = (np.maximum.reduce(corners) - corner).tolist()
+    paper = np.ones((math.ceil(height) + 1, math.ceil(width) + 1), np.uint8)
+    steps = np.round(16 * (way @ to_paper.T - corner)).astype(np.int32)
+    cv2.polylines(paper, np.split(steps, lifts) if lifts else [steps], False, color=0, shift=4)
+    distances = cv2.distanceTransform(paper, cv2.DIST_L2, 3)
+    distances /= np.float32(HEIGHT)
+    from_field = np.empty((2, 3))  # from a column and row of it
+    matrix = np.multiply(to_paper, extent / size, out=from_field[:, :2])
+    from_field[:, 2] = matrix.sum(axis=1) / 2 - corner
     return cv2.warpAffine(
         distances,
-        np.column_stack([matrix, shift]),
+        from_field,
         size,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
