@@ -2,8 +2,8 @@
 
 Batches of 256; thirty steps on end, after as many to warm up as were prepared while TensorFlow
 compiled. Each variant runs in a process of its own, because TensorFlow keeps what it compiled. The
-plain network is the one that `benchmarks.networks` compares reading with. Writes
-`results/training_step.json`; takes four minutes on two cores.
+plain network is the one that `benchmarks.networks` compares reading with, with the loss of Keras.
+Writes `results/training_step.json`; takes five minutes on two cores.
 
 $ python benchmarks/training_step.py
 """
@@ -25,17 +25,18 @@ class Variant:
 
     precision: str = "float32"
     normalised: bool | None = None  # all convolutions, or none; None as in the model
-    ctc: bool = True
+    loss: str = "ours"  # or that of Keras, or none
     distorted: bool = False  # plates, as the shipped recipe distorts them
     plain: bool = False  # the plain network of benchmarks/networks.py
 
 
 VARIANTS = {
-    "plain network": Variant(plain=True),
+    "plain network": Variant(plain=True, loss="keras"),
     "float32": Variant(),
     "all normalised": Variant(normalised=True),
     "none normalised": Variant(normalised=False),
-    "no CTC loss": Variant(ctc=False),
+    "CTC loss of Keras": Variant(loss="keras"),
+    "no CTC loss": Variant(loss="none"),
     "mixed bfloat16": Variant("mixed_bfloat16"),
     "mixed bfloat16, plates distorted": Variant("mixed_bfloat16", distorted=True),
     "mixed bfloat16, none normalised": Variant("mixed_bfloat16", normalised=False),
@@ -69,7 +70,9 @@ def measure(variant: Variant) -> dict:
         model = build_model(convolutions=convolutions)
         finder_of(model).trainable = False
     compile_model(model, 3e-4)
-    if not variant.ctc:
+    if variant.loss == "keras":
+        model.compile("adam", loss=keras.losses.CTC())
+    elif variant.loss == "none":
         model.compile("adam", loss=lambda labels, logits: keras.ops.mean(logits**2))
     augment = augmentation_of(RECIPES["shipped"]) if variant.distorted else None
     ends = []
