@@ -41,6 +41,31 @@ RECURRENT_UNITS = 64  # each way
 MOMENTUM = 0.9  # of BatchNorm; at 0.99 its averages lag behind weights that still move fast
 
 
+@keras.saving.register_keras_serializable(package="plate_ocr")
+class BatchNormalization(layers.BatchNormalization):
+    """That of Keras (Ioffe and Szegedy 2015), which trains by TensorFlow's fused kernel.
+
+    Where Keras goes over the features once for each term, the kernel does all at once: a training
+    step takes a quarter less time (results/training_step.json).
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        """Normalise; as in Keras."""
+        if keras.backend.backend() != "tensorflow" or not (training and self.trainable):
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow
+
+        features, mean, variance = tensorflow.compat.v1.nn.fused_batch_norm(
+            inputs, self.gamma, self.beta, epsilon=self.epsilon, is_training=True
+        )
+        # Of n values a channel the kernel divides by n - 1, Keras by n.
+        variance *= 1 - inputs.shape[-1] / tensorflow.size(inputs, variance.dtype)
+        share = 1 - self.momentum
+        self.moving_mean.assign(self.momentum * self.moving_mean + share * mean)
+        self.moving_variance.assign(self.momentum * self.moving_variance + share * variance)
+        return features
+
+
 def build_model(
     use_cudnn: str | bool = "auto",
     dropout: float = 0.0,
@@ -95,9 +120,7 @@ def read_columns(
         if layer.pooled != (1, 1):
             features = layers.MaxPooling2D(layer.pooled, name=f"pool_{number}")(features)
         if layer.normalised:
-            features = layers.BatchNormalization(momentum=MOMENTUM, name=f"normalise_{number}")(
-                features
-            )
+            features = BatchNormalization(momentum=MOMENTUM, name=f"normalise_{number}")(features)
         features = layers.ReLU(name=f"relu_{number}")(features)
     rows, columns, channels = features.shape[1:]
     features = layers.MaxPooling2D((rows, 1), name="strongest_row")(features)

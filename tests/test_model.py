@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from plate_ocr.alphabet import CLASSES, encode
 from plate_ocr.dataset import draw_plates
 from plate_ocr.decoding import emitting_steps, greedy_decode
-from plate_ocr.model import STEPS, build_model, compile_model, count_multiply_adds, exact_match
+from plate_ocr.model import (
+    STEPS,
+    BatchNormalization,
+    build_model,
+    compile_model,
+    count_multiply_adds,
+    ctc_loss,
+    exact_match,
+)
 
 
 def test_size_of_the_network():
@@ -29,7 +37,10 @@ def perfect(text):
 
 def test_ctc_loss_of_known_logits():
     """The blank is class 0: shifting the classes by one would make the loss huge, not an error."""
-    loss = keras.losses.CTC()
+
+    def loss(labels, logits):
+        return ctc_loss(labels, logits)[0]
+
     assert float(loss(encode(["00123"]), perfect("00123"))) < 1e-4
     assert float(loss(encode(["00124"]), perfect("00123"))) > 15
     assert float(loss(encode(["00123"]) - 1, perfect("00123"))) > 15
@@ -40,6 +51,28 @@ def test_ctc_loss_of_known_logits():
     alignments = comb(STEPS + 5, 10)
     expected = STEPS * log(CLASSES) - log(alignments)
     assert float(loss(encode(["12345"]), uniform)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_ctc_loss_is_that_of_keras():
+    random = np.random.default_rng(0)
+    logits = (random.normal(size=(64, STEPS, CLASSES)) * 3).astype(np.float32)
+    labels = encode([f"{number:05d}" for number in random.integers(0, 100_000, 64)])
+    labels[0] = 4  # one digit five times
+    expected = keras.losses.CTC(reduction=None)(labels, logits)
+    np.testing.assert_allclose(ctc_loss(labels, logits), expected, rtol=1e-5)
+
+
+def test_normalisation_is_that_of_keras():
+    ours, theirs = BatchNormalization(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        features = (random.normal(size=(16, 8, 8, 5)) * 3 + 1).astype(np.float32)
+        for training in (True, False):
+            found, expected = (layer(features, training=training) for layer in (ours, theirs))
+            np.testing.assert_allclose(found, expected, atol=1e-4)
+    for found, expected in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+    assert not np.allclose(ours.get_weights()[2], 0)
 
 
 @settings(max_examples=50, deadline=None)
