@@ -58,8 +58,9 @@ class BatchNormalization(layers.BatchNormalization):
         features, mean, variance = tensorflow.compat.v1.nn.fused_batch_norm(
             inputs, self.gamma, self.beta, epsilon=self.epsilon, is_training=True
         )
-        # Of n values a channel the kernel divides by n - 1, Keras by n.
-        variance *= 1 - inputs.shape[-1] / tensorflow.size(inputs, variance.dtype)
+        # Of n values of a channel the kernel divides by n - 1, Keras by n.
+        values = tensorflow.cast(tensorflow.size(inputs), variance.dtype)
+        variance *= 1 - inputs.shape[-1] / values
         share = 1 - self.momentum
         self.moving_mean.assign(self.momentum * self.moving_mean + share * mean)
         self.moving_variance.assign(self.momentum * self.moving_variance + share * variance)
