@@ -310,15 +310,14 @@ def _best_paths(log_probabilities: np.ndarray, digits: int) -> np.ndarray:
     score[:, 0, BLANK] = log_probabilities[:, 0, BLANK]
     score[:, 1, digit] = log_probabilities[:, 0, digit]
     came_from = np.zeros((count, steps, digits + 1, CLASSES), dtype=np.int8)
+    rows, counts = np.arange(count), np.arange(digits + 1)
     for step in range(1, steps):
         # Blank: from any class with as many digits emitted.
-        from_class = score.argmax(axis=2)
-        best = np.take_along_axis(score, from_class[:, :, None], axis=2)[:, :, 0]
+        from_class, best = score.argmax(axis=2), score.max(axis=2)
         # Digit: held from itself, or emitted anew after the best other class with one fewer.
         others = score.copy()
-        np.put_along_axis(others, from_class[:, :, None], IMPOSSIBLE, axis=2)
-        second_class = others.argmax(axis=2)
-        second = np.take_along_axis(others, second_class[:, :, None], axis=2)[:, :, 0]
+        others[rows[:, None], counts, from_class] = IMPOSSIBLE
+        second_class, second = others.argmax(axis=2), others.max(axis=2)
         is_best = np.arange(CLASSES) == from_class[:, :, None]
         other = np.where(is_best, second[:, :, None], best[:, :, None])[:, :-1, digit]
         other_class = np.where(is_best, second_class[:, :, None], from_class[:, :, None])
@@ -332,7 +331,6 @@ def _best_paths(log_probabilities: np.ndarray, digits: int) -> np.ndarray:
             emits, other_class[:, :-1, digit], np.arange(1, CLASSES)
         )
         score = updated + log_probabilities[:, step, None, :]
-    rows = np.arange(count)
     paths = np.empty((count, steps), dtype=np.int64)
     emitted = np.full(count, digits)
     paths[:, -1] = score[:, digits].argmax(axis=1)

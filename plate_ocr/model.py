@@ -26,9 +26,9 @@ class Convolution(NamedTuple):
     normalised: bool = True
 
 
-# The first is not normalised: BatchNorm over its large map costs a seventh of the training rate
-# (results/training_step.json). Later rows are pooled, not skipped by strides: what is learned of a
-# digit then holds for more of its places, and the network learns faster (docs/networks.md).
+# The first is not normalised: with the BatchNorm of Keras, its large map would cost a seventh of the
+# training rate. Later rows are pooled, not skipped by strides: what is learned of a digit then holds
+# for more of its places, and the network learns faster (docs/networks.md).
 CONVOLUTIONS = (
     Convolution(24, 5, strides=(2, 2), normalised=False),
     Convolution(32, 3, strides=(2, 2)),
@@ -45,8 +45,8 @@ MOMENTUM = 0.9  # of BatchNorm; at 0.99 its averages lag behind weights that sti
 class BatchNormalization(layers.BatchNormalization):
     """That of Keras (Ioffe and Szegedy 2015), which trains by TensorFlow's fused kernel.
 
-    Where Keras goes over the features once for each term, the kernel does all at once: a training
-    step takes a quarter less time (results/training_step.json).
+    Keras goes over the features once for each term, the kernel takes all of them at once: in mixed
+    bfloat16, a training step takes a quarter less time.
     """
 
     def call(self, inputs, training=None, mask=None):

@@ -519,9 +519,9 @@ def describe_device() -> str:
 def fastest_precision() -> str:
     """The Keras dtype policy to train in: mixed bfloat16 where the processor multiplies in it.
 
-    With Intel's AMX a step takes three quarters of the time of float32
-    (results/training_step.json), with AVX-512's bfloat16 two thirds; elsewhere, on GPUs that lack
-    bfloat16, and on JAX, where it was not tried, float32 is safe.
+    With Intel's AMX a step takes two thirds of the time of float32 (results/training_step.json),
+    with AVX-512's bfloat16 no more; elsewhere, on GPUs that lack bfloat16, and on JAX, where it was
+    not tried, float32 is safe.
     """
     on_processor = keras.backend.backend() == "tensorflow" and "GPU" not in describe_device()
     fast = on_processor and multiplies("amx_bf16", "avx512_bf16")
