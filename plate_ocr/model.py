@@ -26,9 +26,9 @@ class Convolution(NamedTuple):
     normalised: bool = True
 
 
-# The first is not normalised: with the BatchNorm of Keras, its large map would cost a seventh of the
-# training rate. Later rows are pooled, not skipped by strides: what is learned of a digit then holds
-# for more of its places, and the network learns faster (docs/networks.md).
+# The first is not normalised: with the BatchNorm of Keras, its large map would cost a seventh of
+# the training rate. Later rows are pooled, not skipped by strides: what is learned of a digit then
+# holds for more of its places, and the network learns faster (docs/networks.md).
 CONVOLUTIONS = (
     Convolution(24, 5, strides=(2, 2), normalised=False),
     Convolution(32, 3, strides=(2, 2)),
