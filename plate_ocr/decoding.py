@@ -13,6 +13,9 @@ import numpy as np
 
 from plate_ocr.alphabet import BLANK, CLASSES, PLATE_DIGITS, decode
 
+# Halves of paths that are multiplied at once: for more, OpenBLAS would start threads of its own,
+# which hinder those that read.
+TOGETHER = 48
 IMPOSSIBLE = -1e30  # log of zero that stays finite in sums and differences
 
 
@@ -120,7 +123,10 @@ def _met_halves(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
     both = _from_both_ends(probabilities)
     labels = np.concatenate([labels, labels[:, ::-1]])
     of_digits = both[:, np.arange(2 * count)[:, None], labels]
-    emitted = np.empty((len(both), 2 * count, len(lattice.transitions)))
+    parts = max(-(-2 * count // TOGETHER), 1)
+    rows = -(-2 * count // parts)
+    whole = np.zeros((len(both), parts * rows, len(lattice.transitions)))
+    emitted = whole[:, : 2 * count]
     for first in range(0, lattice.first, both.shape[2]):
         emitted[..., first : first + both.shape[2]] = both
     emitted[..., lattice.blanks] = both[..., BLANK, None]
@@ -129,9 +135,10 @@ def _met_halves(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
     np.multiply(of_digits[..., :-1], differ, out=emitted[..., lattice.before_other])
 
     onward = lattice.transitions[lattice.first]  # from nothing emitted
-    for of_states in emitted:
+    for of_states in whole.reshape(len(both), parts, rows, -1):
         states = onward * of_states
         onward = states @ lattice.transitions
+    states, onward = (one.reshape(whole.shape[1:])[: 2 * count] for one in (states, onward))
     scale = np.add.reduce(states, axis=1)
     scale[scale == 0] = 1  # impossible, and stays so
     states /= scale[:, None]

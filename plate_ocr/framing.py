@@ -153,8 +153,9 @@ class Frame(layers.Layer):
         open_ = ops.sum((LEVELS - shares) * until_first, axis=-1)
         before, after = open_[..., 0], open_[..., 1]
         whole = LEVELS * INWARDS.shape[-1]
-        # Where no cell counts, both reach to the other end: then all of the plate is shown. They are
-        # added here, because OpenVINO fuses a sum along an axis with the division and rounds later.
+        # Where no cell counts, both reach to the other end: then all of the plate is shown. They
+        # are added, because OpenVINO fuses a sum along an axis with the division, and then does not
+        # round what it divides.
         found = 1 - (before + after) // (whole + 2 * LEVELS)
         before, after = found * before, found * after
         length = ops.minimum(whole - before - after, LEVELS * np.array(CELLS, np.int32))
