@@ -199,19 +199,21 @@ def ctc_loss(labels, logits):
     Returns:
         float32 tensor of shape (n,), minus the log of P(text | image).
     """
-    if keras.backend.backend() != "tensorflow":
-        return keras.losses.CTC(reduction=None)(labels, logits)
-    import tensorflow
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow
 
-    count, steps, _ = tensorflow.unstack(tensorflow.shape(logits))
-    return tensorflow.nn.ctc_loss(
-        tensorflow.sparse.from_dense(tensorflow.cast(labels, "int32")),
-        logits,
-        label_length=None,
-        logit_length=tensorflow.fill([count], steps),
-        logits_time_major=False,
-        blank_index=BLANK,
-    )
+        # On GPUs XLA may compile the step, which the kernel does not take part in.
+        if not tensorflow.config.list_physical_devices("GPU"):
+            count, steps, _ = tensorflow.unstack(tensorflow.shape(logits))
+            return tensorflow.nn.ctc_loss(
+                tensorflow.sparse.from_dense(tensorflow.cast(labels, "int32")),
+                logits,
+                label_length=None,
+                logit_length=tensorflow.fill([count], steps),
+                logits_time_major=False,
+                blank_index=BLANK,
+            )
+    return keras.losses.CTC(reduction=None)(labels, logits)
 
 
 def compile_model(
