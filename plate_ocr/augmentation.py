@@ -137,7 +137,7 @@ def on_white(plate: np.ndarray) -> np.ndarray:
     darkest = int(plate.min())
     grain = np.percentile(border, 5)  # noise of the paper is paper
     stretched = (plate - darkest) * (255 / max(grain - darkest, 1))
-    white = np.clip(stretched, 0, 255).astype(np.uint8)
+    white = to_gray(stretched)
     # The darkest grain is left; ink lies beside what is darker than any.
     beside_ink = cv2.dilate((white < 170).astype(np.uint8), np.ones((3, 3), np.uint8))
     return np.where(beside_ink, white, np.uint8(255))

@@ -266,7 +266,7 @@ def _set_row(
 
 
 def to_gray(levels: np.ndarray) -> np.ndarray:
-    """Levels of grey, float32, which are cut to 0 to 255 in place, as uint8."""
+    """Levels of grey, floats, which are cut to 0 to 255 in place, as uint8."""
     np.maximum(levels, 0, out=levels)
     np.minimum(levels, 255, out=levels)
     return levels.astype(np.uint8)
