@@ -55,8 +55,13 @@ def write_bytes(path: str, content: bytes) -> None:
 
 
 def _put(path: str, content: bytes) -> None:
-    with open(path, "wb") as file:  # noqa: PTH123
-        file.write(content)
+    # A tenth of the time goes into the objects that `open` makes.
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        while content:  # a disk that is nearly full takes a part
+            content = content[os.write(file, content) :]
+    finally:
+        os.close(file)
 
 
 def _hidden(path: Path | str) -> str:

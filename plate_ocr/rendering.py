@@ -139,12 +139,12 @@ def _draw_glyphs(
     glyphs = []
     for digit in DIGITS:
         mask, (_, top) = font.getmask2(digit, mode="L", anchor="ls")
-        ink = np.asarray(mask, dtype=np.uint8).reshape(mask.size[1], mask.size[0])
-        rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-        if rows.size == 0:
+        box = mask.getbbox()
+        if box is None:
             raise FontError(f"{path}: draws no ink for digit {digit} at size {size}")
-        cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        glyphs.append(Glyph(np.ascontiguousarray(cropped), -(top + int(rows[0]))))
+        left, above, right, below = box
+        ink = np.asarray(mask.crop(box), dtype=np.uint8).reshape(below - above, right - left)
+        glyphs.append(Glyph(ink, -(top + above)))
     if all(np.array_equal(glyphs[0].ink, glyph.ink) for glyph in glyphs):
         raise FontError(f"{path}: has no digits (all ten look the same)")
     return tuple(glyphs)
@@ -168,7 +168,7 @@ def place_glyphs(glyphs: Sequence[Glyph], gap: int, x: int, y: int) -> np.ndarra
         top, (rows, columns) = base_line - rise, ink.shape
         inked[top : top + rows, x : x + columns] = ink
         x += columns + gap
-    return np.subtract(255, inked, out=inked)
+    return np.invert(inked, out=inked)
 
 
 def check_room(font: PlateFont, axes: Axes, size: int, digits: int) -> None:

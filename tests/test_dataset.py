@@ -258,6 +258,14 @@ def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
     assert len(generate(tmp_path / "train", count=66, processes=1, progress=False)) == 66
 
 
+def test_a_disk_may_take_a_file_in_parts(tmp_path, reference, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, content: write(file, content[:100]))
+    generate(tmp_path / "train", count=66, processes=1, progress=False)
+    monkeypatch.undo()
+    assert contents(tmp_path / "train") == contents(reference)
+
+
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "train").write_text("a file stands here", encoding="utf-8")
     with pytest.raises(DatasetError, match="train"):
