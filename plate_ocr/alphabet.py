@@ -40,11 +40,19 @@ def encode(texts: Sequence[str], digits: int = PLATE_DIGITS) -> np.ndarray:
     return flat.reshape(len(texts), digits).astype(np.int32) - ord("0") + 1
 
 
-def decode(classes: Sequence[int] | np.ndarray) -> str:
-    """Turn classes into text; blanks are left out, repeats are kept.
+def decode(classes: np.ndarray) -> list[str]:
+    """Turn rows of classes into texts; blanks are left out, repeats are kept.
 
-    >>> decode([1, 1, BLANK, 10])
-    '009'
+    >>> decode(np.array([[1, 1, BLANK, 10], [BLANK, 3, BLANK, BLANK]]))
+    ['009', '2']
+
+    Args:
+        classes: int array of shape (n, length).
+
+    Returns:
+        n texts.
     """
-    characters = CHARACTERS[np.asarray(classes, dtype=int)].tobytes()
-    return characters.decode("ascii").replace("-", "")
+    length = classes.shape[1]
+    characters = CHARACTERS[classes].tobytes().decode("ascii")
+    rows = [characters[start : start + length] for start in range(0, len(characters), length)]
+    return [row.replace("-", "") for row in rows]

@@ -18,6 +18,8 @@ from plate_ocr.alphabet import BLANK, CLASSES, PLATE_DIGITS, decode
 TOGETHER = 48
 IMPOSSIBLE = -1e30  # log of zero that stays finite in sums and differences
 
+Halves = tuple[np.ndarray, np.ndarray]  # of paths: what `_met` takes
+
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Logits (n, steps, 11) -> log probabilities of the same shape, float64."""
@@ -59,14 +61,7 @@ def greedy_decode(logits: np.ndarray) -> list[str]:
         n texts of any length.
     """
     paths = np.argmax(logits, axis=-1)
-    return _spell(paths, emitting_steps(paths))
-
-
-def _spell(paths: np.ndarray, emits: np.ndarray) -> list[str]:
-    """The texts of paths, int (n, steps), that emit digits at some steps, bool (n, steps)."""
-    characters = decode(paths[emits])
-    ends = np.add.reduce(emits, axis=1).cumsum().tolist()
-    return [characters[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    return decode(paths * emitting_steps(paths))  # blank where no digit is emitted
 
 
 def text_log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -79,7 +74,8 @@ def text_log_probability(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
         float64 array of shape (n,); minus the CTC loss.
     """
-    return _log(*_met_halves(softmax(logits), np.asarray(labels)))[1]
+    _, halves = _halves(softmax(logits), np.asarray(labels))
+    return _log_met(*halves)
 
 
 def length_log_probability(logits: np.ndarray, digits: int = PLATE_DIGITS) -> np.ndarray:
@@ -94,60 +90,63 @@ def length_log_probability(logits: np.ndarray, digits: int = PLATE_DIGITS) -> np
     Returns:
         float64 array of shape (n,).
     """
-    any_text = np.ones((len(logits), digits), dtype=int)
-    return _log(*_met_halves(softmax(logits), any_text))[0]
+    halves, _ = _halves(softmax(logits), np.ones((len(logits), digits), dtype=int))
+    return _log_met(*halves)
 
 
-def _log(met: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    logs = np.log(met, out=np.full_like(met, IMPOSSIBLE), where=met > 0)
-    return logs + np.log(scale).sum(axis=0)
+def _halves(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Halves, Halves]:
+    """The forward algorithm over the first half of the steps, the backward one over the others.
 
-
-def _met_halves(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """P(so many digits) and P(text), by the forward and the backward algorithm.
-
-    Both sums and both directions run at once, and the directions meet in the middle: a single
-    plate costs as much as the calls of NumPy, however little each has to do. Backward is forward
-    over the text and the steps turned round.
+    Both at once, over all texts and over one text at once: a single plate costs as much as the
+    calls of NumPy, however little each has to do. Backward is forward over the text and the steps
+    turned round.
 
     Args:
         probabilities: float array of shape (n, steps, classes).
         labels: int array of shape (n, length).
 
     Returns:
-        Both probabilities, (2, n), each to be multiplied by the two scales of its plate, (2, n):
-        a product of two halves may be too small for a float64 of its own.
+        What `_met` takes: for all texts of this length, and for these texts.
     """
     count, length = labels.shape
     lattice = _lattice(length, probabilities.shape[2])
     both = _from_both_ends(probabilities)
+    half, _, classes = both.shape
     labels = np.concatenate([labels, labels[:, ::-1]])
     of_digits = both[:, np.arange(2 * count)[:, None], labels]
     parts = max(-(-2 * count // TOGETHER), 1)
     rows = -(-2 * count // parts)
-    whole = np.zeros((len(both), parts * rows, len(lattice.transitions)))
+    whole = np.zeros((half, parts * rows, len(lattice.transitions)))
     emitted = whole[:, : 2 * count]
-    for first in range(0, lattice.first, both.shape[2]):
-        emitted[..., first : first + both.shape[2]] = both
+    of_all_texts = emitted[..., : lattice.first].reshape(half, 2 * count, length, classes)
+    of_all_texts[:] = both[:, :, None]
     emitted[..., lattice.blanks] = both[..., BLANK, None]
     emitted[..., lattice.digits] = of_digits
     differ = labels[:, 1:] != labels[:, :-1]
     np.multiply(of_digits[..., :-1], differ, out=emitted[..., lattice.before_other])
 
     onward = lattice.transitions[lattice.first]  # from nothing emitted
-    for of_states in whole.reshape(len(both), parts, rows, -1):
+    for of_states in whole.reshape(half, parts, rows, -1):
         states = onward * of_states
         onward = states @ lattice.transitions
-    states, onward = (one.reshape(whole.shape[1:])[: 2 * count] for one in (states, onward))
-    scale = np.add.reduce(states, axis=1)
-    scale[scale == 0] = 1  # impossible, and stays so
-    states /= scale[:, None]
-    onward /= scale[:, None]
-    ahead, behind = onward[:count], states[count:]
-    met = np.empty((2, count))
-    np.add.reduce(ahead[:, : lattice.first + 1] * behind[:, lattice.mirrored], axis=1, out=met[0])
-    np.add.reduce(ahead[:, lattice.text] * behind[:, lattice.text][:, ::-1], axis=1, out=met[1])
-    return met, scale.reshape(2, count)
+    ahead = onward.reshape(whole.shape[1:])[:count]
+    behind = states.reshape(whole.shape[1:])[count : 2 * count]
+    all_texts = ahead[:, : lattice.first + 1], behind[:, lattice.mirrored]
+    return all_texts, (ahead[:, lattice.text], behind[:, lattice.text][:, ::-1])
+
+
+def _met(ahead: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """The sum over all paths, (n,), from those over their halves, (n, states) each."""
+    return np.add.reduce(ahead * behind, axis=1)
+
+
+def _log_met(ahead: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """The log of the same, also where it is too small for a float64."""
+    scales = np.array([np.add.reduce(half, axis=1) for half in (ahead, behind)])
+    scales[scales == 0] = 1  # impossible, and stays so
+    met = _met(ahead / scales[0, :, None], behind / scales[1, :, None])
+    logs = np.log(met, out=np.full_like(met, IMPOSSIBLE), where=met > 0)
+    return logs + np.log(scales).sum(axis=0)
 
 
 class _Lattice(NamedTuple):
@@ -219,7 +218,7 @@ class Decoded(NamedTuple):
     def placed(self, places: np.ndarray) -> "Decoded":
         """The same with places, told where the steps lie: their scale and offset, (n, 2)."""
         inside = self.digit_place * places[:, :1] + places[:, 1:]
-        return self._replace(digit_place=inside.clip(0, 1))
+        return self._replace(digit_place=np.minimum(np.maximum(inside, 0), 1))
 
     def with_rows(self, rows: np.ndarray, others: "Decoded") -> "Decoded":
         """The same with what `others`, one a row, say in the place of some rows."""
@@ -237,8 +236,7 @@ def decode_plates(logits: np.ndarray, digits: int = PLATE_DIGITS) -> Decoded:
     greedy, texts, paths, emits = _read(logits, digits)
     probabilities = softmax(logits)
     labels, peaks, places = _digits_along(probabilities, paths, emits, digits)
-    met, (left, right) = _met_halves(probabilities, labels)
-    length_probability, text_probability = met * left * right
+    length_probability, text_probability = (_met(*two) for two in _halves(probabilities, labels))
     return Decoded(texts, greedy, peaks, places, text_probability, length_probability)
 
 
@@ -300,12 +298,12 @@ def _read(logits: np.ndarray, digits: int) -> tuple[list[str], list[str], np.nda
         raise ValueError(f"{logits.shape[1]} steps cannot spell every {digits} digits")
     paths = logits.argmax(axis=-1)
     emits = emitting_steps(paths)
-    texts = greedy = _spell(paths, emits)
+    texts = greedy = decode(paths * emits)
     other = [row for row, text in enumerate(greedy) if len(text) != digits]
     if other:
         paths[other] = _best_paths(log_softmax(logits[other]), digits)
         emits = emitting_steps(paths)
-        texts = _spell(paths, emits)
+        texts = decode(paths * emits)
     return greedy, texts, paths, emits
 
 

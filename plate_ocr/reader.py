@@ -138,7 +138,7 @@ class PlateReader:
         """What the network says of plates, uint8 (n, 64, 128, 1), by all that the reader does."""
         look = self.look(images)
         decoded = decode_look(look, self.digits)
-        unsure = np.flatnonzero(decoded.text_probability < self.sure)
+        (unsure,) = (decoded.text_probability < self.sure).nonzero()
         for start in range(0, len(unsure), AT_A_TIME):
             part = unsure[start : start + AT_A_TIME]
             decoded = decoded.with_rows(part, self._decode_again(images[part], look.of(part)))
