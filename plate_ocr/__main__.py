@@ -215,7 +215,7 @@ def _read(options: argparse.Namespace) -> int:
 
 def _expand(path: str) -> Iterator[str]:
     """A folder's images, or the path itself."""
-    if path != STANDARD_INPUT and Path(path).is_dir():
+    if path != STANDARD_INPUT and os.path.isdir(path):  # noqa: PTH112 (a Path raises errors)
         yield from map(str, list_images(path))
     else:
         yield path

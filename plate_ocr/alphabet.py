@@ -54,5 +54,5 @@ def decode(classes: np.ndarray) -> list[str]:
     """
     length = classes.shape[1]
     characters = CHARACTERS[classes].tobytes().decode("ascii")
-    rows = [characters[start : start + length] for start in range(0, len(characters), length)]
+    rows = [characters[row * length : (row + 1) * length] for row in range(len(classes))]
     return [row.replace("-", "") for row in rows]

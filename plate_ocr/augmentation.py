@@ -100,7 +100,7 @@ def augment(
     """Distort one clean plate, uint8 (64, 128), into one of the same kind; and its digits' box."""
     clean = random.random() < CLEAN_SHARE
     inked = on_white(plate)
-    if clean:
+    if clean or inked.min() == 255:  # nothing to distort
         return plate, box_of_ink(inked)
     inked, height = change_geometry(inked, random, digits)
     box = box_of_ink(inked)

@@ -89,7 +89,8 @@ def coverage_at_precision(
     """
     order = np.argsort(-confidence, kind="stable")
     precisions = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    enough = np.flatnonzero(precisions >= precision)
+    last = np.append(np.diff(confidence[order]) != 0, True)  # of those equally confident
+    enough = np.flatnonzero((precisions >= precision) & last)
     if not enough.size:
         return 0.0, 1.0
     return float((enough[-1] + 1) / len(order)), float(confidence[order[enough[-1]]])

@@ -23,7 +23,7 @@ import numpy as np
 import PIL
 
 from plate_ocr.alphabet import DIGIT_COUNTS, PLATE_DIGITS, is_plate_text
-from plate_ocr.files import write_bytes, write_text
+from plate_ocr.files import is_being_written, write_bytes, write_text
 from plate_ocr.fonts import FONT_DIRECTORY, PlateFont, fonts_digest, load_fonts
 from plate_ocr.images import UnreadableImage, is_image_name, load_gray, load_plate
 from plate_ocr.processes import spawned
@@ -232,8 +232,9 @@ def generate(
         records.sort(key=lambda record: record["index"])
         lines = (json.dumps(record) + "\n" for record in records)
         write_text(directory / "metadata.jsonl", "".join(lines))
-        for leftover in leftovers:  # by now, those of a run beside this have their real names
-            leftover.unlink(missing_ok=True)
+        for leftover in leftovers:
+            if not is_being_written(leftover):
+                leftover.unlink(missing_ok=True)
     except OSError as error:
         raise DatasetError(f"{error.filename or directory}: {error.strerror or error}") from error
     except BrokenProcessPool as error:
@@ -266,7 +267,7 @@ def _read_settings(path: Path) -> dict:
     """The settings of a folder as JSON; empty where it has none yet."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except ValueError as error:
         raise DatasetError(f"{path}: not JSON ({error})") from error
@@ -345,11 +346,12 @@ def _write_plates(
     for start in range(0, len(positions), AT_A_TIME):
         some = positions[start : start + AT_A_TIME]
         drawn = [draw_plate(fonts, seed, index, sizes, digits) for index in some]
-        paths = [f"{directory}/{record.file_name}" for _, record in drawn]
-        files = [encode_png(image) for image, _ in drawn]
-        for path, file in zip(paths, files, strict=True):
-            if not (keep and os.path.exists(path)):  # noqa: PTH110 (a Path takes four times as long)
-                write_bytes(path, file)
+        new = [(f"{directory}/{record.file_name}", image) for image, record in drawn]
+        if keep:  # a Path takes four times as long
+            new = [(path, image) for path, image in new if not os.path.exists(path)]  # noqa: PTH110
+        files = [encode_png(image) for _, image in new]
+        for (path, _), file in zip(new, files, strict=True):
+            write_bytes(path, file)
         records += [vars(record) for _, record in drawn]  # asdict would copy every value
     return records
 
@@ -529,10 +531,10 @@ def check_folder(directory: Path | str, digits: int | None = None) -> list[str]:
         digits: how many a plate shows; by default as many as it was drawn with, else five.
 
     Returns:
-        One line for each problem, naming the file: an image that cannot be read or is the same
-        as another; a label that is not so many digits or differs from the file name; a record
-        without image, or an image without record beside others that have one. In a folder drawn
-        here also an image of another size, or a number that stands twice.
+        One line for each problem, naming the file: an image that cannot be read, is blank, or is
+        the same as another; a label that is not so many digits or differs from the file name; a
+        record without image, or an image without record beside others that have one. In a folder
+        drawn here also an image of another size, or a number that stands twice.
 
     Raises:
         DatasetError: the folder is missing or empty, or its records cannot be read.
@@ -558,6 +560,8 @@ def check_folder(directory: Path | str, digits: int | None = None) -> list[str]:
             problems.append(str(error))
             continue
         rows, columns = gray.shape
+        if gray.min() == gray.max():
+            problems.append(f"{path}: is blank")
         if is_drawn and (rows, columns) != (PLATE_HEIGHT, PLATE_WIDTH):
             problems.append(f"{path}: is {columns} x {rows}, not {PLATE_WIDTH} x {PLATE_HEIGHT}")
         likenesses = {}

@@ -131,7 +131,8 @@ def _halves(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Halves, Halv
         onward = states @ lattice.transitions
     ahead = onward.reshape(whole.shape[1:])[:count]
     behind = states.reshape(whole.shape[1:])[count : 2 * count]
-    all_texts = ahead[:, : lattice.first + 1], behind[:, lattice.mirrored]
+    # Not by an index: sums would be in another order where there is but one row.
+    all_texts = ahead[:, : lattice.first + 1], behind.take(lattice.mirrored, axis=1)
     return all_texts, (ahead[:, lattice.text], behind[:, lattice.text][:, ::-1])
 
 
@@ -141,7 +142,7 @@ def _met(ahead: np.ndarray, behind: np.ndarray) -> np.ndarray:
 
 
 def _log_met(ahead: np.ndarray, behind: np.ndarray) -> np.ndarray:
-    """The log of the same, also where it is too small for a float64."""
+    """The log of the same, also where it is too small for a float64; but not a half of it."""
     scales = np.array([np.add.reduce(half, axis=1) for half in (ahead, behind)])
     scales[scales == 0] = 1  # impossible, and stays so
     met = _met(ahead / scales[0, :, None], behind / scales[1, :, None])
@@ -171,14 +172,16 @@ class _Lattice(NamedTuple):
 def _lattice(length: int, classes: int) -> _Lattice:
     first = length * classes
     places, digits = np.arange(2 * length + 1), np.arange(1, 2 * length, 2)
-    text, before_other = slice(first, first + len(places)), slice(first + len(places), None)
+    text = slice(first, first + len(places))
+    before_other = slice(text.stop, text.stop + length - 1)
     emitted, last = np.divmod(np.arange(classes, first + classes), classes)
     emitted, last = np.append(emitted, 0), np.append(last, BLANK)
     digit, same = last != BLANK, last[:, None] == last
     more = emitted - emitted[:, None]  # from row to column
     ahead = places - places[:, None]
 
-    transitions = np.zeros(2 * [first + 3 * length])
+    # So many rows and columns that a product adds up alike for any number of plates.
+    transitions = np.zeros(2 * [-(-before_other.stop // 8) * 8])
     all_texts = np.ix_(*2 * [np.arange(first + 1)])
     transitions[all_texts] = (more == 0) & (same | ~digit) | (more == 1) & digit & ~same
     transitions[text, text] = (ahead == 0) | (ahead == 1)

@@ -1,5 +1,6 @@
 """Readings against truth: how many are right, on what, where they fail, and how sure they are."""
 
+import zlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
         try:
             with np.load(path) as file:
                 files.append({key: file[key] for key in file.files})
-        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as error:
             raise BenchmarkError(f"{path}: not a benchmark set ({error})") from error
         if not {"images", "texts"} <= files[-1].keys():
             raise BenchmarkError(f"{path}: not a benchmark set (has no images or no texts)")

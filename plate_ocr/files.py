@@ -1,5 +1,6 @@
 """Files and folders that are either whole or not there."""
 
+import glob
 import os
 import platform
 import shutil
@@ -23,8 +24,8 @@ def replacing(path: Path | str, first: bool = False) -> Iterator[Path]:
         first: leave a file that is there by the time the block ends.
     """
     folder, name = os.path.split(path)
-    for leftover in Path(folder).glob(f".*.part.{name}"):
-        process, _, host = leftover.name[1:].partition(".part.")[0].partition("@")
+    for leftover in Path(folder).glob(f".*.part.{glob.escape(name)}"):
+        process, host = _writer_of(leftover)
         if host == HOST and not _runs(process):
             _remove(leftover)
     temporary = Path(_hidden(path))
@@ -70,11 +71,23 @@ def _hidden(path: Path | str) -> str:
     return f"{folder}/{hidden}" if folder else hidden
 
 
+def is_being_written(temporary: Path) -> bool:
+    """Whether a process of this host that may be running is writing this."""
+    process, host = _writer_of(temporary)
+    return host == HOST and _runs(process)
+
+
+def _writer_of(temporary: Path) -> tuple[str, str]:
+    """The process whose temporary name this is, and its host."""
+    process, _, host = temporary.name[1:].partition(".part.")[0].partition("@")
+    return process, host
+
+
 def _give_up(temporary: Path, path: Path | str, error: BaseException) -> None:
-    """Remove what was written of a file, and let an error name the file."""
-    _remove(temporary)
+    """Let an error name the file, and remove what was written of it."""
     if isinstance(error, OSError) and error.filename in (None, str(temporary)):
         error.filename = str(path)
+    _remove(temporary)
 
 
 def _link(temporary: Path, path: Path) -> None:
@@ -102,10 +115,11 @@ def _runs(process: str) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    # A Path raises an error where a name is too long to be there.
+    if os.path.isdir(path):  # noqa: PTH112
         shutil.rmtree(path)
-    elif path.exists():  # on a read-only disk, unlinking nothing is an error too
-        path.unlink(missing_ok=True)
+    elif os.path.exists(path):  # noqa: PTH110
+        path.unlink(missing_ok=True)  # of nothing, an error too on a read-only disk
 
 
 def write_text(path: Path | str, text: str, first: bool = False) -> None:

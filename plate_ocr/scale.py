@@ -90,7 +90,9 @@ def read_many(source: Path | str, output: Path | str, weights: Path | str = WEIG
     # A name that is no text becomes one that is not found: an error as of any other bad file.
     images = [] if tables else list_images(source)
     names = [path.name.encode(errors="backslashreplace").decode() for path in images]
-    count = sum(map(_rows_of, tables)) or len(names)
+    count = sum(map(_rows_of, tables)) if tables else len(names)
+    if not count:
+        raise DatasetError(f"{source}: holds no plates")
     with _writing(output, count) as write:
         if tables:
             plates = ray.data.read_parquet(tables, columns=["file_name", "image"])
@@ -158,6 +160,8 @@ def _writing(output: Path | str, count: int) -> Iterator[Callable[[ray.data.Data
             written = dataset.dataset(temporary).count_rows()
             if written != count:
                 raise DatasetError(f"{output}: {written:,} plates were written, not {count:,}")
+    except OSError as error:
+        raise DatasetError(f"{output}: {error.strerror or error}") from error
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
         raise DatasetError(f"{output}: cannot be written ({reason})") from error

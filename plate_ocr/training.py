@@ -368,10 +368,12 @@ def train(
         `history` (a dict an epoch), `best_epoch`, `best_loss`, `stopped`.
 
     Raises:
-        TrainingError: training and validation share a number, the checkpoints cannot be used, or
-            the loss is not finite.
+        TrainingError: training and validation share a number, the recipe goes on from initial
+            weights and there are none, the checkpoints cannot be used, or the loss is not finite.
         WeightsError: the initial weights cannot be used.
     """
+    if initial_weights is None and not recipe.finding_epochs:
+        raise TrainingError(f"{recipe.name}: goes on from initial weights; give some")
     shared = set(plates.texts) & set(validation.texts)
     if shared:
         raise TrainingError(f"{len(shared)} validation numbers are trained on, {min(shared)} first")

@@ -14,6 +14,7 @@ def test_every_number_survives_encoding():
 
 def test_blanks_fall_out_and_repeats_stay():
     assert decode(np.array([[BLANK, 1, 1, BLANK, 10], 5 * [BLANK]])) == ["009", ""]
+    assert decode(np.zeros((2, 0), int)) == ["", ""]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from plate_ocr.augmentation import (
     LOWEST_DIGITS,
     _respace,
     _warp,
+    augment,
     augment_batch,
     box_of_ink,
     on_white,
@@ -83,6 +84,13 @@ def test_own_plates_are_brought_to_dark_ink_on_white(plates):
             taken = cv2.boundingRect(255 - white)
             assert np.abs(np.subtract(cv2.boundingRect(255 - drawn), taken)).max() <= 2
     assert (on_white(np.full((64, 128), 90, np.uint8)) == 0).all()  # nothing but paper
+
+
+def test_a_plate_without_ink_stays_so():
+    blank = np.full((64, 128), 255, np.uint8)
+    for seed in range(20):
+        plate, box = augment(blank, np.random.default_rng(seed))
+        assert (plate == 255).all() and box == (0, 0, 0, 0)
 
 
 def test_no_digit_leaves_the_frame_or_becomes_too_small(plates):

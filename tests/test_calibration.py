@@ -54,6 +54,9 @@ def test_coverage_by_hand():
     assert coverage_at_precision(confidence, right, 0.75) == (1.0, 0.6)
     assert coverage_at_precision(confidence, right, 0.99) == (0.25, 0.9)
     assert coverage_at_precision(confidence, ~right, 0.99) == (0.0, 1.0)
+    # Those equally confident are accepted together.
+    assert coverage_at_precision(np.full(4, 0.9), right[[0, 2, 3, 1]], 0.8) == (0.0, 1.0)
+    assert coverage_at_precision(np.full(4, 0.9), right, 0.75) == (1.0, 0.9)
 
 
 def test_area_under_roc_by_hand():

@@ -61,9 +61,11 @@ def test_refuses_what_is_not_sure(plates):
 
 def test_a_bad_image_costs_no_other_its_reading(plates, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"\x89PNG")
-    code, out, err = run("read", plates[0], tmp_path / "bad.png", "none.png", plates[1])
+    too_long = 300 * "x"
+    code, out, err = run("read", plates[0], tmp_path / "bad.png", "none.png", too_long, plates[1])
     assert code == 1 and len(out.splitlines()) == 2
-    assert len(err.splitlines()) == 2 and "bad.png" in err and "none.png" in err
+    assert len(err.splitlines()) == 3 and "bad.png" in err and "none.png" in err
+    assert f"{too_long}: File name too long" in err
 
 
 def test_a_folder_without_images_costs_no_other_its_readings(plates, tmp_path):

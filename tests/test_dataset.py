@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,6 +120,61 @@ def test_a_killed_generation_leaves_whole_files_and_goes_on(tmp_path):
     assert len(records) == len(list(folder.glob("*.png"))) == 3000
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
     assert check_folder(folder) == []
+
+
+def test_the_workers_of_a_killed_generation_end_with_it(tmp_path):
+    code = (
+        "import multiprocessing, threading, time\n"
+        "from plate_ocr.dataset import generate\n"
+        "def tell():\n"
+        "    while len(workers := multiprocessing.active_children()) < 2: time.sleep(0.01)\n"
+        "    print(*[worker.pid for worker in workers], flush=True)\n"
+        "threading.Thread(target=tell, daemon=True).start()\n"
+        f"generate({str(tmp_path / 'train')!r}, processes=2, progress=False)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        workers = process.stdout.readline().split()
+        while not any((tmp_path / "train").glob("[0-9]*.png")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    assert len(workers) == 2
+    latest = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < latest
+        time.sleep(0.05)
+
+
+def test_what_another_run_is_writing_stays(tmp_path):
+    folder = tmp_path / "train"
+    generate(folder, count=4, processes=1, progress=False)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        unfinished = folder / f".{other.pid}@{files.HOST}.part.00001.png"
+        unfinished.touch()
+        generate(folder, count=4, processes=1, progress=False)
+        assert unfinished.exists()
+    generate(folder, count=4, processes=1, progress=False)
+    assert not unfinished.exists()
+
+
+def test_what_a_killed_run_left_is_removed_whatever_its_name(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    unfinished = tmp_path / f".{ended.pid}@{files.HOST}.part.run[1].json"
+    unfinished.touch()
+    write_text(tmp_path / "run[1].json", "{}")
+    assert [path.name for path in tmp_path.iterdir()] == ["run[1].json"]
+
+
+def test_a_name_that_is_too_long_is_told_as_it_is(tmp_path):
+    path = tmp_path / (245 * "x")  # with what makes it a temporary name, over 255
+    for write in (lambda: write_text(path, ""), lambda: files.write_bytes(str(path), b"")):
+        with pytest.raises(OSError, match="File name too long") as error:
+            write()
+        assert error.value.filename == str(path)
 
 
 def test_of_two_settings_at_once_one_wins(tmp_path, monkeypatch):
@@ -268,8 +324,9 @@ def test_a_disk_may_take_a_file_in_parts(tmp_path, reference, monkeypatch):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "train").write_text("a file stands here", encoding="utf-8")
-    with pytest.raises(DatasetError, match="train"):
-        generate(tmp_path / "train", count=1, progress=False)
+    for function in (generate, load_or_generate):
+        with pytest.raises(DatasetError, match="train: is not a folder"):
+            function(tmp_path / "train", count=1)
 
 
 def test_reading_a_folder(reference):
@@ -432,9 +489,10 @@ def test_checking_finds_every_problem(tmp_path):
     assert f"{names[1]}: not a PNG" in problems
     assert f"{names[2]}: is 10 x 10" in problems
     assert "unknown.png: its label is not 5 digits" in problems
+    assert "unknown.png: is blank" in problems
     assert f"shows {names[3][:5]} like" in problems
     assert f"{names[3][:5]}.bmp: has no record" in problems
-    assert len(problems.splitlines()) == 7
+    assert len(problems.splitlines()) == 9  # the small one is blank too
 
 
 def test_checking_compares_records_with_names(tmp_path):

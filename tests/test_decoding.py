@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from plate_ocr.alphabet import BLANK, CLASSES, decode, encode
+from plate_ocr.alphabet import BLANK, CLASSES, DIGIT_COUNTS, decode, encode
 from plate_ocr.dataset import draw_plates
 from plate_ocr.decoding import (
     _best_paths,
@@ -146,6 +146,23 @@ def test_digits_stand_where_the_path_says_them():
     assert (decoded.digit_place * 32 - 0.5).tolist() == [[3, 7, 9, 20.5, 30]]
     peak = np.exp(5) / (np.exp(5) + 10)
     np.testing.assert_allclose(decoded.digit_probability, peak)
+
+
+@pytest.mark.parametrize("digits", DIGIT_COUNTS)
+def test_a_plate_is_as_probable_alone_as_among_others(digits):
+    """To the last bit: what is read in one order is read so in any."""
+    random = np.random.default_rng(5)
+    logits = (random.normal(size=(300, 32, CLASSES)) * 3).astype(np.float32)
+    whole = decode_plates(logits, digits)
+    of_length = length_log_probability(logits, digits)
+    for size in (1, 7, 24, 25, 128):
+        parts = [logits[start : start + size] for start in range(0, len(logits), size)]
+        decoded = [decode_plates(part, digits) for part in parts]
+        for name in ("text_probability", "length_probability", "digit_probability"):
+            found = np.concatenate([getattr(part, name) for part in decoded])
+            assert np.array_equal(found, getattr(whole, name)), (size, name)
+        found = np.concatenate([length_log_probability(part, digits) for part in parts])
+        assert np.array_equal(found, of_length), size
 
 
 def test_no_text_is_more_probable_than_its_length():

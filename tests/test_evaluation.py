@@ -123,7 +123,9 @@ def test_a_missing_or_damaged_set_is_named(tmp_path):
     with pytest.raises(BenchmarkError, match=r"layout\.npz"):
         load_benchmark("layout", tmp_path)
     whole = (PROJECT / "data" / "benchmark" / "layout.npz").read_bytes()
-    for damaged in (b"PK nothing", b"", whole[:1000], whole[:-100]):
+    packed = whole.index(b"images.npy") + 100
+    changed = whole[:packed] + bytes(9) + whole[packed + 9 :]  # in what zlib unpacks
+    for damaged in (b"PK nothing", b"", whole[:1000], whole[:-100], changed):
         (tmp_path / "layout.npz").write_bytes(damaged)
         with pytest.raises(BenchmarkError, match=r"layout\.npz"):
             load_benchmark("layout", tmp_path)

@@ -10,12 +10,13 @@ import pytest
 from conftest import PROJECT
 
 from plate_ocr.dataset import load_folder
-from plate_ocr.engines import OnnxEngine
+from plate_ocr.engines import KerasEngine, OnnxEngine
 from plate_ocr.evaluation import load_benchmark
-from plate_ocr.export import CHANNELS, TOLERANCE, export_litert, litert_engine, to_onnx
+from plate_ocr.export import CHANNELS, TOLERANCE, _compare, export_litert, litert_engine, to_onnx
 from plate_ocr.framing import CELL, FILTERS
 from plate_ocr.model import build_model
 from plate_ocr.reader import readings_from_look
+from plate_ocr.weights import WeightsError
 
 
 def shapes_of_kernels(exported):
@@ -49,6 +50,17 @@ def test_normalisation_is_part_of_the_convolutions_of_the_export(sign, tmp_path)
     plates = random.integers(0, 256, (16, 64, 128, 1), np.uint8)
     logits = OnnxEngine(exported, "network.onnx")(plates).logits
     np.testing.assert_allclose(logits, model.predict(plates, verbose=0), atol=TOLERANCE)
+
+
+def test_an_export_that_gives_no_numbers_is_refused():
+    model = build_model(use_cudnn=False)
+
+    def engine(plates):
+        look = KerasEngine(model)(plates)
+        return look._replace(logits=look.logits * np.nan)
+
+    with pytest.raises(WeightsError, match=r"mine\.onnx: the export differs by nan in a logit"):
+        _compare(engine, model, "mine.onnx")
 
 
 @pytest.mark.slow

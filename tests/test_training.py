@@ -239,6 +239,12 @@ def test_a_number_may_not_be_trained_on_and_validated_with(plates, tmp_path):
         train(plates, plates, TINY, tmp_path, plates.images[:2], verbose=0)
 
 
+def test_a_recipe_that_goes_on_from_weights_needs_some(plates, validation, tmp_path):
+    recipe = replace(TINY, name="mine", finding_epochs=0)
+    with pytest.raises(TrainingError, match="mine: goes on from initial weights; give some"):
+        train(plates, validation, recipe, tmp_path, validation.images[:2], verbose=0)
+
+
 def test_training_starts_from_given_weights(plates, validation, random_weights, tmp_path):
     recipe = replace(TINY, learning_rate=0.0, warmup_steps=0, epochs=1)
     arguments = (plates, validation, recipe, tmp_path, validation.images[:2])
