@@ -15,7 +15,7 @@ from test_killing import killed_at_random
 from benchmarks import scale as proof
 from plate_ocr.dataset import DatasetError, encode_png
 from plate_ocr.rendering import draw_plate
-from plate_ocr.scale import PLATES_OF_A_TASK, draw_many, read_many
+from plate_ocr.scale import DRAWING, PLATES_OF_A_TASK, draw_many, read_many
 from tools.scale_page import PLATES_OF_A_FILE
 
 TEST = PROJECT / "data" / "test"
@@ -122,3 +122,6 @@ def test_what_cannot_be_done_is_refused_before_ray_starts(tmp_path):
     with pytest.raises(DatasetError, match=r"a\.parquet: not a Parquet file"):
         read_many(tmp_path, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+    parquet.write_table(DRAWING.empty_table(), tmp_path / "a.parquet")
+    with pytest.raises(DatasetError, match="holds no plates"):
+        read_many(tmp_path, tmp_path / "out")
