@@ -23,7 +23,7 @@ from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.weights import WeightsError
 
 PICTURES = (".png", ".jpg", ".pdf", ".svg")
-SHOWN = 60  # rows of the table and plates of the plot, at most
+SHOWN = 60  # plates of the plot, and rows of the table where no more are wrong
 
 
 class Row(NamedTuple):
@@ -127,20 +127,26 @@ def summary_of(rows: list[Row], images_per_second: float) -> dict:
     }
 
 
+def worst_first(rows: list[Row]) -> list[Row]:
+    """Those that are read: the wrong ones first, and of these and the others the least sure."""
+    read = [row for row in rows if row.reading]
+    return sorted(read, key=lambda row: (not row.wrong, row.reading.confidence))
+
+
 def report(rows: list[Row], summary: dict, min_confidence: float) -> None:
     """Print the table, worst first, and the summary."""
-    read = [row for row in rows if row.reading]
-    worst_first = sorted(read, key=lambda row: (not row.wrong, row.reading.confidence))
+    read = worst_first(rows)
+    shown = max(SHOWN, sum(row.wrong for row in read))
     print(f"{'file':24}{'label':8}{'text':8}{'confidence':>10}")
-    for row in worst_first[:SHOWN]:
+    for row in read[:shown]:
         mark = "  wrong" if row.wrong else ""
         mark += "  refused" if row.reading.confidence < min_confidence else ""
         print(
             f"{row.path.name:24}{row.label or '-':8}{row.reading.text:8}"
             f"{row.reading.confidence:10.2%}{mark}"
         )
-    if len(read) > SHOWN:
-        print(f"... and {len(read) - SHOWN} more")
+    if len(read) > shown:
+        print(f"... and {len(read) - shown} more")
     if summary["exact_match"] is not None:
         labelled = sum(row.label is not None for row in rows)
         right = sum(row.label is not None and not row.wrong for row in rows)
@@ -174,13 +180,19 @@ def write_json(path: Path, rows: list[Row], summary: dict) -> None:
 
 
 def draw(path: Path, rows: list[Row], summary: dict) -> None:
-    """Save the plot of the first plates; show it in a notebook or a window where there is one."""
+    """Save the plot of all plates in name order, or of the worst where there are too many.
+
+    Shows it in a notebook or a window where there is one.
+    """
     import matplotlib.pyplot as plt  # slow, and needed only here
 
     from plate_ocr.plotting import prediction_grid, save_figure
 
-    read = [row for row in rows if row.reading][:SHOWN]
+    read = [row for row in rows if row.reading]
     title = f"{len(read)} plates"
+    if len(read) > SHOWN:
+        title = f"{SHOWN} of {title}, worst first"
+        read = worst_first(rows)[:SHOWN]
     if summary["exact_match"] is not None:
         title += f": {100 * summary['exact_match']:.2f} % of all labelled read exactly"
     figure = prediction_grid(

@@ -1,7 +1,7 @@
 """The command `plate-ocr`: read plates, draw them, check them; train, export, calibrate.
 
 Exit codes: 0 all done; 1 some images could not be read, or the check found problems; 2 nothing to
-do or unusable arguments.
+do or unusable arguments; 130 interrupted.
 """
 
 import argparse
@@ -52,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         print(f"{error.filename or 'error'}: {error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return 2
 
 

@@ -210,8 +210,7 @@ def generate(
     processes = min(processes or os.cpu_count() or 1, len(jobs))
     records: list[dict] = []
     try:
-        bar = tqdm(total=len(positions), unit=" plates", desc=str(directory), disable=not progress)
-        with bar, _workers(processes) as each:
+        with _workers(processes) as each:
             for _ in each(check, [job[0] for job in jobs]):
                 pass
             leftovers = list(directory.glob(".*.part.*"))  # of a killed run, or of one beside this
@@ -226,9 +225,11 @@ def generate(
                 sizes=sizes,
                 digits=digits,
             )
-            for batch in each(write, jobs):
-                records += batch
-                bar.update(len(batch))
+            shown = {"unit": " plates", "desc": str(directory), "disable": not progress}
+            with tqdm(total=len(positions), **shown) as bar:
+                for batch in each(write, jobs):
+                    records += batch
+                    bar.update(len(batch))
         records.sort(key=lambda record: record["index"])
         lines = (json.dumps(record) + "\n" for record in records)
         write_text(directory / "metadata.jsonl", "".join(lines))
@@ -505,7 +506,9 @@ def load_or_generate(
     """
     directory = Path(directory)
     found = _read_settings(directory / "settings.json")
-    if not found and directory.is_dir() and any(_images(directory)):
+    if not found and (
+        directory.name not in SPLITS or (directory.is_dir() and any(_images(directory)))
+    ):
         return load_folder(directory, digits)
     start = None
     if directory.name not in SPLITS and found:
@@ -534,7 +537,8 @@ def check_folder(directory: Path | str, digits: int | None = None) -> list[str]:
         One line for each problem, naming the file: an image that cannot be read, is blank, or is
         the same as another; a label that is not so many digits or differs from the file name; a
         record without image, or an image without record beside others that have one. In a folder
-        drawn here also an image of another size, or a number that stands twice.
+        drawn here also an image of another size, a number that stands twice, or no records: it
+        is not finished.
 
     Raises:
         DatasetError: the folder is missing or empty, or its records cannot be read.
@@ -544,6 +548,8 @@ def check_folder(directory: Path | str, digits: int | None = None) -> list[str]:
     paths = list_images(directory)
     settings = _read_settings(Path(directory) / "settings.json")
     is_drawn, digits = bool(settings), digits or settings.get("digits", PLATE_DIGITS)
+    if is_drawn and not records:
+        problems.append(f"{Path(directory) / RECORDS[0]}: is missing; draw the folder once more")
     first_with: dict[str, str] = {}
     for path in paths:
         text = label_of(path.name, records, digits)

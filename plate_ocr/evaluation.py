@@ -119,6 +119,8 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
         try:
             with np.load(path) as file:
                 files.append({key: file[key] for key in file.files})
+        except FileNotFoundError as error:
+            raise BenchmarkError(f"{path}: there is no such file") from error
         except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as error:
             raise BenchmarkError(f"{path}: not a benchmark set ({error})") from error
         if not {"images", "texts"} <= files[-1].keys():
@@ -305,6 +307,15 @@ def shape_distance(shapes: np.ndarray, others: Sequence[np.ndarray]) -> float:
         Mean absolute difference of ink, 0 to 1, over digits that both fonts show.
     """
     return min(float(np.nanmean(np.abs(shapes - other))) for other in others)
+
+
+def correlation_of(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Pearson's, of the pairs that are finite; `None` where either is the same in all."""
+    pairs = np.array([first, second])
+    pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
+    if (pairs == pairs[:, :1]).all(axis=1).any():
+        return None
+    return float(np.corrcoef(pairs)[0, 1])
 
 
 def edit_distance(truth: str, text: str) -> int:

@@ -152,7 +152,8 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
     """Flatten a Pillow image to uint8 gray of its own size."""
     width, height = image.size
     if not 0 < width * height <= LARGEST_PIXELS:
-        raise UnreadableImage(f"{name}: {width} x {height} pixels is not a size we read")
+        most = f"at most {LARGEST_PIXELS // 10**6} million are"
+        raise UnreadableImage(f"{name}: {width} x {height} pixels is not a size we read; {most}")
     with _one_large_image if width * height > TILE**2 else nullcontext():
         image.load()
         gray = _flatten(image, name)

@@ -327,7 +327,8 @@ def step_probabilities(
     plate.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto")
     for axis in (plate, grid):
         axis.grid(False)
-    plate.set(yticks=[], title=title)
+    plate.set_yticks([])
+    plate.set_title(title, pad=18)  # above the digits
     grid.imshow(
         probabilities.T,
         cmap="Blues",

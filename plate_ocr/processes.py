@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -14,15 +15,16 @@ def spawned(processes: int) -> ProcessPoolExecutor:
     multiprocessing.process.ORIGINAL_DIR = str(Path.cwd())  # type: ignore[attr-defined]
     # Spawned, not forked: the caller may hold TensorFlow's threads.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(processes, mp_context=context, initializer=_end_with_parent)
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=_follow_parent)
+
+
+def _follow_parent() -> None:
+    """Let this process end with the one that started it, also where that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts both; that one tells
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Let this process end when the one that started it is gone, which killed could not tell."""
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

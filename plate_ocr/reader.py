@@ -199,7 +199,12 @@ class PlateReader:
 
         Yields:
             A reading of each, or, where an image cannot be read, the error that names it.
+
+        Raises:
+            TypeError: it is one image, or the name of one.
         """
+        if isinstance(sources, str | bytes | os.PathLike):
+            raise TypeError(f"stream takes many images, not {sources!r:.50}; read takes one")
         remaining = iter(sources)
         batches = iter(lambda: list(islice(remaining, AT_A_TIME)), [])
         if self.threads == 1:

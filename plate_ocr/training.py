@@ -261,7 +261,10 @@ class Checkpoints(keras.callbacks.Callback):
             except (ValueError, KeyError, TypeError) as error:
                 raise TrainingError(f"{path}: damaged; delete {self.directory}") from error
             if other:
-                raise TrainingError(f"{self.directory}: holds another run; delete it to start anew")
+                raise TrainingError(
+                    f"{self.directory}: holds another run, of other plates, settings or code; "
+                    "choose another directory, or delete it to start anew"
+                )
             self.state = found
             if host.index == 0:
                 self._tidy(self.directory)

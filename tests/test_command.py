@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import PROJECT
@@ -16,11 +18,14 @@ from plate_ocr.weights import WEIGHTS
 TEST = PROJECT / "data" / "test"
 
 
+COMMAND = [sys.executable, "-m", "plate_ocr"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(PROJECT)}
+
+
 def run(*arguments, stdin=None, cwd=PROJECT):
-    command = [sys.executable, "-m", "plate_ocr", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    command = [*COMMAND, *map(str, arguments)]
     done = subprocess.run(
-        command, cwd=cwd, env=environment, input=stdin, capture_output=True, timeout=120
+        command, cwd=cwd, env=ENVIRONMENT, input=stdin, capture_output=True, timeout=120
     )
     assert b"Traceback" not in done.stderr, done.stderr.decode()
     return done.returncode, done.stdout.decode(), done.stderr.decode()
@@ -114,6 +119,25 @@ def test_the_help_names_all_recipes():
 
     _, out, _ = run("train", "--help")
     assert all(name in out for name in RECIPES)
+
+
+def test_interrupted_it_says_so(tmp_path):
+    command = [*COMMAND, "generate", str(tmp_path / "mine"), "--start", "0", "--count", "60000"]
+    process = subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not any(tmp_path.glob("mine/[0-9]*.png")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, err = process.communicate()
+    assert process.returncode == 130 and err.splitlines()[-1] == "interrupted", err
+    assert "Traceback" not in err, err
 
 
 def test_generate_then_check(tmp_path):

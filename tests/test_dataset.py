@@ -329,6 +329,14 @@ def test_a_folder_that_cannot_be_written(tmp_path):
             function(tmp_path / "train", count=1)
 
 
+def test_a_folder_of_any_name_is_read_and_not_drawn(tmp_path):
+    with pytest.raises(DatasetError, match="nowhere: No such file"):
+        load_or_generate(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="empty: holds no images"):
+        load_or_generate(tmp_path / "empty")
+
+
 def test_reading_a_folder(reference):
     plates = load_folder(reference)
     drawn = draw_plates(range(66))
@@ -492,6 +500,8 @@ def test_checking_finds_every_problem(tmp_path):
     assert "unknown.png: is blank" in problems
     assert f"shows {names[3][:5]} like" in problems
     assert f"{names[3][:5]}.bmp: has no record" in problems
+    (folder / "metadata.jsonl").unlink()  # as where drawing was interrupted
+    assert f"{folder}/metadata.jsonl: is missing; draw the folder once more" in check_folder(folder)
     assert len(problems.splitlines()) == 9  # the small one is blank too
 
 

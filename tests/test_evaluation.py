@@ -17,6 +17,7 @@ from plate_ocr.evaluation import (
     calibrate,
     certainty_of,
     character_error_rate,
+    correlation_of,
     digit_confusion,
     digit_shapes,
     edit_distance,
@@ -102,6 +103,11 @@ def test_certainty_by_hand(evaluated):
             "area_plate_against_no_plate": (4 + 3 + 3 + 3) / 16,
         }
     )
+
+
+def test_correlation_by_hand():
+    assert correlation_of([1, 2, np.inf, 3], [6, 4, 0, 2]) == pytest.approx(-1)
+    assert correlation_of([1, 2, 3], [1, 1, 1]) is None and correlation_of([], []) is None
 
 
 def test_confusion_counts_places():

@@ -86,6 +86,12 @@ def test_a_stream_keeps_order_and_names_what_cannot_be_read(random_weights):
     )
 
 
+@pytest.mark.parametrize("one", ["a.png", b"no image", PROJECT])
+def test_a_stream_is_not_of_one_image(random_weights, one):
+    with pytest.raises(TypeError, match="stream takes many images"):
+        next(PlateReader(random_weights).stream(one))
+
+
 def test_a_folder_is_read_in_name_order(random_weights, tmp_path):
     images = draw_plates(range(90_000, 90_003)).images[:, :, :, 0]
     for name, image in zip("cab", images, strict=True):

@@ -98,6 +98,18 @@ def test_unreadable_files_are_named_and_the_rest_is_read(folder):
     assert len(content["readings"]) == 5 and (folder / "predictions.png").is_file()
 
 
+def test_of_many_plates_every_wrong_one_is_told(folder):
+    shutil.rmtree(folder / "plates")
+    (folder / "plates").mkdir()
+    plates = draw_plates(range(90_000, 90_070))
+    for number, image in enumerate(plates.images[:, :, :, 0]):
+        Image.fromarray(image).save(folder / "plates" / f"{number:05d}.png")  # no number of theirs
+    Image.fromarray(plates.images[0, :, :, 0]).save(folder / "plates" / f"{plates.texts[0]}.png")
+    done = run("plates", cwd=folder)
+    assert done.returncode == 0 and "exact match  1/71" in done.stdout
+    assert done.stdout.count("  wrong\n") == 70 and "... and 1 more" in done.stdout
+
+
 def test_a_folder_of_nothing_readable(folder):
     for path in (folder / "plates").iterdir():
         path.write_bytes(b"")
