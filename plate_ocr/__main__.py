@@ -307,9 +307,7 @@ def _train(options: argparse.Namespace) -> int:
             host = join(options.coordinator, options.host, options.hosts)
         elif (options.host, options.hosts) != (0, 1):
             raise HostError("--host, --hosts: no --coordinator, where they meet")
-        recipe = RECIPES.get(options.recipe)
-        if recipe is None:
-            raise TrainingError(f"{options.recipe}: no recipe; take one of {', '.join(RECIPES)}")
+        recipe = RECIPES[options.recipe]
         plates = load_folder(options.directory)
         recipe = replace(recipe, plates=len(plates))
         if recipe.drawn_plates:

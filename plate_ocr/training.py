@@ -82,8 +82,15 @@ class Recipe:
         return rise_and_fall(self.learning_rate, self.epochs * steps, self.warmup_steps)
 
 
-RECIPES = {
-    recipe.name: recipe
+class Recipes(dict[str, Recipe]):
+    """Recipes by their names."""
+
+    def __missing__(self, name: str) -> Recipe:
+        raise TrainingError(f"{name}: no recipe; take one of {', '.join(self)}")
+
+
+RECIPES = Recipes(
+    (recipe.name, recipe)
     for recipe in [
         # What dr_model.h5 comes from (results/training_shipped.json). The first epoch is plain:
         # CTC aligns sooner.
@@ -107,7 +114,7 @@ RECIPES = {
         # Small enough for a laptop, large enough to read something: it proves the machinery.
         Recipe("quick", 2e-3, 64, 12, 5, 6_000, 500, 1_000),
     ]
-}
+)
 CORES = os.cpu_count() or 1
 Augment = Callable[[np.ndarray, Sequence[str], np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
