@@ -225,8 +225,8 @@ def generate(
                 sizes=sizes,
                 digits=digits,
             )
-            shown = {"unit": " plates", "desc": str(directory), "disable": not progress}
-            with tqdm(total=len(positions), **shown) as bar:
+            name = str(directory)
+            with tqdm(total=len(positions), unit=" plates", desc=name, disable=not progress) as bar:
                 for batch in each(write, jobs):
                     records += batch
                     bar.update(len(batch))
@@ -511,7 +511,7 @@ def load_or_generate(
     ):
         return load_folder(directory, digits)
     start = None
-    if directory.name not in SPLITS and found:
+    if directory.name not in SPLITS:
         start, count = found.get("start"), found.get("count")
     positions = choose_range(directory.name, start, count, digits)
     # A finished folder is good whatever Pillow drew it.
