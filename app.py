@@ -263,7 +263,7 @@ with gr.Blocks(title="Plate OCR", analytics_enabled=False) as page:
                 ]
         with gr.Column():
             gr.Markdown(
-                "### What the network sees\nFrom left to right, a step is four pixels wide. The "
+                "### What the network sees\nA step is a sixteenth of what it looks at. The "
                 "darker a cell, the more probable its digit; lines mark where the five were read."
             )
             why = gr.HTML()

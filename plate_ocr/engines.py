@@ -29,7 +29,7 @@ SIZES = (FILLED, 8, 4, 1)  # of its batches; alone, a plate takes thrice as long
 class Look(NamedTuple):
     """What the network says of n plates."""
 
-    logits: np.ndarray  # float32 (n, 32, 11)
+    logits: np.ndarray  # float32 (n, 16, 11)
     # float32 (n, 4), in pixels of the plate: how far the columns of the frame that was looked at
     # lie apart, and where the middle of the first one lies; then the same of its rows.
     frames: np.ndarray

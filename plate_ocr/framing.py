@@ -1,11 +1,12 @@
 """The first half of the network: find the digits, and cut them out at the usual size. Pure Keras.
 
 A few convolutions tell how much the digits cover of every four columns, and of every four rows.
-What they span is scaled to one size, wherever and however large it stands in the plate, so the
-reader learns shapes alone (a spatial transformer, Jaderberg et al. 2015, "Spatial Transformer
-Networks", that learns from known boxes, not from the reader). Scaling is two products of matrices,
-one for the rows and one for the columns. Shares are rounded, and from there on places are integers:
-so all engines cut out the same, but for the rare share that lies in the middle of two levels.
+What they span is scaled to one size, wherever and however large it stands in the plate, and narrow
+digits are widened, so the reader learns shapes alone (a spatial transformer, Jaderberg et al. 2015,
+"Spatial Transformer Networks", that learns from known boxes, not from the reader). Scaling is two
+products of matrices, one for the rows and one for the columns. Shares are rounded, and from there
+on places are integers: so all engines cut out the same, but for the rare share that lies in the
+middle of two levels.
 """
 
 import keras
@@ -25,6 +26,7 @@ LEVELS = 32  # of a cell's share that are told apart: engines that round otherwi
 FRAME_HEIGHT = 32
 FRAME_WIDTH = PLATE_WIDTH
 ROOM = (108, 25)  # columns and rows of the frame that the digits fill, at most
+WIDENED = 2  # times, at most, that narrow digits are shown wider to fill their columns too
 CLOSEST = 0.29  # pixels of the plate from one of the frame to the next
 UNIT = 2**12  # parts of a pixel in which places are told; products fit in 31 bits
 
@@ -34,20 +36,21 @@ INWARDS = np.full((2, 2, CELLS[0]), sum(CELLS), np.int32)
 INWARDS[0, 0] = np.arange(CELLS[0])
 INWARDS[1, 0, : CELLS[1]] = CELLS[0] + np.arange(CELLS[1])
 INWARDS[:, 1] = INWARDS[:, 0, ::-1]
-# Of all columns of the frame and then all rows: which number of a frame tells where they start, how
-# many steps they are away from there, and the last place in the plate.
+# Of all columns of the frame and then all rows: which number of a frame tells how far they lie
+# apart (the next one, where they start), how many steps they are away from there, and the last
+# place in the plate.
 OF_AXIS, ALONG, LAST = np.concatenate(
     [
         [np.full(count, number), np.arange(count), np.full(count, UNIT * (pixels - 1))]
         for number, count, pixels in (
-            (1, FRAME_WIDTH, PLATE_WIDTH),
-            (3, FRAME_HEIGHT, PLATE_HEIGHT),
+            (0, FRAME_WIDTH, PLATE_WIDTH),
+            (2, FRAME_HEIGHT, PLATE_HEIGHT),
         )
     ],
     axis=1,
     dtype=np.int32,
 )
-LAYOUT = (FILTERS, DILATIONS, REACH, COVERED, LEVELS, FRAME_HEIGHT, ROOM, CLOSEST, UNIT)
+LAYOUT = (FILTERS, DILATIONS, REACH, COVERED, LEVELS, FRAME_HEIGHT, ROOM, WIDENED, CLOSEST, UNIT)
 
 
 def ink_of(plates: keras.KerasTensor) -> keras.KerasTensor:
@@ -162,8 +165,9 @@ class Frame(layers.Layer):
         length = ops.maximum(length, LEVELS // CELL)
         part = UNIT * CELL // LEVELS  # before, after and length count these, a cell is LEVELS
         length = part * length
-        step = ops.max(length // np.array(ROOM, np.int32), axis=1, keepdims=True)
-        step = ops.maximum(step, round(CLOSEST * UNIT))
+        least = length // np.array(ROOM, np.int32)
+        step = ops.maximum(ops.max(least, axis=1, keepdims=True), round(CLOSEST * UNIT))
+        step = ops.maximum(least, step // np.array([WIDENED, 1], np.int32))
         # The frame has free columns, shared out as those of the plate are; its rows are halved.
         margin, pixel = (FRAME_WIDTH - ROOM[0]) // 4, LEVELS // CELL
         size, shared, halved = np.array(
@@ -174,7 +178,7 @@ class Frame(layers.Layer):
         place = (step * size - length) * ahead // both + step * (margin * shared)
         middle = (step + UNIT) // 2 - UNIT  # of a pixel; what is halved is never negative
         starts = part * before - place + middle
-        return ops.concatenate([step, starts[:, :1], step, starts[:, 1:]], axis=1)
+        return ops.reshape(ops.stack([step, starts], axis=2), (-1, 4))
 
 
 @keras.saving.register_keras_serializable(package="plate_ocr")
@@ -194,13 +198,13 @@ class CutOut(layers.Layer):
         Returns:
             float32 (n, 32, 128, 1), from 0 for white to 1 for black.
         """
-        step, starts = frame[:, :1], ops.take(frame, OF_AXIS, axis=1)
-        places = ops.minimum(ops.maximum(starts + step * ALONG, 0), LAST)
+        steps, starts = (ops.take(frame, OF_AXIS + number, axis=1) for number in (0, 1))
+        places = ops.minimum(ops.maximum(starts + steps * ALONG, 0), LAST)
         # The pixel before a place, and how far beyond it lies: apart, both survive bfloat16.
         before = places // UNIT
         beyond = ops.cast(places - UNIT * before, "float32") / UNIT
         before = ops.cast(before, "float32")
-        reach = ops.maximum(ops.cast(step, "float32") / UNIT, 1)[..., None]
+        reach = ops.maximum(ops.cast(steps, "float32") / UNIT, 1)[..., None]
 
         def weights_of(pixels: int, start: int, end: int) -> keras.KerasTensor:
             """Of the pixels along an axis in every pixel of the frame, (n, count, pixels).
@@ -208,7 +212,7 @@ class CutOut(layers.Layer):
             Linear between two pixels; the mean of more, where the frame has fewer than the plate.
             """
             apart = before[:, start:end, None] - ops.arange(pixels, dtype="float32")
-            return ops.relu(reach - ops.abs(apart + beyond[:, start:end, None]))
+            return ops.relu(reach[:, start:end] - ops.abs(apart + beyond[:, start:end, None]))
 
         of_columns = weights_of(PLATE_WIDTH, 0, FRAME_WIDTH)
         of_rows = weights_of(PLATE_HEIGHT, FRAME_WIDTH, FRAME_WIDTH + FRAME_HEIGHT)

@@ -10,10 +10,10 @@ import keras
 from keras import layers, ops
 
 from plate_ocr.alphabet import BLANK, CLASSES
-from plate_ocr.framing import LAYOUT, UNIT, CutOut, Frame, find_digits, ink_of
+from plate_ocr.framing import FRAME_WIDTH, LAYOUT, UNIT, CutOut, Frame, find_digits, ink_of
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
-STEPS = PLATE_WIDTH // 4  # time steps of 4 pixel columns, left to right
+STEPS = FRAME_WIDTH // 8  # time steps of 8 columns of the frame, left to right
 
 
 class Convolution(NamedTuple):
@@ -37,6 +37,7 @@ CONVOLUTIONS = (
     Convolution(96, 3),
     Convolution(96, 3),
 )
+COLUMNS_A_STEP = 2  # of what the convolutions leave, side by side: the LSTM has half the steps
 RECURRENT_UNITS = 64  # each way
 MOMENTUM = 0.9  # of BatchNorm; at 0.99 its averages lag behind weights that still move fast
 
@@ -72,6 +73,7 @@ def build_model(
     dropout: float = 0.0,
     convolutions: Sequence[Convolution] = CONVOLUTIONS,
     recurrent_units: int = RECURRENT_UNITS,
+    columns_a_step: int = COLUMNS_A_STEP,
 ) -> keras.Model:
     """Build the network with fresh weights: it finds the digits, and a CNN + BiLSTM reads them.
 
@@ -80,15 +82,16 @@ def build_model(
         dropout: share of the features of a time step that training hides from the LSTM.
         convolutions: of the half that reads.
         recurrent_units: of the LSTM, each way.
+        columns_a_step: of what the convolutions leave.
 
     Returns:
-        A functional model from uint8 (n, 64, 128, 1) to float32 logits (n, 32, 11), no softmax.
+        A functional model from uint8 (n, 64, 128, 1) to float32 logits (n, 16, 11), no softmax.
     """
     plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
     ink = ink_of(plates)
     frame = Frame(name="frame")(find_digits(ink))
     digits = CutOut(name="digits")(ink, frame)
-    logits = read_columns(digits, use_cudnn, dropout, convolutions, recurrent_units)
+    logits = read_columns(digits, use_cudnn, dropout, convolutions, recurrent_units, columns_a_step)
     return keras.Model(plates, logits, name="plate_reader")
 
 
@@ -98,14 +101,15 @@ def read_columns(
     dropout: float = 0.0,
     convolutions: Sequence[Convolution] = CONVOLUTIONS,
     recurrent_units: int = RECURRENT_UNITS,
+    columns_a_step: int = COLUMNS_A_STEP,
 ) -> keras.KerasTensor:
-    """Pictures from 0 to 1, (n, rows, columns, 1) -> logits (n, columns / 4, 11).
+    """Pictures from 0 to 1, (n, rows, columns, 1) -> logits (n, columns / 4 / columns_a_step, 11).
 
     Time runs along the columns.
 
-    Convolutions leave a sixteenth of the rows and a quarter of the columns. The strongest answer
-    of every column, whatever its row, is one time step of the BiLSTM: digits read alike wherever
-    they stand in the picture.
+    Convolutions leave a sixteenth of the rows and a quarter of the columns. Of every column the
+    strongest answer counts, whatever its row: digits read alike wherever they stand in the picture.
+    A few columns side by side are one time step of the BiLSTM.
     """
     features = picture
     for number, layer in enumerate(convolutions, start=1):
@@ -125,7 +129,8 @@ def read_columns(
         features = layers.ReLU(name=f"relu_{number}")(features)
     rows, columns, channels = features.shape[1:]
     features = layers.MaxPooling2D((rows, 1), name="strongest_row")(features)
-    steps = layers.Reshape((columns, channels), name="time_steps")(features)
+    shape = columns // columns_a_step, columns_a_step * channels
+    steps = layers.Reshape(shape, name="time_steps")(features)
     if dropout:
         steps = layers.Dropout(dropout, name="dropout")(steps)
     steps = layers.Bidirectional(

@@ -18,7 +18,7 @@ from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 VIEWS = ("moved", "turned", "usual size", "cut out", "cut out, with more room")  # in their order
 SIZE = (PLATE_WIDTH, PLATE_HEIGHT)  # of a plate
-MOVED = 2  # pixels up and to the left: half a time step
+MOVED = 2  # pixels up and to the left: half a cell of those that tell where digits stand
 TURNED = 4  # degrees
 USUAL = (PLATE_WIDTH - 8, 18)  # what the digits fit into; nine in ten as they are drawn do too
 CUT_OUT = ((PLATE_WIDTH - 4, 32), (0.8 * PLATE_WIDTH, 0.8 * PLATE_HEIGHT))

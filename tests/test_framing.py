@@ -9,6 +9,7 @@ from plate_ocr.framing import (
     FRAME_WIDTH,
     ROOM,
     UNIT,
+    WIDENED,
     CutOut,
     Frame,
     cover,
@@ -52,7 +53,18 @@ def test_digits_fill_the_frame():
 
 def test_the_smallest_digits_are_not_blown_up_without_end():
     frames = frames_of([[60, 30, 64, 32]])
-    assert frames[0, 0] == frames[0, 2] == round(CLOSEST * UNIT) / UNIT
+    assert frames[0, 2] == round(CLOSEST * UNIT) / UNIT
+    assert frames[0, 0] == round(CLOSEST * UNIT) // WIDENED / UNIT
+
+
+def test_narrow_digits_are_widened_to_fill_their_columns_but_at_most_twice():
+    heights = np.array([20, 32, 50, 60])
+    boxes = np.array([[30, 2, 90, 2 + height] for height in heights])
+    frames = frames_of(boxes)
+    left, top, right, bottom = within(frames, boxes).T
+    np.testing.assert_allclose((right - left)[0], ROOM[0], atol=0.1)
+    np.testing.assert_allclose(bottom - top, ROOM[1], atol=0.1)
+    np.testing.assert_allclose(frames[:, 2] / frames[:, 0], [1.44, 2, 2, 2], atol=0.01)
 
 
 def test_what_stands_further_right_stands_further_right_in_the_frame():

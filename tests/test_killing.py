@@ -92,7 +92,7 @@ class Model:
 
     def predict_on_batch(self, images):
         self.epoch += 1
-        return np.zeros((len(images), 32, 11))
+        return np.zeros((len(images), 16, 11))
 
     def save_weights(self, path):
         path.write_text(f"weights of {self.epoch}", encoding="utf-8")

@@ -21,8 +21,8 @@ from plate_ocr.model import (
 
 def test_size_of_the_network():
     model = build_model()
-    assert model.count_params() == 288_677 <= 400_000
-    assert count_multiply_adds(model) == 24_601_344 <= 30_000_000
+    assert model.count_params() == 337_829 <= 400_000
+    assert count_multiply_adds(model) == 24_054_528 <= 30_000_000
     assert model.input.dtype == "uint8" and model.output.shape == (None, STEPS, CLASSES)
 
 
@@ -44,7 +44,7 @@ def test_ctc_loss_of_known_logits():
     assert float(loss(encode(["00123"]), perfect("00123"))) < 1e-4
     assert float(loss(encode(["00124"]), perfect("00123"))) > 15
     assert float(loss(encode(["00123"]) - 1, perfect("00123"))) > 15
-    # Uniform logits: 1 / 11 a step times the alignments of five different digits in 32 steps.
+    # Uniform logits: 1 / 11 a step times the alignments of five different digits in 16 steps.
     from math import comb, log
 
     uniform = np.zeros((1, STEPS, CLASSES), np.float32)
@@ -103,19 +103,20 @@ def test_eight_plates_are_learned_by_heart():
 
 def test_time_runs_along_the_width(shipped):
     """What the network looks at, moved to the right, is read by steps further right, in order."""
-    plates = draw_plates(range(90_000, 90_400))
+    plates = draw_plates(range(90_000, 90_100))
     _, reading = halves_of(shipped.model)
-    frames = frames_of(shipped.model, plates.images)
-    # Paper at the right edge, so that nothing wraps.
-    fits = [row for row, one in enumerate(frames) if (one[:, -14:] < 0.02).all()]
-    assert len(fits) >= 10
-    moved = np.roll(frames[fits], 12, axis=2)
-    logits = [reading.predict(one, verbose=0) for one in (frames[fits], moved)]
+    frames = frames_of(shipped.model, plates.images)[..., 0]
+    smaller = (cv2.resize(one, (108, 32), interpolation=cv2.INTER_AREA) for one in frames)
+    narrower = np.stack(list(smaller))  # so that there is room to move
+    logits = [
+        reading.predict(np.pad(narrower, ((0, 0), (0, 0), beside))[..., None], verbose=0)
+        for beside in ((2, 18), (18, 2))
+    ]
     for before, after in zip(*logits, strict=True):
         first = np.flatnonzero(emitting_steps(before.argmax(-1)[None])[0])
         second = np.flatnonzero(emitting_steps(after.argmax(-1)[None])[0])
         assert len(first) == len(second) == 5
-        assert np.abs(second - first - 3).max() <= 1  # 12 columns are 3 steps
+        assert np.abs(second - first - 2).max() <= 1  # 16 columns are 2 steps
 
 
 def test_a_plate_moved_to_the_right_is_read_further_right(shipped):
@@ -127,7 +128,8 @@ def test_a_plate_moved_to_the_right_is_read_further_right(shipped):
     first, second = (shipped.read(list(one)) for one in (images, moved))
     for before, after in zip(first, second, strict=True):
         shifts = [b.x - a.x for a, b in zip(before.digits, after.digits, strict=True)]
-        assert after.text == before.text and np.abs(np.subtract(shifts, 32)).max() <= 4
+        assert after.text == before.text and abs(np.mean(shifts) - 32) <= 3
+        assert np.abs(np.subtract(shifts, 32)).max() <= 8  # a time step, at most
 
 
 def test_plates_look_alike_wherever_and_however_large_their_digits_stand(shipped):
