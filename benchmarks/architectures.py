@@ -15,9 +15,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,15 +32,7 @@ from plate_ocr.engines import FILLED, OnnxEngine, OpenvinoEngine
 from plate_ocr.evaluation import BenchmarkSet, load_benchmark
 from plate_ocr.export import to_onnx
 from plate_ocr.files import write_text
-from plate_ocr.model import (
-    COLUMNS_A_STEP,
-    CONVOLUTIONS,
-    RECURRENT_UNITS,
-    Convolution,
-    build_model,
-    count_multiply_adds,
-    fingerprint,
-)
+from plate_ocr.model import build_model, count_multiply_adds, fingerprint
 from plate_ocr.reader import readings_from_look
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training import augmentation_of, describe_device, versions
@@ -54,35 +47,16 @@ class Network:
     """One try."""
 
     idea: str
-    convolutions: Sequence[Convolution] = CONVOLUTIONS
-    recurrent_units: int = RECURRENT_UNITS
-    columns_a_step: int = COLUMNS_A_STEP
+    settings: dict[str, Any] = field(default_factory=dict)  # of `build_model`
 
     def build(self) -> keras.Model:
         """The network, with fresh weights."""
-        return build_model(
-            use_cudnn=False,
-            convolutions=self.convolutions,
-            recurrent_units=self.recurrent_units,
-            columns_a_step=self.columns_a_step,
-        )
+        return build_model(use_cudnn=False, **self.settings)
 
 
 NETWORKS = {
     "shipped": Network("none: the shipped network, for as long as the others"),
-    "finer_steps": Network("every column is a time step of its own: 32", columns_a_step=1),
-    "half": Network(
-        "half the multiply-adds",
-        (
-            Convolution(16, 5, strides=(2, 2), normalised=False),
-            Convolution(24, 3, strides=(2, 2)),
-            Convolution(32, 3, pooled=(2, 1)),
-            Convolution(44, 3, pooled=(2, 1)),
-            Convolution(64, 3),
-            Convolution(64, 3),
-        ),
-        recurrent_units=48,
-    ),
+    "finer_steps": Network("every column is a time step of its own: 32", {"columns_a_step": 1}),
 }
 
 

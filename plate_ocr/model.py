@@ -72,7 +72,6 @@ def build_model(
     use_cudnn: str | bool = "auto",
     dropout: float = 0.0,
     convolutions: Sequence[Convolution] = CONVOLUTIONS,
-    recurrent_units: int = RECURRENT_UNITS,
     columns_a_step: int = COLUMNS_A_STEP,
 ) -> keras.Model:
     """Build the network with fresh weights: it finds the digits, and a CNN + BiLSTM reads them.
@@ -81,7 +80,6 @@ def build_model(
         use_cudnn: passed to the LSTM; `False` for exports.
         dropout: share of the features of a time step that training hides from the LSTM.
         convolutions: of the half that reads.
-        recurrent_units: of the LSTM, each way.
         columns_a_step: of what the convolutions leave.
 
     Returns:
@@ -91,7 +89,7 @@ def build_model(
     ink = ink_of(plates)
     frame = Frame(name="frame")(find_digits(ink))
     digits = CutOut(name="digits")(ink, frame)
-    logits = read_columns(digits, use_cudnn, dropout, convolutions, recurrent_units, columns_a_step)
+    logits = read_columns(digits, use_cudnn, dropout, convolutions, columns_a_step)
     return keras.Model(plates, logits, name="plate_reader")
 
 
@@ -100,7 +98,6 @@ def read_columns(
     use_cudnn: str | bool = "auto",
     dropout: float = 0.0,
     convolutions: Sequence[Convolution] = CONVOLUTIONS,
-    recurrent_units: int = RECURRENT_UNITS,
     columns_a_step: int = COLUMNS_A_STEP,
 ) -> keras.KerasTensor:
     """Pictures from 0 to 1, (n, rows, columns, 1) -> logits (n, columns / 4 / columns_a_step, 11).
@@ -134,7 +131,7 @@ def read_columns(
     if dropout:
         steps = layers.Dropout(dropout, name="dropout")(steps)
     steps = layers.Bidirectional(
-        layers.LSTM(recurrent_units, return_sequences=True, use_cudnn=use_cudnn), name="bilstm"
+        layers.LSTM(RECURRENT_UNITS, return_sequences=True, use_cudnn=use_cudnn), name="bilstm"
     )(steps)
     return layers.Dense(CLASSES, dtype="float32", name="logits")(steps)
 

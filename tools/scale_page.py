@@ -120,6 +120,7 @@ def page() -> str:
             as_it_is = f"{wall + steps * (hosts - 1) * batch * distortion / 3600:,.1f}"
         told = (f"{batch * hosts:,}", f"{1000 * waiting:.1f}", f"{waiting / (step + waiting):.0%}")
         rows.append((hosts, *told, f"{wall:,.1f}", f"{hosts * wall:,.0f}", as_it_is))
+    share = waiting / (step + waiting)  # of most hosts
     head = ("hosts", "plates a step", "all-reduce, ms", "of a step", "h", "machine hours")
     training = table((*head, "h, as the code is"), *rows)
 
@@ -158,7 +159,7 @@ Every host takes {batch} plates a step, each plate once. Larger batches want ano
 {training}
 
 1. **One host: the step itself**, {1000 * step:.0f} ms for {batch} plates, {TRAINED / trained / 3600:,.0f} machine hours in all.
-2. **The all-reduce is small**, because the network is: {gradients / 1e6:.2f} MB of gradients, sent nearly twice around the ring. With {MOST} hosts it takes {1000 * reducing(MOST, gradients):.0f} ms, of which {1000 * reducing(MOST, 0):.0f} are waiting for messages.
+2. **The all-reduce is {share:.0%} of a step, at most**, because the network is small: {gradients / 1e6:.2f} MB of gradients, sent nearly twice around the ring. With {MOST} hosts it takes {1000 * reducing(MOST, gradients):.0f} ms, of which {1000 * reducing(MOST, 0):.0f} are waiting for messages.
 3. **The data loader comes first.** Every host distorts the whole batch, that of all hosts, and takes its share of it, so that the run is that of one host. That work grows with the hosts; only the last column counts it. Random numbers of a plate, not of a batch, would let each host distort its own.
 4. **Memory.** Every host holds all plates: {TRAINED * PIXELS / 1e9:,.0f} GB. They would have to be drawn as they are needed, {TRAINED / drawing / cores / 3600:,.1f} machine hours of work, or read from Parquet.
 """  # noqa: E501
