@@ -15,10 +15,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the package, where it is n
 
 from benchmarks.ablations import RECIPE, Variant, fresh_plates, run
 from plate_ocr.dataset import draw_plates
-from plate_ocr.engines import FILLED, OnnxEngine, OpenvinoEngine
+from plate_ocr.engines import FILLED, Engine, OnnxEngine, OpenvinoEngine
 from plate_ocr.evaluation import BenchmarkSet, load_benchmark
 from plate_ocr.export import to_onnx
 from plate_ocr.files import write_text
@@ -40,6 +40,7 @@ from plate_ocr.weights import EXPORT
 
 RESULTS = Path(__file__).parents[1] / "results" / "architectures.json"
 ROUNDS = 40
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -60,34 +61,37 @@ NETWORKS = {
 }
 
 
-def rate(engine: Callable[[np.ndarray], np.ndarray], batch: int = FILLED) -> int:
-    """Plates a second of batches."""
+def rates(engines: dict[Key, Engine], batch: int = FILLED) -> dict[Key, int]:
+    """Plates a second of batches, of all engines in turn: so a slow minute is slow for all."""
     images = np.random.default_rng(0).integers(
         0, 256, (batch, PLATE_HEIGHT, PLATE_WIDTH, 1), np.uint8
     )
-    seconds = []
+    seconds: dict[Key, list[float]] = {key: [] for key in engines}
     for _ in range(ROUNDS):
-        begun = time.perf_counter()
-        engine(images)
-        seconds.append(time.perf_counter() - begun)
-    return round(batch / statistics.median(seconds))
+        for key, engine in engines.items():
+            begun = time.perf_counter()
+            engine(images)
+            seconds[key].append(time.perf_counter() - begun)
+    return {key: round(batch / statistics.median(each)) for key, each in seconds.items()}
 
 
-def cost(network: Network) -> dict:
-    """Size and speed, which do not depend on the weights."""
-    model = network.build()
-    with tempfile.TemporaryDirectory() as folder:
-        exported = to_onnx(model, Path(folder) / "network.onnx")
-    engines = {
-        "onnx": OnnxEngine(exported, "network.onnx"),
-        "openvino": OpenvinoEngine(exported, threads=1),
-    }
-    return {
-        "parameters": model.count_params(),
-        "multiply_adds": count_multiply_adds(model),
-        "plates_per_second": {name: rate(engine) for name, engine in engines.items()},
-        "one_at_a_time": {name: rate(engine, 1) for name, engine in engines.items()},
-    }
+def costs(names: Iterable[str]) -> dict[str, dict]:
+    """Size and speed of networks, which do not depend on the weights."""
+    found, engines = {}, {}
+    for name in names:
+        model = NETWORKS[name].build()
+        found[name] = {
+            "parameters": model.count_params(),
+            "multiply_adds": count_multiply_adds(model),
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            exported = to_onnx(model, Path(folder) / "network.onnx")
+        engines[name, "onnx"] = OnnxEngine(exported, "network.onnx")
+        engines[name, "openvino"] = OpenvinoEngine(exported, threads=1)
+    for told, batch in (("plates_per_second", FILLED), ("one_at_a_time", 1)):
+        for (name, engine), rate in rates(engines, batch).items():
+            found[name].setdefault(told, {})[engine] = rate
+    return found
 
 
 class Batches(CalibrationDataReader):
@@ -120,11 +124,12 @@ def precisions(tuning: BenchmarkSet) -> dict:
             "openvino": OpenvinoEngine(EXPORT.read_bytes(), threads=1),
         }
     found, expected = {}, None
+    rate = rates(engines)
     for name, engine in engines.items():
         texts = [one.text for one in readings_from_look(engine(tuning.images))]
         expected = expected or texts
         found[name] = {
-            "plates_per_second": rate(engine),
+            "plates_per_second": rate[name],
             "exact": sum(map(str.__eq__, texts, tuning.texts)),
             "unlike_float32": sum(map(str.__ne__, texts, expected)),
         }
@@ -148,8 +153,8 @@ def main() -> None:
             print(f"{name}: {NETWORKS[name].idea}", flush=True)
             runs[name] = run(Variant(NETWORKS[name].idea, build=NETWORKS[name].build), sets)
             write()
-    for name in runs:
-        runs[name] |= cost(NETWORKS[name])
+    for name, cost in costs(runs).items():
+        runs[name] |= cost
         print(name, json.dumps(runs[name]), flush=True)
     results |= {"rated_on": describe_device(), "versions": versions()}
     results["precisions"] = precisions(sets["tuning"])
