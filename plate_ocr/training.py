@@ -531,7 +531,7 @@ def describe_device() -> str:
 def fastest_precision() -> str:
     """The Keras dtype policy to train in: mixed bfloat16 where the processor multiplies in it.
 
-    With Intel's AMX a step takes two thirds of the time of float32 (results/training_step.json),
+    With Intel's AMX a step takes three fifths of the time of float32 (results/training_step.json),
     with AVX-512's bfloat16 no more; elsewhere, on GPUs that lack bfloat16, and on JAX, where it was
     not tried, float32 is safe.
     """
