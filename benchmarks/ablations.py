@@ -1,6 +1,6 @@
 """One change each from the shipped recipe, in equal short runs: what does each part bring?
 
-Every run takes the same number of steps, a fourteenth of the full one, so that the numbers
+Every run takes the same number of steps, a 27th of the full one, so that the numbers
 compare with each other and not with the shipped weights. A finished run is kept in
 results/ablations.json and not trained again. Needs npm for the families of more_fonts.csv. 5 to 10
 minutes a run on 2 cores; all of them with
@@ -63,7 +63,7 @@ PROJECT = Path(__file__).parents[1]
 RESULTS = PROJECT / "results" / "ablations.json"
 CACHE = PROJECT / ".cache" / "ablations"
 MORE_FONTS = PROJECT / "benchmarks" / "more_fonts.csv"
-RECIPE = replace(
+RECIPE = replace(  # in the batches of the runs in results/ablations.json
     RECIPES["shipped"],
     name="ablation",
     batch_size=256,

@@ -13,7 +13,8 @@ from plate_ocr.alphabet import BLANK, CLASSES
 from plate_ocr.framing import FRAME_WIDTH, LAYOUT, UNIT, CutOut, Frame, find_digits, ink_of
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
-STEPS = FRAME_WIDTH // 8  # time steps of 8 columns of the frame, left to right
+COLUMNS_A_STEP = 2  # of what the convolutions leave, side by side: the LSTM has half the steps
+STEPS = FRAME_WIDTH // 4 // COLUMNS_A_STEP  # time steps, left to right
 
 
 class Convolution(NamedTuple):
@@ -37,7 +38,6 @@ CONVOLUTIONS = (
     Convolution(96, 3),
     Convolution(96, 3),
 )
-COLUMNS_A_STEP = 2  # of what the convolutions leave, side by side: the LSTM has half the steps
 RECURRENT_UNITS = 64  # each way
 MOMENTUM = 0.9  # of BatchNorm; at 0.99 its averages lag behind weights that still move fast
 

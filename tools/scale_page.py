@@ -118,9 +118,9 @@ def page() -> str:
         wall, as_it_is = steps * (step + waiting) / 3600, UNKNOWN
         if distortion is not None:  # of the others' plates too
             as_it_is = f"{wall + steps * (hosts - 1) * batch * distortion / 3600:,.1f}"
-        told = (f"{batch * hosts:,}", f"{1000 * waiting:.1f}", f"{waiting / (step + waiting):.0%}")
+        share = waiting / (step + waiting)  # at last of the most hosts
+        told = (f"{batch * hosts:,}", f"{1000 * waiting:.1f}", f"{share:.0%}")
         rows.append((hosts, *told, f"{wall:,.1f}", f"{hosts * wall:,.0f}", as_it_is))
-    share = waiting / (step + waiting)  # of most hosts
     head = ("hosts", "plates a step", "all-reduce, ms", "of a step", "h", "machine hours")
     training = table((*head, "h, as the code is"), *rows)
 
