@@ -14,12 +14,19 @@ from plate_ocr.dataset import generate
 from plate_ocr.hosts import Host
 
 # With all that could differ between hosts: distortions, dropout and a learning rate that moves.
+# Adam moves a weight by the sign of its gradient, be that nothing but rounding, which differs
+# between hosts and processors. With a large epsilon, what rounding leaves moves nothing.
 TINY = """
 import sys
 from dataclasses import replace
+from functools import partial
+
+import keras
+
 from plate_ocr.__main__ import main
 from plate_ocr.training import RECIPES
 
+keras.optimizers.Adam = partial(keras.optimizers.Adam, epsilon=1e-3)
 RECIPES["tiny"] = replace(
     RECIPES["shipped"],
     name="tiny", batch_size=16, epochs=3, warmup_steps=2, dropout=0.2, validation_plates=8,
@@ -63,9 +70,8 @@ def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
     finish(*(start(tmp_path, "both", *hosts, index) for index in range(2)))
     alone, both = history(tmp_path / "alone"), history(tmp_path / "both")
     assert len(alone) == len(both) == 3
-    # Of eight plates, validation shows more of how Adam's first steps round tiny gradients.
-    for name, tolerance in (("loss", 1e-4), ("val_loss", 1e-3)):
-        expected = pytest.approx([row[name] for row in alone], rel=tolerance)
+    for name in ("loss", "val_loss"):
+        expected = pytest.approx([row[name] for row in alone], rel=1e-5)
         assert [row[name] for row in both] == expected
     assert alone[0]["loss"] != alone[2]["loss"]
     assert {path.suffix for path in tmp_path.glob("both.*")} == {".h5", ".json"}
