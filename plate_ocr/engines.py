@@ -13,7 +13,7 @@ import numpy as np
 
 from plate_ocr.integers import integers_are_fast, round_to_integers
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.weights import WeightsError
+from plate_ocr.weights import OUTDATED, WeightsError
 
 if TYPE_CHECKING:
     import keras
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 ENGINES = ("onnx", "openvino", "keras")
 BATCH = 64  # plates that an engine is given at a time
-OUTDATED = "exported by another version of plate_ocr; export the weights again"
 FILLED = 32  # plates that OpenVINO computes at a time; among 64 one would take as long
 SIZES = (FILLED, 8, 4, 1)  # of its batches; alone, a plate takes thrice as long as among 32
 
@@ -103,7 +102,8 @@ class OnnxEngine:
 class OpenvinoEngine:
     """Runs the exported weights in OpenVINO, rounded to what the processor multiplies fastest.
 
-    That is bfloat16, or integers of 8 bits for most of the convolutions, or else float32.
+    That is bfloat16 or else float32, and for most of the convolutions integers of 8 bits where
+    those are faster still.
 
     OpenVINO is fastest on a network compiled for one size of batch, so there are several. Plates
     that are more than half a batch fill one up. Each network is compiled once, when it is first
@@ -115,10 +115,17 @@ class OpenvinoEngine:
         largest: features of the convolutions, see `integers.round_to_integers`; without them there
             are no integers.
         exact: stay with float32.
+
+    Raises:
+        WeightsError: the weights were exported by another version.
     """
 
     def __init__(
-        self, exported: bytes, threads: int, largest: Sequence[float] = (), exact: bool = False
+        self,
+        exported: bytes,
+        threads: int,
+        largest: Sequence[float | None] = (),
+        exact: bool = False,
     ):
         import openvino
 
@@ -126,25 +133,25 @@ class OpenvinoEngine:
         self.exported = exported
         self.threads = threads
         able = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if exact:
-            self.precision = "f32"
-        elif "BF16" in able:
-            self.precision = "bf16"
-        else:
-            self.precision = "i8" if largest and integers_are_fast() else "f32"
-        self.largest = largest
+        self.precision = "bf16" if "BF16" in able and not exact else "f32"
+        self.largest = largest if integers_are_fast() and not exact else ()
         self.of_size: dict[int, FixedBatch] = {}
         self.compiling = threading.Lock()
+
+    @property
+    def rounds(self) -> bool:
+        """Whether it reads a little otherwise than in float32."""
+        return bool(self.largest) or self.precision != "f32"
 
     def _compile(self, size: int) -> "FixedBatch":
         network = self.core.read_model(self.exported)
         if tuple(output.any_name for output in network.outputs) != Look._fields:
             raise WeightsError(f"the network of the reader: {OUTDATED}")
         network.reshape([size, PLATE_HEIGHT, PLATE_WIDTH, 1])
-        if self.precision == "i8":
+        if self.largest:
             round_to_integers(network, self.largest)
         settings = {
-            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
+            "INFERENCE_PRECISION_HINT": self.precision,
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": self.threads,
         }

@@ -12,7 +12,7 @@ from plate_ocr.augmentation import augment_batch
 from plate_ocr.dataset import draw_plates
 from plate_ocr.engines import Engine, Look, OnnxEngine
 from plate_ocr.files import replacing
-from plate_ocr.framing import CELL
+from plate_ocr.framing import CELL, FILTERS
 from plate_ocr.model import with_frames
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.weights import WeightsError, check_weights, restore, write_description
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import onnx
 
 MEASURED = 256  # distorted plates, whose features decide how far the levels of integers reach
+# With levels of 256 in these, digits would be found elsewhere. The first convolution takes a plate,
+# whose grey levels are as many.
+NEVER_ROUNDED = {f"find_convolution_{number}" for number in range(2, len(FILTERS) + 1)}
 CHANNELS = 16  # of a convolution that processors multiply at once
 TOLERANCE = 1e-4  # largest difference of a logit between an export and Keras
 
@@ -100,16 +103,16 @@ def litert_engine(exported: bytes) -> Engine:
     return engine
 
 
-def _largest_features(model: keras.Model, digits: int) -> list[float]:
-    """Of distorted plates, what every convolution that reads takes at most, but the first one.
-
-    That one takes the plate itself, and is no faster with integers.
-    """
+def _largest_features(model: keras.Model, digits: int) -> list[float | None]:
+    """Of distorted plates, what every convolution takes at most, as `round_to_integers` asks."""
     plates = draw_plates(range(MEASURED), digits=digits)
     images, _ = augment_batch(plates.images, np.random.default_rng(0), digits)
-    reading = [layer for layer in model.layers if layer.name.startswith("convolution_")]
-    taken = keras.Model(model.input, [layer.input for layer in reading[1:]])
-    return [float(features.max()) for features in taken.predict(images, verbose=0)]
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    taken = keras.Model(model.input, [layer.input for layer in convolutions])
+    return [
+        None if layer.name in NEVER_ROUNDED else float(features.max())
+        for layer, features in zip(convolutions, taken.predict(images, verbose=0), strict=True)
+    ]
 
 
 def _compare(engine: Engine, model: keras.Model, path: Path) -> None:

@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 
 AT_A_TIME = 128  # plates that are loaded, run and decoded together
 SMALL_FILE = 20_000  # bytes; plates on noisy paper have half as many
-# P(text) from which a reading of a rounded network stands. In 8-bit integers it moves by less than
-# 0.03 above this. In bfloat16 the frames move too: of 44,500 plates two above this were read
-# otherwise, both in so much noise that the digits were found elsewhere.
-SURE = {"i8": 0.9, "bf16": 0.8}
+# P(text) from which a reading of a rounded network stands. Its frames move too: of 44,500 plates
+# two above this were read otherwise, in so much noise that the digits were found elsewhere.
+SURE = 0.8
 # P(text) from which a careful reader looks only once; one plate in fifty has less, of damaged ones
 # one in twelve.
 CERTAIN = 0.98
@@ -113,9 +112,9 @@ class PlateReader:
             else:
                 largest = description.get("largest_features", ())
                 self.engine = OpenvinoEngine(exported, self.threads, largest)
-                if self.engine.precision in SURE:
+                if self.engine.rounds:
                     self.exact = OpenvinoEngine(exported, self.threads, exact=True)
-                    self.sure = max(self.sure, SURE[self.engine.precision])
+                    self.sure = max(self.sure, SURE)
         else:
             raise ValueError(f"engine must be keras, onnx or openvino, not {engine!r}")
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = resources.find("dr_model.h5")
 EXPORT = WEIGHTS.with_suffix(".onnx")
+OUTDATED = "exported by another version of plate_ocr; export the weights again"
 
 
 class WeightsError(ValueError):

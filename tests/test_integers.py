@@ -8,21 +8,35 @@ from conftest import PROJECT
 from plate_ocr import engines, processor
 from plate_ocr.engines import OpenvinoEngine
 from plate_ocr.evaluation import load_benchmark
+from plate_ocr.framing import FILTERS
 from plate_ocr.integers import integers_are_fast, round_to_integers
+from plate_ocr.model import CONVOLUTIONS
+from plate_ocr.processor import multiplies
 from plate_ocr.reader import SURE, decode_look
+from plate_ocr.weights import WeightsError
 
 EXPORTED = (PROJECT / "dr_model.onnx").read_bytes()
 LARGEST = json.loads((PROJECT / "dr_model.json").read_text(encoding="utf-8"))["largest_features"]
 
 
-def test_the_last_convolutions_are_rounded_and_no_other():
+def test_what_reads_is_rounded_and_what_finds_is_not():
     network = openvino.Core().read_model(EXPORTED)
     round_to_integers(network, LARGEST)
     steps = [step for step in network.get_ordered_ops() if step.get_type_name() == "Convolution"]
-    sources = [[one.get_node() for one in step.input_values()] for step in steps]
-    rounded = [[one.get_type_name() == "FakeQuantize" for one in both] for both in sources]
-    assert rounded == [[False, False]] * (len(steps) - 5) + [[True, True]] * 5
-    for (features, filters), most in zip(sources[-5:], LARGEST, strict=True):
+    first, *finding = steps[: -len(CONVOLUTIONS)]
+    rounded = {
+        step.get_friendly_name(): [
+            one.get_node().get_type_name() == "FakeQuantize" for one in step.input_values()
+        ]
+        for step in steps
+    }
+    assert len(rounded) == len(steps) == len(CONVOLUTIONS) + len(FILTERS) + 4
+    for step in finding:
+        assert rounded.pop(step.get_friendly_name()) == [False, False]
+    assert list(rounded.values()) == [[True, True]] * (1 + len(CONVOLUTIONS))
+    levels = [most for most in LARGEST if most is not None]
+    for step, most in zip([first, *steps[-len(CONVOLUTIONS) :]], levels, strict=True):
+        features, filters = (one.get_node() for one in step.input_values())
         bounds = [one.get_node().get_data() for one in features.input_values()[1:]]
         np.testing.assert_allclose(np.ravel(bounds), [0, most, 0, most])
         weights, least, most, *_ = (one.get_node().get_data() for one in filters.input_values())
@@ -31,37 +45,51 @@ def test_the_last_convolutions_are_rounded_and_no_other():
         assert (np.isclose(weights, least) | np.isclose(weights, most)).any(axis=(1, 2, 3)).all()
 
 
-@pytest.mark.skipif(not integers_are_fast(), reason="the processor has no VNNI")
+def test_levels_of_another_version_are_named():
+    with pytest.raises(WeightsError, match="exported by another version"):
+        round_to_integers(openvino.Core().read_model(EXPORTED), LARGEST[1:])
+
+
+@pytest.mark.skipif(not multiplies("avx512_vnni", "avx_vnni"), reason="the processor has no VNNI")
 def test_what_integers_are_sure_of_float32_reads_alike():
     plates = load_benchmark("tuning").sample(1000)
     exact = OpenvinoEngine(EXPORTED, threads=2, exact=True)
-    rounded = OpenvinoEngine(EXPORTED, threads=2, largest=LARGEST)
-    rounded.precision = "i8"  # also where bfloat16 is faster
+    rounded = OpenvinoEngine(EXPORTED, threads=2)
+    rounded.largest = LARGEST  # also where bfloat16 alone is faster
     ours, theirs = (engine(plates.images) for engine in (rounded, exact))
-    assert np.array_equal(ours.frames, theirs.frames)
-    difference = np.abs(ours.logits - theirs.logits)
-    assert difference.max() > 0.1 and difference.mean() < 0.2
+    # Where a share is rounded to another level, the frame lies elsewhere.
+    assert np.abs(ours.frames - theirs.frames).mean() < 0.05
     read, expected = decode_look(ours), decode_look(theirs)
-    sure = np.flatnonzero(read.text_probability >= SURE["i8"])
+    moved = np.abs(read.text_probability - expected.text_probability)
+    sure = np.flatnonzero(read.text_probability >= SURE)
+    assert moved.max() > 0.01 and moved[sure].mean() < 0.002
     assert len(sure) > 900
     assert [read.texts[row] for row in sure] == [expected.texts[row] for row in sure]
-    assert np.abs(read.text_probability - expected.text_probability)[sure].max() < 0.05
 
 
-def test_openvino_takes_the_fastest_precision(monkeypatch):
+def test_openvino_rounds_to_what_is_fastest(monkeypatch):
     able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    first = ["bf16"] if "BF16" in able else []
+    precision = "bf16" if "BF16" in able else "f32"
     for fast in (True, False):
         monkeypatch.setattr(engines, "integers_are_fast", lambda fast=fast: fast)
-        choices = [*first, *(["i8"] if fast else []), "f32"]
-        assert OpenvinoEngine(EXPORTED, 1, LARGEST).precision == choices[0]
-        assert OpenvinoEngine(EXPORTED, 1).precision == [*first, "f32"][0]
-        assert OpenvinoEngine(EXPORTED, 1, LARGEST, exact=True).precision == "f32"
+        for largest in (LARGEST, ()):
+            engine = OpenvinoEngine(EXPORTED, 1, largest)
+            assert engine.precision == precision
+            assert bool(engine.largest) == (fast and largest != ())
+            assert engine.rounds == (precision == "bf16" or bool(engine.largest))
+        exact = OpenvinoEngine(EXPORTED, 1, LARGEST, exact=True)
+        assert not exact.rounds and exact.precision == "f32"
 
 
 @pytest.mark.parametrize(
-    ("flags", "fast"), [("fma avx512_vnni", True), ("avx_vnni", True), ("fma avx2", False)]
+    ("flags", "fast"),
+    [
+        ("fma avx512_vnni", True),
+        ("avx_vnni", True),
+        ("fma avx2", False),
+        ("avx512_vnni amx_bf16", False),
+    ],
 )
-def test_integers_are_fast_where_the_processor_adds_them_up(monkeypatch, flags, fast):
+def test_integers_are_fast_with_vnni_and_without_amx(monkeypatch, flags, fast):
     monkeypatch.setattr(processor, "of_processor", lambda field: flags)
     assert integers_are_fast() == fast
