@@ -32,7 +32,7 @@ SMALL_FILE = 20_000  # bytes; plates on noisy paper have half as many
 # two above this were read otherwise, in so much noise that the digits were found elsewhere.
 SURE = 0.8
 # P(text) from which a careful reader looks only once; one plate in fifty has less, of damaged ones
-# one in twelve.
+# one in twenty.
 CERTAIN = 0.98
 
 
