@@ -115,7 +115,7 @@ def _halves(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Halves, Halv
     labels = np.concatenate([labels, labels[:, ::-1]])
     of_digits = both[:, np.arange(2 * count)[:, None], labels]
     parts = max(-(-2 * count // TOGETHER), 1)
-    rows = -(-2 * count // parts)
+    rows = 4 * -(-count // (2 * parts))  # OpenBLAS may add up a last one, two or three otherwise
     whole = np.zeros((half, parts * rows, len(lattice.transitions)))
     emitted = whole[:, : 2 * count]
     of_all_texts = emitted[..., : lattice.first].reshape(half, 2 * count, length, classes)

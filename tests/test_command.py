@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from conftest import PROJECT
@@ -130,6 +131,8 @@ def test_interrupted_it_says_so(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell lets what runs in the background ignore it, and these tests pass that on.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     while not any(tmp_path.glob("mine/[0-9]*.png")):
         assert process.poll() is None

@@ -1,3 +1,7 @@
+import os
+import platform
+import subprocess
+import sys
 from itertools import product
 
 import keras
@@ -163,6 +167,15 @@ def test_a_plate_is_as_probable_alone_as_among_others(digits):
             assert np.array_equal(found, getattr(whole, name)), (size, name)
         found = np.concatenate([length_log_probability(part, digits) for part in parts])
         assert np.array_equal(found, of_length), size
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the kernels are of x86-64")
+@pytest.mark.parametrize("kernels", ["Haswell", "Nehalem"])  # these run on nearly all of them
+def test_it_is_so_on_other_processors(kernels):
+    same = f"{__file__}::{test_a_plate_is_as_probable_alone_as_among_others.__name__}"
+    command = [sys.executable, "-m", "pytest", "-q", same]
+    subprocess.run(command, env=os.environ | {"OPENBLAS_CORETYPE": kernels}, check=True)
 
 
 def test_no_text_is_more_probable_than_its_length():
