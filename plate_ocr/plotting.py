@@ -148,7 +148,8 @@ def loss_curves(runs: dict[str, tuple[dict, list[dict]]], mark: str = "") -> Fig
         exact = [100 * row["val_exact_match"] for row in history]
         matches.plot(epochs, exact, color=colour, label=name)
     losses.set(title=f"CTC loss{mark}", xlabel="epoch")
-    losses.legend(fontsize=8)
+    legend = losses.get_legend_handles_labels()
+    figure.legend(*legend, loc="outside lower center", ncols=2, fontsize=8)
     matches.set(title=f"Validation plates read exactly (%){mark}", xlabel="epoch")
     if len(runs) > 1:
         matches.legend(loc="lower right", fontsize=8)
