@@ -133,8 +133,8 @@ class OpenvinoEngine:
         self.exported = exported
         self.threads = threads
         able = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self.precision = "bf16" if "BF16" in able and not exact else "f32"
-        self.largest = largest if integers_are_fast() and not exact else ()
+        self.precision = "bf16" if not exact and "BF16" in able else "f32"
+        self.largest = largest if not exact and integers_are_fast() else ()
         self.of_size: dict[int, FixedBatch] = {}
         self.compiling = threading.Lock()
 
