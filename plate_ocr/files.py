@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HOST = platform.node()  # of several that share a disk
+LONGEST_NAME = 1_000  # characters; longer ones are no paths but content by mistake
 
 
 @contextmanager
@@ -132,3 +133,9 @@ def write_text(path: Path | str, text: str, first: bool = False) -> None:
     """
     with replacing(path, first=first) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def shown(name: str) -> str:
+    """A name as a message tells it: on one line, and cut where it is too long for a path."""
+    name = name if len(name) <= LONGEST_NAME else f"{name[:50]}...{name[-50:]}"
+    return name if name.isprintable() else repr(name)[1:-1]

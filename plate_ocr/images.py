@@ -2,21 +2,30 @@
 
 import os
 import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from itertools import product
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
+from plate_ocr.files import shown
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")  # no other parser is ever opened
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+# No other parser is ever opened; a DIB is a BMP without its file header.
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "TIFF")
+# What Pillow registers for these formats; to ask it would import all of its parsers.
+SUFFIXES = frozenset(
+    ".png .apng .jpg .jpeg .jpe .jfif .bmp .dib .webp .tif .tiff".split()  # noqa: SIM905
+)
+UNREAD_SUFFIXES = frozenset(  # of images that are not read
+    ".avif .gif .heic .heif .ico .j2k .jp2 .jxl .mpo .pbm .pgm .ppm .psd .svg .tga".split()  # noqa: SIM905
+)
 LARGEST_PIXELS = 24_000_000  # what a camera makes of a plate; more would cost 150 MB to decode
 # Orientation in EXIF -> rows and columns exchanged, then the steps through both.
 UPRIGHT = (False, 1, 1)
@@ -29,9 +38,15 @@ TURNS = {
     7: (True, -1, -1),
     8: (True, -1, 1),
 }
+SIXTEEN_BITS = 2**16 - 1  # the lightest of them
+DARK = 2**14 - 1  # of 16 bits; an image without a lighter pixel may well use fewer
 TILE = 1024  # pixels a side: what is flattened to gray at a time
-
-_one_large_image = Lock()  # at a time, however many threads read
+# Pillow brings a PNG's values of 2, 4 and 16 bits to 8, but not the value that is transparent.
+TRANSPARENT_VALUES = {
+    "L;2": lambda value: value * 85,
+    "L;4": lambda value: value * 17,
+    "RGB;16B": lambda values: tuple(value >> 8 for value in values),
+}
 
 ImageSource = str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray
 
@@ -40,9 +55,56 @@ class UnreadableImage(ValueError):
     """An image cannot be read; the message names the source and the reason."""
 
 
+class _Decoding:
+    """What the threads that decode share."""
+
+    def __init__(self) -> None:
+        self._takes_cut_files = False  # what another library has asked of Pillow
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """As a forked child must: threads that held a lock or decoded are not in it."""
+        self.one_large_image = Lock()  # at a time, however many threads read
+        self._counting = Lock()
+        self._count = 0
+        self._put_back()
+
+    @contextmanager
+    def whole_files(self) -> Iterator[None]:
+        """Let Pillow refuse files that end early, whatever another library has asked of it.
+
+        Its flag is one for all threads, so it is put back when no thread of ours decodes.
+        """
+        with self._counting:
+            self._takes_cut_files = self._takes_cut_files or ImageFile.LOAD_TRUNCATED_IMAGES
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._count -= 1
+                if not self._count:
+                    self._put_back()
+
+    def _put_back(self) -> None:
+        ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES or self._takes_cut_files
+        self._takes_cut_files = False
+
+
+_decoding = _Decoding()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_decoding.start_anew)
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file name ends like an image and is not hidden."""
     return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+
+def is_unread_image_name(name: str) -> bool:
+    """Whether a file name ends like an image of a format that is not read."""
+    return not name.startswith(".") and Path(name).suffix.lower() in UNREAD_SUFFIXES
 
 
 def load_plate(source: ImageSource) -> np.ndarray:
@@ -69,13 +131,14 @@ def load_plate(source: ImageSource) -> np.ndarray:
 def load_gray(source: ImageSource) -> np.ndarray:
     """Read an image in its own size.
 
-    Rotation by EXIF is applied, transparency is flattened on white, 16 bits become 8, of several
-    frames the first is taken.
+    Rotation by EXIF is applied, transparency is flattened on white, 12 or 16 bits become 8, of
+    several frames the first is taken. A file that ends early is refused, though another library
+    has set Pillow's `LOAD_TRUNCATED_IMAGES`.
 
     Args:
         source: a path, the bytes of a file, an open binary file, a Pillow image, or an array of
             shape (height, width), (height, width, 1), (..., 3) RGB or (..., 4) RGBA, of dtype
-            uint8, uint16, bool, or floats from 0 to 1.
+            uint8, uint16, bool, or floats from 0 to 1, in any byte order.
 
     Returns:
         uint8 array of shape (height, width), grayscale, 255 is white.
@@ -84,20 +147,21 @@ def load_gray(source: ImageSource) -> np.ndarray:
         UnreadableImage: the source is no image of these kinds, is broken or too large.
     """
     if isinstance(source, np.ndarray):
-        gray = _array_to_gray(source)
-    elif isinstance(source, Image.Image):
-        name = f"image {source.mode} {source.size[0]} x {source.size[1]}"
-        with _named_errors(name):
-            gray = _decode(source, name)
-    elif isinstance(source, bytes | bytearray | memoryview):
-        gray = _open(BytesIO(source), f"{len(source):,} bytes")
-    elif isinstance(source, str | os.PathLike):
-        gray = _open(os.fspath(source), os.fspath(source))
-    elif hasattr(source, "read"):
-        gray = _open(source, str(getattr(source, "name", "open file")))
-    else:
+        return _array_to_gray(source)
+    with _named_errors(type(source).__name__):
+        if isinstance(source, Image.Image):
+            name = f"image {source.mode} {source.size[0]} x {source.size[1]}"
+            with _named_errors(name), _decoding.whole_files():
+                return _decode(source, name)
+        if isinstance(source, bytes | bytearray | memoryview):
+            content = bytes(source)
+            return _open(BytesIO(content), _name_of(content))
+        if isinstance(source, str | os.PathLike):
+            path = os.fsdecode(source)
+            return _open(path, shown(path))
+        if hasattr(source, "read"):
+            return _open(source, shown(str(getattr(source, "name", "open file"))))
         raise UnreadableImage(f"{type(source).__name__}: not a path, bytes, image or array")
-    return gray
 
 
 def letterbox(gray: np.ndarray) -> np.ndarray:
@@ -126,8 +190,16 @@ def border_of(gray: np.ndarray) -> np.ndarray:
     return np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
 
 
+def _name_of(content: bytes) -> str:
+    """The content of a file as messages name it; it may have been meant as a path."""
+    name = f"{len(content):,} bytes"
+    if len(content) <= 100 and b"\0" not in content:
+        name += f", the content of a file and not the path {content!r}"
+    return name
+
+
 def _open(file: str | BinaryIO, name: str) -> np.ndarray:
-    with _named_errors(name):
+    with _named_errors(name), _decoding.whole_files():
         if isinstance(file, str) and not stat.S_ISREG(Path(file).stat().st_mode):
             raise UnreadableImage(f"{name}: not a file")  # opening a pipe would wait for ever
         with Image.open(file, formats=FORMATS) as image:
@@ -142,9 +214,10 @@ def _named_errors(name: str) -> Iterator[None]:
     except UnreadableImage:
         raise
     except Image.UnidentifiedImageError as error:
-        raise UnreadableImage(f"{name}: not a PNG, JPEG, BMP, WebP or TIFF image") from error
+        kinds = "a PNG, JPEG, BMP, WebP or TIFF image that Pillow opens"
+        raise UnreadableImage(f"{name}: not {kinds}") from error
     except Exception as error:  # a damaged file can bring its decoder to raise anything
-        reason = getattr(error, "strerror", None) or error
+        reason = shown(str(getattr(error, "strerror", None) or error)) or type(error).__name__
         raise UnreadableImage(f"{name}: {reason}") from error
 
 
@@ -154,7 +227,10 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
     if not 0 < width * height <= LARGEST_PIXELS:
         most = f"at most {LARGEST_PIXELS // 10**6} million are"
         raise UnreadableImage(f"{name}: {width} x {height} pixels is not a size we read; {most}")
-    with _one_large_image if width * height > TILE**2 else nullcontext():
+    with _decoding.one_large_image if width * height > TILE**2 else nullcontext():
+        if image.format == "PNG" and image.tile and "transparency" in image.info:
+            to_eight_bits = TRANSPARENT_VALUES.get(image.tile[0][3], lambda value: value)
+            image.info["transparency"] = to_eight_bits(image.info["transparency"])
         image.load()
         gray = _flatten(image, name)
     transposed, down, right = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1), UPRIGHT)
@@ -169,18 +245,47 @@ def _flatten(image: Image.Image, name: str) -> np.ndarray:
         raise UnreadableImage(f"{name}: has 32 bits a pixel; we read 8 and 16")
     width, height = image.size
     gray = np.empty((height, width), np.uint8)
+    white = 2 ** (_tag(image, ExifTags.Base.BitsPerSample) or (16,))[0] - 1
+    largest = 0
     for top, left in product(range(0, height, TILE), range(0, width, TILE)):
         bottom, right = min(top + TILE, height), min(left + TILE, width)
         tile = image.crop((left, top, right, bottom))
         if image.mode.startswith("I;16"):
-            pixels = _array_to_gray(np.asarray(tile).astype(np.uint16), name)
+            values = np.asarray(tile).astype(np.uint16)
+            largest = max(largest, int(values.max()))
+            pixels = _sixteen_to_gray(values, white, image)
         elif image.has_transparency_data:
-            white = Image.new("RGBA", tile.size, "white")
-            pixels = np.asarray(Image.alpha_composite(white, tile.convert("RGBA")).convert("L"))
+            paper = Image.new("RGBA", tile.size, "white")
+            pixels = np.asarray(Image.alpha_composite(paper, tile.convert("RGBA")).convert("L"))
         else:
             pixels = np.asarray(tile.convert("L"))
         gray[top:bottom, left:right] = pixels
+    if white == SIXTEEN_BITS:
+        _warn_if_dark(largest)
     return gray
+
+
+def _sixteen_to_gray(values: np.ndarray, white: int, image: Image.Image) -> np.ndarray:
+    """Gray of uint16, in which Pillow leaves the values of the file as they are."""
+    transparent = values == image.info.get("transparency")
+    if _tag(image, ExifTags.Base.PhotometricInterpretation) == 0:  # white is zero
+        values = white - values
+    return np.where(transparent, 255, np.rint(values / (white / 255))).astype(np.uint8)
+
+
+def _tag(image: Image.Image, tag: int) -> Any:
+    """What a TIFF file says of its pixels; None of another one."""
+    return getattr(image, "tag_v2", {}).get(tag)
+
+
+def _warn_if_dark(largest: int) -> None:
+    """Say once that 16 bits are taken for 16, where an image may use fewer of them."""
+    if 0 < largest <= DARK:
+        warnings.warn(
+            f"an image of 16 bits has no value above {largest:,} and is read as dark; "
+            "where it uses fewer bits, scale them to 16",
+            stacklevel=1,
+        )
 
 
 def _array_to_gray(array: np.ndarray, name: str | None = None) -> np.ndarray:
@@ -200,7 +305,8 @@ def _array_to_gray(array: np.ndarray, name: str | None = None) -> np.ndarray:
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
             raise UnreadableImage(f"{name}: floats must be finite and lie between 0 and 1")
         array = np.rint(array * 255).astype(np.uint8)
-    elif array.dtype == np.uint16:
+    elif array.dtype.newbyteorder("=") == np.uint16:
+        _warn_if_dark(int(array[:, :, :3].max() if array.ndim == 3 else array.max()))
         array = np.rint(array / 257).astype(np.uint8)
     elif array.dtype != np.uint8:
         raise UnreadableImage(f"{name}: must be uint8, uint16, bool, or floats from 0 to 1")

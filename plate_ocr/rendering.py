@@ -7,6 +7,7 @@ and their instances go round in turn, so each is used evenly; size, gap and plac
 random from a generator of the plate's own.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,6 +30,10 @@ HELD_OUT = 90_000  # five-digit numbers from this position of a round on are nev
 DEFAULT_SEED = 2026
 # Threads share the open fonts, and the axes of one are set just before its digits are drawn.
 DRAWING = Lock()
+if hasattr(os, "register_at_fork"):  # a fork waits until no font is being set, nor the lock held
+    os.register_at_fork(
+        before=DRAWING.acquire, after_in_parent=DRAWING.release, after_in_child=DRAWING.release
+    )
 
 Axes = tuple[tuple[str, float], ...]
 

@@ -1,10 +1,26 @@
+import os
+import struct
+import threading
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from conftest import succeeds_in_a_fork
+from PIL import Image, ImageFile, ImageOps
 
-from plate_ocr.images import LARGEST_PIXELS, UnreadableImage, letterbox, load_plate
+from plate_ocr.images import (
+    FORMATS,
+    LARGEST_PIXELS,
+    SUFFIXES,
+    UNREAD_SUFFIXES,
+    UnreadableImage,
+    is_image_name,
+    letterbox,
+    load_gray,
+    load_plate,
+)
 
 
 @pytest.fixture
@@ -60,11 +76,110 @@ def test_transparency_is_white(plate):
     assert (load_plate(encoded(image, format="PNG")) == 255).all()
 
 
-def test_rotation_by_exif_is_applied(plate):
+def packed(values, bits):
+    """Rows of pixels of 1 to 16 bits, the most significant first."""
+    each = (values[..., None] >> np.arange(bits - 1, -1, -1)) & 1
+    return [np.packbits(row).tobytes() for row in each.reshape(len(values), -1).astype(np.uint8)]
+
+
+def png(values, bits, colour, transparent):
+    def chunk(name, content):
+        body = name + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    height, width = values.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + row for row in packed(values, bits)))
+    chunks = ((b"IHDR", header), (b"tRNS", transparent), (b"IDAT", rows), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+
+
+def tiff(values, bits, photometric):
+    """A gray TIFF file, as Pillow does not write all of them."""
+    height, width = values.shape
+    data = values.astype("<u2").tobytes() if bits == 16 else b"".join(packed(values, bits))
+    start = 8 + 2 + 9 * 12 + 4
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric}
+    tags |= {273: start, 277: 1, 278: height, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + data
+
+
+@pytest.mark.parametrize(("bits", "colour"), [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (16, 2)])
+def test_transparency_by_value_is_white_in_every_depth(plate, bits, colour):
+    paper = (2**bits - 1) // 3  # in 16 bits, 0x5555; neither black nor white, but of one bit
+    values = np.where(plate > 100, paper, 0 if paper else 1)
+    if colour:
+        values = np.stack([values, values, values + 1], axis=2)  # 0x5556
+    transparent = struct.pack(f">{max(1, colour + colour // 2)}H", *np.atleast_1d(values[0, 0]))
+    expected = np.where(plate > 100, 255, 0 if paper else 255)
+    assert np.array_equal(load_plate(png(values, bits, colour, transparent)), expected)
+
+
+@pytest.mark.parametrize(
+    ("bits", "white_is_zero"),
+    [(1, 0), (1, 1), (4, 0), (4, 1), (8, 0), (8, 1), (12, 0), (16, 0), (16, 1)],
+)
+def test_gray_tiffs_of_every_depth(plate, bits, white_is_zero):
+    values = np.where(plate > 100, 2**bits - 1, 0)
+    data = tiff(values, bits, photometric=0 if white_is_zero else 1)
+    expected = np.where(plate > 100, 255, 0)
+    assert np.array_equal(load_plate(data), 255 - expected if white_is_zero else expected)
+
+
+def test_twelve_bits_are_as_light_as_eight(plate):
+    data = tiff(np.rint(plate * (4095 / 255)).astype(int), 12, photometric=1)
+    assert np.array_equal(load_plate(data), plate)
+
+
+@pytest.mark.parametrize("make", [np.asarray, Image.fromarray])
+def test_sixteen_bits_that_are_fewer_are_warned_of(plate, make, recwarn):
+    load_plate(make(plate.astype(np.uint16) * 257))
+    load_plate(make(np.zeros((64, 128), np.uint16)))
+    assert not recwarn
+    load_plate(make(plate.astype(np.uint16) * 16))
+    (warning,) = recwarn
+    assert "16 bits" in str(warning.message)
+
+
+@pytest.mark.parametrize("kind", ["uint16", "float32", "float64"])
+def test_arrays_in_the_other_byte_order(plate, kind):
+    array = plate.astype(np.uint16) * 257 if kind == "uint16" else plate.astype(kind) / 255
+    swapped = array.astype(array.dtype.newbyteorder("S"))
+    assert np.array_equal(load_plate(swapped), plate)
+    assert np.array_equal(load_plate(np.dstack([swapped] * 3)), plate)
+
+
+def test_colours_are_red_green_blue():
+    """Of the lightness of a gray, 30 % is red, 59 % green and 11 % blue."""
+    colours = np.zeros((1, 3, 3), np.uint8)
+    colours[0, [0, 1, 2], [0, 1, 2]] = 255
+    for source in (
+        colours,
+        Image.fromarray(colours),
+        encoded(Image.fromarray(colours), format="PNG"),
+    ):
+        assert load_gray(source).tolist() == [[76, 150, 29]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])  # Pillow turns a TIFF itself
+def test_rotation_by_exif_is_applied(orientation, kind):
     exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    data = encoded(Image.fromarray(plate), format="PNG", exif=exif)
-    assert np.array_equal(load_plate(data), plate[::-1, ::-1])
+    exif[0x0112] = orientation
+    image = Image.fromarray(np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6))
+    data = encoded(image, format=kind, exif=exif)
+    with Image.open(BytesIO(data)) as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened))
+    assert np.array_equal(load_gray(data), expected)
+
+
+def test_a_quarter_turn_by_exif_is_clockwise_for_6_and_back_for_8(plate):
+    for orientation, turns in ((6, -1), (8, 1)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        data = encoded(Image.fromarray(plate), format="PNG", exif=exif)
+        assert np.array_equal(load_gray(data), np.rot90(plate, turns))
 
 
 def test_the_first_frame_of_several(plate):
@@ -80,6 +195,15 @@ def test_another_size_is_framed_in_its_own_grey():
     assert framed.shape == (64, 128)
     assert (framed[:, :30] == 30).all() and (framed[:, -30:] == 30).all()
     assert framed[32, 64] == 220
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (32, 128), (128, 192)])
+def test_another_size_stands_in_the_middle(shape):
+    """Black around white: what is added is black, and as much on either side."""
+    image = np.zeros(shape, np.uint8)
+    image[1:-1, 1:-1] = 255
+    framed = letterbox(image)
+    assert np.array_equal(framed, framed[::-1, ::-1])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (640, 1280), (3, 2)])
@@ -120,6 +244,137 @@ def test_a_png_cut_anywhere_is_refused_by_name(plate, tmp_path):
         path.write_bytes(data[:length])
         with pytest.raises(UnreadableImage, match=r"cut\.png: "):
             load_plate(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("PNG", {}),
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("BMP", {}),
+        ("WEBP", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+    ],
+)
+def test_cut_files_are_refused_though_pillow_was_told_to_take_them(monkeypatch, kind, options):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 128), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), format=kind, **options)
+    assert load_plate(data).shape == (64, 128)
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
+        cut = data[: int(len(data) * share)]
+        for source in (cut, BytesIO(cut)):
+            with pytest.raises(UnreadableImage):
+                load_plate(source)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True  # as the other library wants it
+
+
+def test_a_damaged_file_is_refused_though_pillow_was_told_to_take_it(monkeypatch, plate):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    data = bytearray(encoded(Image.fromarray(plate), format="PNG"))
+    data[60] ^= 0xFF
+    with pytest.raises(UnreadableImage):
+        load_plate(bytes(data))
+
+
+def test_threads_refuse_cut_files_and_leave_pillow_as_it_was(monkeypatch, plate):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    whole = encoded(Image.fromarray(plate).resize((600, 300)), format="JPEG")
+
+    def is_read(data):
+        try:
+            load_gray(data)
+        except UnreadableImage:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(is_read, [whole, whole[:-500]] * 200))
+    assert found == [True, False] * 200
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+
+
+class SlowFile(BytesIO):
+    """A file whose pixels come when they are waited for no longer."""
+
+    def __init__(self, data):
+        super().__init__(data)
+        self.is_read, self.may_go_on = threading.Event(), threading.Event()
+
+    def read(self, size=-1):
+        if size > 10_000:
+            self.is_read.set()
+            self.may_go_on.wait(20)
+        return super().read(size)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_forked_while_a_large_image_is_decoded_reads_one_too(monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    large = Image.new("L", (1100, 1000))
+    file = SlowFile(encoded(large, format="BMP"))
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(load_gray, file)
+        assert file.is_read.wait(10)
+        good = succeeds_in_a_fork(
+            lambda: ImageFile.LOAD_TRUNCATED_IMAGES and load_gray(large).shape == (1000, 1100)
+        )
+        file.may_go_on.set()
+        assert future.result().shape == (1000, 1100) and good
+
+
+def test_every_ending_of_the_formats_is_an_image():
+    Image.init()
+    registered = Image.registered_extensions()
+    assert {ending for ending, kind in registered.items() if kind in FORMATS} == SUFFIXES
+    assert is_image_name("PLATE.JFIF") and not is_image_name(".plate.png")
+    assert not SUFFIXES & UNREAD_SUFFIXES
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_a_file_of_every_ending_is_read(plate, tmp_path, suffix):
+    Image.fromarray(plate).save(tmp_path / f"plate{suffix}")
+    assert np.abs(load_plate(tmp_path / f"plate{suffix}").astype(int) - plate).mean() < 3
+
+
+@pytest.mark.parametrize("source", [b"plate.png", bytearray(b"plates/one.jpg")])
+def test_a_path_in_bytes_is_told_from_the_content_of_an_image(source):
+    with pytest.raises(UnreadableImage, match="path") as error:
+        load_plate(source)
+    assert bytes(source).decode() in str(error.value)
+
+
+@pytest.mark.parametrize("source", ["data:image/png;base64," + 4_000_000 * "A", 4_000_000 * b"A"])
+def test_what_is_quoted_is_cut(source):
+    with pytest.raises(UnreadableImage) as error:
+        load_plate(source)
+    assert len(str(error.value)) < 300
+
+
+def test_an_error_is_one_line(tmp_path):
+    with pytest.raises(UnreadableImage) as error:
+        load_plate(tmp_path / "two\nlines.png")
+    assert "\n" not in str(error.value) and "lines.png" in str(error.value)
+
+
+class Nowhere(os.PathLike):
+    def __fspath__(self):
+        raise RuntimeError
+
+
+def test_strange_sources_are_unreadable(plate, tmp_path):
+    with pytest.raises(UnreadableImage, match="Nowhere"):
+        load_plate(Nowhere())
+    data = encoded(Image.fromarray(plate), format="PNG")
+    every_other = bytearray(2 * len(data))
+    every_other[::2] = data
+    assert np.array_equal(load_plate(memoryview(every_other)[::2]), plate)
+    (tmp_path / "plate.png").write_bytes(data)
+    with os.scandir(os.fsencode(tmp_path)) as entries:
+        assert np.array_equal(load_plate(next(entries)), plate)
 
 
 def test_a_pillow_image_that_cannot_be_decoded(plate):

@@ -1,6 +1,13 @@
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+from conftest import succeeds_in_a_fork
 
+from plate_ocr import rendering
 from plate_ocr.dataset import draw_plates
 from plate_ocr.fonts import FontError
 from plate_ocr.rendering import (
@@ -14,6 +21,7 @@ from plate_ocr.rendering import (
     check_room,
     draw_glyphs,
     draw_plate,
+    font_and_instance,
     place_glyphs,
     plate_numbers,
     plate_text,
@@ -134,3 +142,22 @@ def test_beyond_all_numbers_they_come_again_in_another_order(fonts):
     assert set(first[HELD_OUT:]) == set(second[HELD_OUT:])  # what is held out stays so
     _, record = draw_plate(fonts, 1, 100_003)
     assert record.text == f"{second[3]:05d}" and record.file_name == f"{record.text}-100003.png"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_forked_while_a_thread_draws_can_draw(fonts):
+    font, axes = font_and_instance(fonts, 0)
+    with ThreadPoolExecutor(1) as pool:
+        begun = threading.Event()
+
+        def draw():
+            with rendering.DRAWING:
+                begun.set()
+                time.sleep(0.2)
+
+        drawing = pool.submit(draw)
+        assert begun.wait(10)
+        size = 31  # no other test draws it, and keeps what it drew
+        assert succeeds_in_a_fork(lambda: len(draw_glyphs(font.path, axes, size)) == 10)
+        drawing.result()
