@@ -97,16 +97,13 @@ def read_folder(directory: Path, reader: PlateReader) -> tuple[list[Row], float]
             print(f"unreadable: {reading}", file=sys.stderr)
             reading = None
         rows.append(Row(path, label_of(path.name, records, reader.digits), reading))
-    left_out = [
-        row.path.name
-        for row in rows
-        if row.label is None
-        and ("text" in records.get(row.path.name, ()) or row.path.stem.isdigit())
-    ]
+    left_out = [row.path for row in rows if row.label is None]
+    if not records:  # names that are no numbers are no labels
+        left_out = [path for path in left_out if path.stem.isdigit()]
     if left_out:
         print(
-            f"{len(left_out)} labels are not {reader.digits} digits and count for nothing, "
-            f"that of {left_out[0]} first",
+            f"{len(left_out)} images have no label of {reader.digits} digits and count for "
+            f"nothing, {left_out[0].name} first",
             file=sys.stderr,
         )
     read = sum(row.reading is not None for row in rows)

@@ -35,7 +35,7 @@ def encode(texts: Sequence[str], digits: int = PLATE_DIGITS) -> np.ndarray:
     """
     for text in texts:
         if not is_plate_text(text, digits):
-            raise ValueError(f"not {digits} digits: {text!r}")
+            raise ValueError(f"not {digits} digits: {text!r:.60}")
     flat = np.frombuffer("".join(texts).encode("ascii"), dtype=np.uint8)
     return flat.reshape(len(texts), digits).astype(np.int32) - ord("0") + 1
 

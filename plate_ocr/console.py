@@ -16,9 +16,13 @@ EXTRAS = {
 
 
 def prepare_console() -> None:
-    """Let standard output take any file name, and keep notes of libraries off standard error."""
+    """Let standard output take any file name, and a warning be a line on standard error.
+
+    Notes of libraries are kept off it.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text
         sys.stdout.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"  # without a line of code
     warnings.filterwarnings("ignore", module="PIL")  # an image that is unreadable gets its line
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's notes on this machine
 
@@ -30,14 +34,14 @@ def share(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be 0 to 1, not {text}")
+        raise argparse.ArgumentTypeError(f"must be 0 to 1, not {text:.60}")
     return value
 
 
 def whole_number(text: str) -> int:
     """An argument of 0 or more."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number of 0 or more, not {text}")
+        raise argparse.ArgumentTypeError(f"must be a whole number of 0 or more, not {text:.60}")
     return int(text)
 
 
@@ -45,7 +49,7 @@ def weights_to_write(text: str) -> Path:
     """An argument that names weights: Keras takes other endings for other formats."""
     path = Path(text)
     if path.suffix != ".h5" or path.name.endswith(".weights.h5"):
-        raise argparse.ArgumentTypeError(f"must end in .h5, not in .weights.h5: {text}")
+        raise argparse.ArgumentTypeError(f"must end in .h5, not in .weights.h5: {text:.60}")
     return path
 
 

@@ -10,7 +10,9 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+import reprlib
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -23,9 +25,15 @@ import numpy as np
 import PIL
 
 from plate_ocr.alphabet import DIGIT_COUNTS, PLATE_DIGITS, is_plate_text
-from plate_ocr.files import is_being_written, write_bytes, write_text
+from plate_ocr.files import is_being_written, shown, write_bytes, write_text
 from plate_ocr.fonts import FONT_DIRECTORY, PlateFont, fonts_digest, load_fonts
-from plate_ocr.images import UnreadableImage, is_image_name, load_gray, load_plate
+from plate_ocr.images import (
+    UnreadableImage,
+    is_image_name,
+    is_unread_image_name,
+    load_gray,
+    load_plate,
+)
 from plate_ocr.processes import spawned
 from plate_ocr.rendering import (
     DEFAULT_SEED,
@@ -294,8 +302,9 @@ def _claim(directory: Path, settings: Settings) -> None:
     for name in ("digits", *wanted):  # other digits mean other sizes too
         value = wanted[name]
         if found.get(name) != value:
+            other = reprlib.repr(found.get(name))
             raise DatasetError(
-                f"{directory}: was drawn with {name} {found.get(name)!r}, not {value!r}; "
+                f"{directory}: was drawn with {name} {other}, not {value!r}; "
                 "choose another directory or delete this one"
             )
 
@@ -375,8 +384,9 @@ def read_records(directory: Path | str) -> dict[str, dict]:
     00123 stays 00123.
 
     Raises:
-        DatasetError: the folder has both, or a line is not a record with a `file_name`, or names
-            a file twice; empty lines are left out.
+        DatasetError: the folder has both, or one without records, or a line is not a record with
+            a `file_name` and a `text`, or names a file, a column or a key twice; empty lines are
+            left out.
     """
     paths = [path for name in RECORDS if (path := Path(directory) / name).exists()]
     if len(paths) > 1:
@@ -387,16 +397,21 @@ def read_records(directory: Path | str) -> dict[str, dict]:
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:  # Excel writes a mark first
                 for number, record in rows(path, file):
-                    name = record.get("file_name") if isinstance(record, dict) else None
-                    if name is None:
-                        raise DatasetError(f"{path}:{number}: not a record with a file_name")
-                    if not isinstance(name, str) or name in records:
+                    if not isinstance(record, dict) or not {"file_name", "text"} <= record.keys():
                         raise DatasetError(
-                            f"{path}:{number}: file_name is no text or stands twice: {name!r}"
+                            f"{path}:{number}: not a record with a file_name and a text"
+                        )
+                    name = record["file_name"]
+                    if not isinstance(name, str) or not name or name in records:
+                        raise DatasetError(
+                            f"{path}:{number}: file_name is no text or stands twice: "
+                            f"{reprlib.repr(name)}"
                         )
                     records[name] = record
         except (OSError, UnicodeDecodeError) as error:
             raise DatasetError(f"{path}: cannot be read ({error})") from error
+        if not records:
+            raise DatasetError(f"{path}: holds no records")
     return records
 
 
@@ -405,50 +420,102 @@ def _lines_of_json(path: Path, file: TextIO) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(file, start=1):
         if line.strip():
             try:
-                yield number, json.loads(line)
+                yield number, json.loads(line, object_pairs_hook=_without_repeated)
             except (ValueError, RecursionError) as error:
                 raise DatasetError(f"{path}:{number}: not JSON ({error})") from error
 
 
+def _without_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of a key that stands twice, JSON takes the last without a word."""
+    repeated = _repeated(key for key, _ in pairs)
+    if repeated:
+        raise ValueError(f"{reprlib.repr(repeated)} stands twice")
+    return dict(pairs)
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    """The first name that stands twice; spreadsheets write several columns without one."""
+    seen: set[str] = set()
+    for name in filter(None, names):
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
 def _rows_of_table(path: Path, file: TextIO) -> Iterator[tuple[int, dict[str, str]]]:
     """The last line of every row of a table, and the row under the names of the first line."""
+    header = file.readline()
+    file.seek(0)
     rows = csv.DictReader(file, strict=True, skipinitialspace=True)
     try:
-        if "file_name" not in (rows.fieldnames or ()):
-            raise DatasetError(f"{path}:1: the first line must name the columns, file_name,text")
+        columns = () if _separator(header) else rows.fieldnames or ()
+        if not {"file_name", "text"} <= set(columns):
+            found = f", not {_separator(header)}" if _separator(header) else ""
+            raise DatasetError(
+                f"{path}:1: the first line must name the columns file_name,text "
+                f"with commas between them{found}"
+            )
+        if _repeated(columns):
+            raise DatasetError(f"{path}:1: the column {_repeated(columns)} stands twice")
         for row in rows:
             if None in row or None in row.values():
-                columns = len(rows.fieldnames or ())
-                raise DatasetError(f"{path}:{rows.line_num}: not of {columns} columns")
+                raise DatasetError(f"{path}:{rows.line_num}: not of {len(columns)} columns")
             yield rows.line_num, row
     except csv.Error as error:
         raise DatasetError(f"{path}:{rows.reader.line_num}: {error}") from error
 
 
+def _separator(header: str) -> str | None:
+    """What stands in the first line of a table in place of commas."""
+    others = {";": "semicolons", "\t": "tabs"}
+    return next((others[one] for one in others if one in header and "," not in header), None)
+
+
 def label_of(name: str, records: dict[str, dict], digits: int = PLATE_DIGITS) -> str | None:
-    """The label of an image: `text` of its record, else its name; None if not so many digits."""
-    text = _told(name, records)
+    """The label of an image, or None if it is not so many digits.
+
+    Args:
+        name: the file's.
+        records: of its folder; only where there are none, the name is the label.
+        digits: how many a label has.
+    """
+    text = records.get(name, {}).get("text") if records else Path(name).stem
     return text if is_plate_text(text, digits) else None
 
 
-def _told(name: str, records: dict[str, dict]) -> Any:
-    """What stands where the label should."""
-    return records.get(name, {}).get("text", Path(name).stem)
+def _why_unlabelled(name: str, records: dict[str, dict], digits: int) -> str:
+    """What is wrong with the label of an image that has none of so many digits."""
+    if records and name not in records:
+        return "has no record"
+    text = records[name]["text"] if records else Path(name).stem
+    reason = f"its label is not {digits} digits: {reprlib.repr(text)}"
+    if not isinstance(text, str):
+        reason += "; it must be text, in quotes"
+    elif text.isdecimal() and len(text) < digits:
+        reason += "; has it lost a leading zero?"
+    return reason
 
 
 def list_images(directory: Path | str) -> list[Path]:
-    """The image files of a folder in name order.
+    """The image files of a folder in name order; a warning tells of those that are not read.
 
     Raises:
         DatasetError: there is no such folder, or no image in it.
     """
     directory = Path(directory)
     try:
-        paths = sorted(_images(directory))
+        names = sorted(path.name for path in directory.iterdir())
     except OSError as error:
-        raise DatasetError(f"{directory}: {error.strerror or error}") from error
+        name = shown(str(directory))
+        raise DatasetError(f"{name}: {error.strerror or error}") from error
+    unread = list(filter(is_unread_image_name, names))
+    also = f"{len(unread)} of formats that are not read, {shown(unread[0])} first" if unread else ""
+    paths = [directory / name for name in names if is_image_name(name)]
     if not paths:
-        raise DatasetError(f"{directory}: holds no images")
+        raise DatasetError(f"{directory}: holds no images{also and f' but {also}'}")
+    if unread:
+        warnings.warn(f"{directory}: also holds images, {also}", stacklevel=1)
     return paths
 
 
@@ -470,8 +537,7 @@ def load_folder(directory: Path | str, digits: int = PLATE_DIGITS) -> PlateSet:
     for row, path in enumerate(paths):
         text = label_of(path.name, records, digits)
         if text is None:
-            told = _told(path.name, records)
-            raise DatasetError(f"{path}: its label is not {digits} digits: {told!r}")
+            raise DatasetError(f"{path}: {_why_unlabelled(path.name, records, digits)}")
         images[row, :, :, 0] = load_plate(path)
         texts.append(text)
     return PlateSet(images, texts, [records.get(path.name, {}) for path in paths])
@@ -554,12 +620,9 @@ def check_folder(directory: Path | str, digits: int | None = None) -> list[str]:
     for path in paths:
         text = label_of(path.name, records, digits)
         if text is None:
-            told = _told(path.name, records)
-            problems.append(f"{path}: its label is not {digits} digits: {told!r}")
+            problems.append(f"{path}: {_why_unlabelled(path.name, records, digits)}")
         if is_plate_text(path.stem, digits) and text not in (None, path.stem):
             problems.append(f"{path}: its record says {text}")
-        if records and path.name not in records:
-            problems.append(f"{path}: has no record")
         try:
             gray = load_gray(path)
         except UnreadableImage as error:
@@ -581,7 +644,7 @@ def check_folder(directory: Path | str, digits: int | None = None) -> list[str]:
                 break
     names = {path.name for path in paths}
     problems += [
-        f"{Path(directory) / name}: has a record but no image"
+        f"{Path(directory) / shown(name)}: has a record but no image"
         for name in records
         if name not in names
     ]

@@ -23,6 +23,7 @@ from plate_ocr.dataset import (
     draw_plates,
     generate,
     held_out,
+    list_images,
     load_folder,
     load_or_generate,
     mix,
@@ -160,6 +161,14 @@ def test_what_another_run_is_writing_stays(tmp_path):
     assert not unfinished.exists()
 
 
+def test_what_another_process_is_writing_to_the_same_place_stays(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        unfinished = tmp_path / f".{other.pid}@{files.HOST}.part.run.json"
+        unfinished.touch()
+        write_text(tmp_path / "run.json", "{}")
+        assert unfinished.exists()
+
+
 def test_what_a_killed_run_left_is_removed_whatever_its_name(tmp_path):
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
@@ -205,6 +214,20 @@ def test_two_settings_never_share_a_folder(reference, tmp_path):
     (tmp_path / "train" / "holiday.jpg").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"no settings\.json"):
         generate(tmp_path / "train", count=1, progress=False)
+
+
+@pytest.mark.parametrize("name", ["fonts", "pillow"])
+def test_plates_of_other_fonts_or_another_pillow_share_no_folder(tmp_path, name):
+    folder = tmp_path / "train"
+    generate(folder, count=1, processes=1, progress=False)
+    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    changed = json.dumps(settings | {name: "another"})
+    (folder / "settings.json").write_text(changed, encoding="utf-8")
+    with pytest.raises(DatasetError, match=f"was drawn with {name} 'another', not "):
+        generate(folder, count=1, processes=1, progress=False)
+    if name == "fonts":  # a finished folder is good whatever Pillow drew it
+        with pytest.raises(DatasetError, match="was drawn with fonts"):
+            load_or_generate(folder, count=1)
 
 
 @pytest.mark.parametrize(
@@ -414,8 +437,16 @@ def test_what_is_wrong_with_own_plates(own):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("name,text\none.jpg,00123\n", r"metadata\.csv:1: the first line must name"),
-        ("file_name;text\none.jpg;00123\n", r"metadata\.csv:1: the first line must name"),
+        ("name,text\none.jpg,00123\n", r"metadata\.csv:1: .*file_name,text"),
+        ("file_name,label\none.jpg,00123\n", r"metadata\.csv:1: .*file_name,text"),
+        ("file_name\none.jpg\n", r"metadata\.csv:1: .*file_name,text"),
+        ("", r"metadata\.csv:1: .*file_name,text"),
+        ("file_name;text\none.jpg;00123\n", r"metadata\.csv:1: .*commas.*semicolons"),
+        ('"file_name";"text"\n"a.jpg";"00123"\n', r"metadata\.csv:1: .*commas.*semicolons"),
+        ("file_name\ttext\none.jpg\t00123\n", r"metadata\.csv:1: .*commas.*tabs"),
+        ("file_name,text,text\none.jpg,00123,45678\n", r"metadata\.csv:1: .*text stands twice"),
+        ("file_name,text\n", r"metadata\.csv: holds no records"),
+        ("file_name,text\n,\n", r"metadata\.csv:2: file_name"),
         ("file_name,text\none.jpg\n", r"metadata\.csv:2: not of 2 columns"),
         ("file_name,text\none.jpg,00123,x\n", r"metadata\.csv:2: not of 2 columns"),
         ('file_name,text\n"one.jpg,00123\n', r"metadata\.csv:2: unexpected end"),
@@ -430,7 +461,9 @@ def test_broken_tables_are_named_by_line(tmp_path, table, message):
 
 
 def test_tables_as_spreadsheets_write_them(tmp_path):
-    table = '\ufefffile_name, text,note\r\none.jpg, 00123,"two\r\nlines"\r\n\r\nb.png,45678,\r\n'
+    table = (
+        '\ufefffile_name, text,note,,\r\none.jpg, 00123,"two\r\nlines",,\r\n\r\nb.png,45678,,,\r\n'
+    )
     (tmp_path / "metadata.csv").write_bytes(table.encode())
     texts = {name: record["text"] for name, record in read_records(tmp_path).items()}
     assert texts == {"one.jpg": "00123", "b.png": "45678"}
@@ -450,6 +483,74 @@ def test_a_replaced_image_of_a_drawn_folder_is_found(tmp_path):
     second.write_bytes(first.read_bytes())
     (problem,) = check_folder(tmp_path / "mine")
     assert problem == f"{second}: is the same picture as {first.name}"
+
+
+def test_records_without_lines_are_refused(own):
+    (own / "metadata.csv").unlink()
+    (own / "metadata.jsonl").write_text("\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"metadata\.jsonl: holds no records"):
+        load_folder(own)
+
+
+def test_a_name_is_no_label_where_others_have_records(own):
+    (own / "two.png").rename(own / "99999.png")
+    with pytest.raises(DatasetError, match=r"99999\.png: has no record"):
+        load_folder(own)
+
+
+@pytest.mark.parametrize("name", ["sub/two.png", "../two.png", "./two.png", "Two.png"])
+def test_a_record_is_of_the_file_of_just_that_name(own, name):
+    table = (own / "metadata.csv").read_text(encoding="utf-8-sig")
+    (own / "metadata.csv").write_text(table.replace("two.png", name), encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"two\.png: has no record"):
+        load_folder(own)
+
+
+@pytest.mark.parametrize(
+    ("label", "lost"), [("123", True), ("0123", True), ("012345", False), ("12a", False)]
+)
+def test_a_label_that_may_have_lost_zeros(own, label, lost):
+    table = (own / "metadata.csv").read_text(encoding="utf-8-sig")
+    (own / "metadata.csv").write_text(table.replace("45678", label), encoding="utf-8")
+    (problem,) = check_folder(own)
+    assert "three.jpeg" in problem and repr(label) in problem
+    assert ("zero" in problem) == lost
+
+
+def test_a_label_that_is_a_number_is_asked_for_in_quotes(own):
+    (own / "metadata.csv").unlink()
+    lines = [
+        json.dumps({"file_name": name, "text": 12345})
+        for name in ("one.jpg", "two.png", "three.jpeg")
+    ]
+    (own / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    problems = check_folder(own)
+    assert len(problems) == 3 and all("quotes" in problem for problem in problems)
+
+
+def test_what_is_quoted_is_cut(own):
+    table = (own / "metadata.csv").read_text(encoding="utf-8-sig")
+    table = table.replace("45678", 100_000 * "9").replace("two.png", 100_000 * "x")
+    (own / "metadata.csv").write_text(table, encoding="utf-8")
+    problems = check_folder(own)
+    assert len(problems) == 3 and all(len(problem) < 500 for problem in problems)
+    with pytest.raises(DatasetError) as error:
+        load_folder(100_000 * "x")
+    assert len(str(error.value)) < 500
+
+
+def test_images_of_other_formats_are_told(own, recwarn):
+    names = ["b.GIF", "a.heic", ".hidden.gif", "notes.txt", "table.pdf"]
+    for name in names:
+        (own / name).touch()
+    list_images(own)
+    (warning,) = recwarn
+    assert str(own) in str(warning.message) and "2 of formats" in str(warning.message)
+    for path in own.iterdir():
+        if path.name not in names:
+            path.unlink()
+    with pytest.raises(DatasetError, match=r"holds no images.*a\.heic"):
+        list_images(own)
 
 
 def test_two_files_of_records_are_one_too_many(own):
@@ -475,7 +576,20 @@ def test_numbers_can_be_left_out():
     assert np.array_equal(rest.images, plates.images[[0, 3, 4, 5]])
 
 
-@pytest.mark.parametrize("line", ["{", "[]", "{}", '{"file_name": 3}', "3"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        "{}",
+        "3",
+        '{"file_name": "b.png"}',
+        '{"file_name": 3, "text": "00123"}',
+        '{"file_name": "", "text": "00123"}',
+        '{"file_name": "b.png", "text": "00123", "text": "45678"}',
+        '{"file_name": "b.png", "file_name": "c.png", "text": "00123"}',
+    ],
+)
 def test_broken_records_are_named_by_line(tmp_path, line):
     good = '{"file_name": "a.png", "text": "00123"}'
     (tmp_path / "metadata.jsonl").write_text(f"{good}\n{line}\n", encoding="utf-8")
@@ -496,13 +610,16 @@ def test_checking_finds_every_problem(tmp_path):
     assert f"{names[0]}: has a record but no image" in problems
     assert f"{names[1]}: not a PNG" in problems
     assert f"{names[2]}: is 10 x 10" in problems
-    assert "unknown.png: its label is not 5 digits" in problems
+    assert "unknown.png: has no record" in problems
     assert "unknown.png: is blank" in problems
-    assert f"shows {names[3][:5]} like" in problems
+    assert f"{names[3]}: is the same picture as {names[3][:5]}.bmp" in problems
     assert f"{names[3][:5]}.bmp: has no record" in problems
     (folder / "metadata.jsonl").unlink()  # as where drawing was interrupted
     assert f"{folder}/metadata.jsonl: is missing; draw the folder once more" in check_folder(folder)
-    assert len(problems.splitlines()) == 9  # the small one is blank too
+    assert len(problems.splitlines()) == 8  # the small one is blank too
+    problems = "\n".join(check_folder(folder))  # without records, names are the labels
+    assert "unknown.png: its label is not 5 digits" in problems
+    assert f"{names[3]}: shows {names[3][:5]} like {names[3][:5]}.bmp" in problems
 
 
 def test_checking_compares_records_with_names(tmp_path):

@@ -123,7 +123,19 @@ def test_labels_of_another_length_are_told(folder):
     first.rename(first.with_name("1234567.png"))
     done = run("plates", "--engine", "onnx", cwd=folder)
     assert done.returncode == 0 and "exact match  4/4" in done.stdout
-    assert "1 labels are not 5 digits" in done.stderr and "1234567.png" in done.stderr
+    assert "5 digits" in done.stderr and "1234567.png" in done.stderr
+
+
+def test_images_without_record_count_for_nothing_beside_those_that_have_one(folder):
+    """A name is no label where a table has the labels."""
+    first, *others = sorted(path.name for path in (folder / "plates").iterdir())
+    table = "file_name,text\n" + "".join(f"{name},{name[:5]}\n" for name in others)
+    (folder / "plates" / "metadata.csv").write_text(table, encoding="utf-8")
+    (folder / "plates" / "thumbnail.gif").touch()
+    done = run("plates", "--engine", "onnx", cwd=folder)
+    assert done.returncode == 0 and "exact match  4/4" in done.stdout
+    left_out, unread = sorted(done.stderr.splitlines())
+    assert first in left_out and "thumbnail.gif" in unread
 
 
 def test_without_labels_it_only_reads(folder):
