@@ -12,7 +12,6 @@ RESOLVE = .venv/bin/uv pip compile --universal --generate-hashes --upgrade \
 	--no-emit-index-url --no-header --no-annotate --quiet
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
-export PYTHONHASHSEED ?= 0
 # TensorFlow leaves oneDNN off where a processor has no AVX-512; a step takes two thirds with it.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
