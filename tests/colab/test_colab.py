@@ -10,14 +10,14 @@ import pytest
 from conftest import PROJECT
 from nbclient import NotebookClient
 
-# What each writes into quick/ of the clone, and the start of what it tells in the end.
+# What each writes into quick/ of the clone, and part of what it tells.
 RESULTS = {
     "data_generation.ipynb": ({"train", "results/predictions.png"}, "exact match  60/60"),
     "training.ipynb": (
         {"dr_model.h5", "dr_model.json", "results/training_quick.json"},
         "downloaded quick/dr_model.h5\ndownloaded quick/dr_model.json\n",
     ),
-    "evaluation.ipynb": ({"results/evaluation.json"}, "reads with dr_model.h5 in keras"),
+    "evaluation.ipynb": ({"results/evaluation.json"}, "plate-ocr/dr_model.h5 in keras"),
 }
 DOWNLOAD = """
 from pathlib import Path
@@ -97,3 +97,5 @@ def test_alone_in_an_empty_folder(name, colab, repository):
     assert line in told["stdout"]
     assert [path.name for path in colab.iterdir()] == ["plate-ocr"]
     assert all((colab / "plate-ocr" / "quick" / path).exists() for path in made)
+    changed = ["git", "-C", colab / "plate-ocr", "status", "--porcelain"]
+    assert not subprocess.run(changed, check=True, capture_output=True).stdout
