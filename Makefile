@@ -1,18 +1,21 @@
 # One command for each thing one does here. `make` lists them.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Of several commands the first that is a Python: pyenv leaves some that are not.
+first = $(firstword $(foreach one,$(1),$(shell $(one) -c '' 2>/dev/null && command -v $(one))))
+PYTHON ?= $(or $(call first,python3.11 python3.12 python3.13),\
+	$(error there is no Python 3.11, 3.12 or 3.13; make PYTHON=PATH takes the one at PATH))
+COLAB_PYTHON ?= $(call first,python3.13 $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python))
 RUN = .venv/bin/python
 # The outputs replace those of the notebook only when all of it has run.
 EXECUTE = $(RUN) -m jupyter nbconvert --to notebook --execute --inplace \
-	--ExecutePreprocessor.timeout=-1 --ExecutePreprocessor.record_timing=False --coalesce-streams
-RESOLVE = .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
+	--ExecutePreprocessor.timeout=-1 --ExecutePreprocessor.record_timing=False
+RESOLVE = .venv/bin/uv pip compile --universal --generate-hashes --upgrade \
 	--no-emit-index-url --no-header --no-annotate --quiet
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
-export PYTHONHASHSEED ?= 0
 # TensorFlow leaves oneDNN off where a processor has no AVX-512; a step takes two thirds with it.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-.PHONY: help demo app test test-all test-page test-scale lint data train evaluate figures \
+.PHONY: help demo app test test-all test-page test-scale test-colab lint data train evaluate figures \
 	benchmark compatibility scale soak export fonts notebooks lock
 
 help:  ## list the commands
@@ -35,6 +38,9 @@ test-page: .venv-page/ready  ## the page, in Debian's chromium with its chromium
 
 test-scale: .venv-scale/ready  ## drawing, reading and training on several hosts, on Ray and JAX
 	KERAS_BACKEND=jax .venv-scale/bin/python -m pytest tests/scale
+
+test-colab: $(if $(COLAB_PYTHON),.venv-colab/ready)  ## the notebooks, each alone, in what Colab has
+	$(if $(COLAB_PYTHON),.venv-colab/bin/python -m pytest tests/colab,@echo "skipped: no Python 3.13")
 
 lint: .venv/ready  ## check style, in notebooks too
 	$(RUN) -m ruff check .
@@ -82,9 +88,10 @@ notebooks: .venv/ready  ## open the notebooks in the browser
 
 lock: .venv/ready  ## resolve the lock files anew
 	$(RUN) -m pip install --quiet uv
-	$(RESOLVE) requirements.txt requirements-dev.txt --output-file requirements.lock
-	$(RESOLVE) requirements-page.txt --output-file requirements-page.lock
-	$(RESOLVE) requirements-scale.txt --output-file requirements-scale.lock
+	$(RESOLVE) --python-version 3.11 requirements.txt requirements-dev.txt --output-file requirements.lock
+	$(RESOLVE) --python-version 3.11 requirements-page.txt --output-file requirements-page.lock
+	$(RESOLVE) --python-version 3.11 requirements-scale.txt --output-file requirements-scale.lock
+	$(RESOLVE) --python-version 3.13 requirements-colab.txt --output-file requirements-colab.lock
 
 define install
 $(PYTHON) -m venv $(@D)
@@ -101,4 +108,9 @@ endef
 
 # An environment of its own: one machine needs neither Ray nor JAX.
 .venv-scale/ready: requirements-scale.lock
+	$(install)
+
+# An environment of its own: Colab has its own versions, and neither ONNX Runtime nor OpenVINO.
+.venv-colab/ready: override PYTHON = $(COLAB_PYTHON)
+.venv-colab/ready: requirements-colab.lock
 	$(install)

@@ -167,7 +167,7 @@ def start(code, *arguments):
     return subprocess.Popen(command, cwd=PROJECT, env=environment, stderr=subprocess.PIPE)
 
 
-def killed_at_random(code, folder, *arguments, times=5):
+def killed_at_random(code, folder, *arguments, times=2):
     """Run to the end for the time it takes, kill some runs on the way, and run again."""
     begun = time.perf_counter()
     process = start(code, folder / "undisturbed", *arguments)

@@ -69,6 +69,23 @@ def test_requirements_are_those_of_the_package():
     assert told == {line for line in wanted if not line.startswith("tf2onnx")}  # for make export
 
 
+def test_git_ignores_what_the_pages_tell_readers_to_write():
+    if not (PROJECT / ".git").exists():
+        pytest.skip("not a clone")
+    written = ["data/train/1.png", "quick/1.png", "checkpoints/1.h5", "7_digits/1.png", "out.ipynb"]
+    written += [
+        "predictions.png",
+        "readings.csv",
+        "readings.json",
+        "mine/1.h5",
+        "more_plates/1.png",
+    ]
+    written += ["my_folder/1.png", "my_plates/1.png", "my_test_plates/1.png"]
+    command = ["git", "check-ignore", *written]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert done.stdout.split() == written
+
+
 def test_the_package_is_typed_and_tells_its_version():
     assert (PROJECT / "plate_ocr" / "py.typed").is_file()
     assert plate_ocr.__version__ == DESCRIPTION["version"]

@@ -11,6 +11,8 @@ from conftest import PROJECT
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
+from tools.tidy_notebooks import tidy
+
 
 def test_tidy_keeps_every_pixel_and_drops_times(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)
@@ -31,6 +33,39 @@ def test_tidy_keeps_every_pixel_and_drops_times(tmp_path):
     kept = Image.open(BytesIO(base64.b64decode(found))).convert("RGB")
     assert np.array_equal(np.asarray(kept), np.dstack([picture] * 3))
     assert tidied.cells[0].metadata == {"tags": ["x"]} and "papermill" not in tidied.metadata
+
+
+def tidied_outputs(path, *outputs):
+    """The outputs of a cell after its notebook was tidied."""
+    nbformat.write(new_notebook(cells=[new_code_cell("run()", outputs=list(outputs))]), path)
+    tidy(path)
+    return nbformat.read(path, as_version=4).cells[0].outputs
+
+
+def stream(name, text):
+    return new_output("stream", name=name, text=text)
+
+
+def test_tidy_joins_what_a_cell_prints_and_drops_what_was_written_over(tmp_path):
+    pieces = ["Epoch 1\n", "\r 1/2", "\r 2/2", " - loss: 3\n", "Epoch 2\r\n"]
+    outputs = tidied_outputs(tmp_path / "a.ipynb", *(stream("stdout", one) for one in pieces))
+    assert [output.text for output in outputs] == ["Epoch 1\n 2/2 - loss: 3\nEpoch 2\n"]
+
+
+def test_tidy_drops_standard_error_and_tells_it(tmp_path, capsys):
+    figure = new_output("display_data", {"text/plain": "<Figure>"})
+    outputs = tidied_outputs(
+        tmp_path / "a.ipynb",
+        stream("stdout", "one\n"),
+        stream("stderr", "\r 1% plates"),
+        stream("stderr", "\r 100% plates\nWARNING: of a library\n"),
+        stream("stdout", "two\n"),
+        figure,
+        stream("stdout", "three\n"),
+    )
+    assert [output.get("text") for output in outputs] == ["one\ntwo\n", None, "three\n"]
+    said = capsys.readouterr().err
+    assert "WARNING: of a library" in said and "100% plates" in said and " 1% plates" not in said
 
 
 @pytest.mark.slow

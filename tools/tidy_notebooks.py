@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from nbformat import NotebookNode
 from zopfli.png import optimize
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the package, where it is not installed
@@ -23,12 +24,42 @@ def tidy(path: Path) -> None:
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata = {key: cell.metadata[key] for key in KEPT_METADATA & set(cell.metadata)}
+        if "outputs" in cell:
+            cell.outputs = without_noise(cell.outputs)
         for output in cell.get("outputs", []):
             output.get("metadata", {}).clear()
             if "image/png" in output.get("data", {}):
                 png = base64.b64decode(output["data"]["image/png"])
                 output["data"]["image/png"] = base64.b64encode(optimize(png)).decode()
     write_text(path, nbformat.writes(notebook) + "\n")
+
+
+def without_noise(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """The outputs of a cell, with what it printed in one piece, as it stood in the end.
+
+    Standard error, where progress and the log lines of libraries go, is told here and left out.
+    """
+    kept: list[NotebookNode] = []
+    left_out = ""
+    for output in outputs:
+        if output.get("name") == "stderr":
+            left_out += output.text
+        elif output.get("name") == "stdout" and kept and kept[-1].get("name") == "stdout":
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    for output in kept:
+        if output.output_type == "stream":
+            output.text = _as_it_stood(output.text)
+    if left_out:
+        print("left out:", _as_it_stood(left_out).rstrip(), file=sys.stderr)
+    return kept
+
+
+def _as_it_stood(text: str) -> str:
+    """Without what a carriage return let be written over."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)
 
 
 if __name__ == "__main__":

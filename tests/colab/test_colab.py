@@ -1,0 +1,101 @@
+"""The notebooks as Colab runs them: each alone in an empty folder, with the versions it has."""
+
+import re
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+import nbformat
+import pytest
+from conftest import PROJECT
+from nbclient import NotebookClient
+
+# What each writes into quick/ of the clone, and part of what it tells.
+RESULTS = {
+    "data_generation.ipynb": ({"train", "results/predictions.png"}, "exact match  60/60"),
+    "training.ipynb": (
+        {"dr_model.h5", "dr_model.json", "results/training_quick.json"},
+        "downloaded quick/dr_model.h5\ndownloaded quick/dr_model.json\n",
+    ),
+    "evaluation.ipynb": ({"results/evaluation.json"}, "plate-ocr/dr_model.h5 in keras"),
+}
+DOWNLOAD = """
+from pathlib import Path
+
+def download(path):
+    assert Path(path).is_file(), path
+    print("downloaded", path)
+"""
+PROGRESS = re.compile(r"\d+%\|")
+
+
+def installed(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """The project as it lies here, as a repository to clone."""
+    folder = tmp_path_factory.mktemp("repository") / "project.git"
+    git = ["git", f"--git-dir={folder}", f"--work-tree={PROJECT}", "-c", "user.name=Test"]
+    git += ["-c", "user.email=test@localhost"]
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "As it is"]):
+        subprocess.run(git + command, cwd=PROJECT, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def colab(tmp_path, monkeypatch):
+    """An empty folder, in which `google.colab` can be imported."""
+    modules = tmp_path / "modules" / "google" / "colab"
+    modules.mkdir(parents=True)
+    (modules / "__init__.py").touch()
+    (modules / "files.py").write_text(DOWNLOAD, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    for name in ("MPLBACKEND", "TF_CPP_MIN_LOG_LEVEL"):  # of these tests, not of Colab
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "content").mkdir()
+    return tmp_path / "content"
+
+
+def set_up(notebook, address):
+    """Set what somebody sets in Colab, which has imported its own modules before."""
+    setup, parameters, *_ = (cell for cell in notebook.cells if cell.cell_type == "code")
+    for cell, told, wanted in (
+        (setup, 'REPOSITORY = ""', f'REPOSITORY = "{address}"'),
+        (parameters, "quick = False", "quick = True"),
+    ):
+        assert cell.source.count(told) == 1
+        cell.source = cell.source.replace(told, wanted)
+    setup.source = "import google.colab\n" + setup.source
+
+
+def test_the_versions_are_those_of_colab():
+    lines = (PROJECT / "requirements-colab.txt").read_text(encoding="utf-8").splitlines()
+    told = dict(line.split("==") for line in lines if "==" in line)
+    assert told == {name: installed(name) for name in told}
+    assert not any(map(find_spec, ("onnxruntime", "openvino", "papermill", "tf2onnx")))
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_alone_in_an_empty_folder(name, colab, repository):
+    notebook = nbformat.read(PROJECT / name, as_version=4)
+    set_up(notebook, repository.as_uri())
+    NotebookClient(notebook, resources={"metadata": {"path": str(colab)}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    told = {"stdout": "", "stderr": ""}
+    for output in outputs:
+        if output.output_type == "stream":
+            told[output.name] += output.text
+    stray = [line for line in told["stderr"].splitlines() if not PROGRESS.search(line)]
+    assert not any(line.strip() for line in stray), stray
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    made, line = RESULTS[name]
+    assert line in told["stdout"]
+    assert [path.name for path in colab.iterdir()] == ["plate-ocr"]
+    assert all((colab / "plate-ocr" / "quick" / path).exists() for path in made)
+    changed = ["git", "-C", colab / "plate-ocr", "status", "--porcelain"]
+    assert not subprocess.run(changed, check=True, capture_output=True).stdout
