@@ -282,7 +282,7 @@ def _warn_if_dark(largest: int) -> None:
     """Say once that 16 bits are taken for 16, where an image may use fewer of them."""
     if 0 < largest <= DARK:
         warnings.warn(
-            f"an image of 16 bits has no value above {largest:,} and is read as dark; "
+            f"an image of 16 bits has no value above {DARK:,} and is read as dark; "
             "where it uses fewer bits, scale them to 16",
             stacklevel=1,
         )

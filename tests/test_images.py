@@ -138,6 +138,7 @@ def test_sixteen_bits_that_are_fewer_are_warned_of(plate, make, recwarn):
     load_plate(make(np.zeros((64, 128), np.uint16)))
     assert not recwarn
     load_plate(make(plate.astype(np.uint16) * 16))
+    load_plate(make(plate.astype(np.uint16) * 8))
     (warning,) = recwarn
     assert "16 bits" in str(warning.message)
 
