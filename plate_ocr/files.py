@@ -1,12 +1,16 @@
 """Files and folders that are either whole or not there."""
 
+import errno
 import glob
+import hashlib
+import json
 import os
 import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 HOST = platform.node()  # of several that share a disk
 
@@ -132,3 +136,47 @@ def write_text(path: Path | str, text: str, first: bool = False) -> None:
     """
     with replacing(path, first=first) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def try_to_write(path: Path | str, size: int = 1) -> None:
+    """Write so many bytes beside `path` and remove them, to learn early whether it can be written.
+
+    Raises:
+        OSError: it cannot; the error names `path`.
+    """
+    if os.path.isdir(path):  # noqa: PTH112
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    temporary = _hidden(path)
+    try:
+        _put(temporary, bytes(size))
+    except BaseException as error:
+        _give_up(Path(temporary), path, error)
+        raise
+    _remove(Path(temporary))
+
+
+def read_json(path: Path | str) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read or is not JSON; the message names the file.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
+
+
+def checksum(content: dict) -> str:
+    """SHA-256 of all that a description says but its own `checksum`.
+
+    Raises:
+        RecursionError: it is nested too deep.
+    """
+    rest = {name: value for name, value in content.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
