@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import keras
 import numpy as np
@@ -49,6 +50,7 @@ from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training import (
     RECIPES,
     Augment,
+    Checkpoints,
     CoveredPlates,
     Recipe,
     ShuffledPlates,
@@ -247,7 +249,9 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     model = variant.build()
     if "covered" in [layer.name for layer in model.layers]:
         covered = CoveredPlates(plates, recipe.batch_size, recipe.seed, augment)
-        learn_to_find(model, covered, recipe.finding_epochs)
+        with TemporaryDirectory() as folder:
+            checkpoints = Checkpoints(folder, {}, covered, recipe.finding_epochs)
+            learn_to_find(model, covered, recipe.finding_epochs, checkpoints)
         finder_of(model).trainable = False
     compile_model(model, recipe.schedule(len(batches)))
     begun = time.perf_counter()

@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,33 +138,38 @@ def write_text(path: Path | str, text: str, first: bool = False) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def try_to_write(path: Path | str, size: int = 1) -> None:
+def try_to_write(path: Path, size: int = 1) -> None:
     """Write so many bytes beside `path` and remove them, to learn early whether it can be written.
 
+    Its folder is made.
+
     Raises:
-        OSError: it cannot; the error names `path`.
+        OSError: it cannot be written; the error names `path` or its folder.
     """
-    if os.path.isdir(path):  # noqa: PTH112
+    if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    temporary = _hidden(path)
-    try:
-        _put(temporary, bytes(size))
-    except BaseException as error:
-        _give_up(Path(temporary), path, error)
-        raise
-    _remove(Path(temporary))
+    if path.parent.exists() and not path.parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(_Tried), replacing(path) as temporary:
+        temporary.write_bytes(bytes(size))
+        raise _Tried
+
+
+class _Tried(Exception):
+    """What was written can be removed."""
 
 
 def read_json(path: Path | str) -> Any:
     """What a JSON file holds.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError, NotADirectoryError: there is no such file.
         ValueError: it cannot be read or is not JSON; the message names the file.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or error}") from error
