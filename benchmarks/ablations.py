@@ -36,7 +36,7 @@ from plate_ocr.dataset import PlateSet, draw_plates, generate, load_folder
 from plate_ocr.decoding import Decoded, decode_plates
 from plate_ocr.engines import BATCH
 from plate_ocr.evaluation import SETS, BenchmarkSet, evaluate, load_benchmark
-from plate_ocr.files import write_text
+from plate_ocr.files import read_json, write_text
 from plate_ocr.fonts import FONT_DIRECTORY
 from plate_ocr.framing import ink_of
 from plate_ocr.model import (
@@ -290,7 +290,7 @@ def main() -> None:
     sets["fresh"] = fresh_plates()
     runs = {}
     if RESULTS.exists():
-        runs = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"]
+        runs = read_json(RESULTS)["runs"]
     for name in sys.argv[1:] or VARIANTS:
         variant, earlier = VARIANTS[name], runs.get(name)
         if earlier and (earlier["network"], earlier.get("recipe")) == (

@@ -284,11 +284,14 @@ class Checkpoints(keras.callbacks.Callback):
         """Whether early stopping has ended the run."""
         return self.state["stopped"]
 
-    def try_to_write(self, model: keras.Model) -> None:
-        """Refuse a directory that has no room for three epochs of weights with Adam's moments."""
+    def try_to_write(self, model: keras.Model, epochs: int = 3) -> None:
+        """Refuse a directory without room for the weights and Adam's moments of some epochs.
+
+        There are three at most: the best, the last, and the one that is written.
+        """
         if self.host.index == 0:
             try:
-                try_to_write(self.directory / "state.json", 3 * 3 * 4 * model.count_params())
+                try_to_write(self.directory / "state.json", epochs * 12 * model.count_params())
             except OSError as error:
                 raise TrainingError(f"{error.filename}: {error.strerror or error}") from error
 
@@ -337,6 +340,7 @@ class Checkpoints(keras.callbacks.Callback):
             state["best_loss"], state["best_epoch"] = float(logs["loss"]), epoch + 1
         state["stopped"] = state["epoch"] - state["best_epoch"] >= self.patience
         self.model.stop_training = state["stopped"]
+        self.try_to_write(self.model, epochs=1)  # HDF5 would tell of a full disk in many lines
         with self.host.saving(self.directory) as directory:
             directory.mkdir(parents=True, exist_ok=True)
             path = _weights(directory, self.epoch)
@@ -369,7 +373,7 @@ class Checkpoints(keras.callbacks.Callback):
     def _check(self, path: Path) -> None:
         """Compare weights with their hash before any parser opens them."""
         try:
-            intact = _digest(path) == self.state["sha256"][path.name]
+            intact = _digest(path) == self.state["sha256"].get(path.name)
         except OSError as error:
             raise TrainingError(f"{path}: {error.strerror or error}") from error
         if not intact and self.host.index == 0:  # others hashed what they threw away
