@@ -51,7 +51,9 @@ data: .venv/ready  ## draw data/train: 60,000 plates, seconds
 	$(RUN) tools/tidy_notebooks.py data_generation.ipynb
 
 train: .venv/ready  ## fit, export, calibrate and test the reader; goes on where it was stopped
-	$(EXECUTE) training.ipynb
+	mkdir -p .cache
+	$(RUN) -m papermill training.ipynb .cache/training.ipynb --no-progress-bar --stdout-file -
+	mv .cache/training.ipynb training.ipynb
 	$(RUN) -m plate_ocr export
 	$(EXECUTE) evaluation.ipynb
 	$(RUN) tools/tidy_notebooks.py training.ipynb evaluation.ipynb

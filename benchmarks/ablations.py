@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import keras
 import numpy as np
@@ -35,7 +36,7 @@ from plate_ocr.dataset import PlateSet, draw_plates, generate, load_folder
 from plate_ocr.decoding import Decoded, decode_plates
 from plate_ocr.engines import BATCH
 from plate_ocr.evaluation import SETS, BenchmarkSet, evaluate, load_benchmark
-from plate_ocr.files import write_text
+from plate_ocr.files import read_json, write_text
 from plate_ocr.fonts import FONT_DIRECTORY
 from plate_ocr.framing import ink_of
 from plate_ocr.model import (
@@ -49,6 +50,7 @@ from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training import (
     RECIPES,
     Augment,
+    Checkpoints,
     CoveredPlates,
     Recipe,
     ShuffledPlates,
@@ -247,7 +249,9 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     model = variant.build()
     if "covered" in [layer.name for layer in model.layers]:
         covered = CoveredPlates(plates, recipe.batch_size, recipe.seed, augment)
-        learn_to_find(model, covered, recipe.finding_epochs)
+        with TemporaryDirectory() as folder:
+            checkpoints = Checkpoints(folder, {}, covered, recipe.finding_epochs)
+            learn_to_find(model, covered, recipe.finding_epochs, checkpoints)
         finder_of(model).trainable = False
     compile_model(model, recipe.schedule(len(batches)))
     begun = time.perf_counter()
@@ -286,7 +290,7 @@ def main() -> None:
     sets["fresh"] = fresh_plates()
     runs = {}
     if RESULTS.exists():
-        runs = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"]
+        runs = read_json(RESULTS)["runs"]
     for name in sys.argv[1:] or VARIANTS:
         variant, earlier = VARIANTS[name], runs.get(name)
         if earlier and (earlier["network"], earlier.get("recipe")) == (

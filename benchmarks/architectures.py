@@ -31,7 +31,7 @@ from plate_ocr.dataset import draw_plates
 from plate_ocr.engines import FILLED, Engine, OnnxEngine, OpenvinoEngine
 from plate_ocr.evaluation import BenchmarkSet, load_benchmark
 from plate_ocr.export import to_onnx
-from plate_ocr.files import write_text
+from plate_ocr.files import read_json, write_text
 from plate_ocr.model import build_model, count_multiply_adds, fingerprint
 from plate_ocr.reader import readings_from_look
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
@@ -141,7 +141,7 @@ def main() -> None:
     sets = {"tuning": load_benchmark("tuning"), "fresh": fresh_plates()}
     results = {"epochs": RECIPE.epochs, "networks": {}}
     if RESULTS.exists():
-        results = json.loads(RESULTS.read_text(encoding="utf-8"))
+        results = read_json(RESULTS)
     runs = results["networks"]
 
     def write() -> None:

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from plate_ocr.dataset import (
     mix,
 )
 from plate_ocr.engines import ENGINES
+from plate_ocr.files import try_to_write
 from plate_ocr.fonts import FontError
 from plate_ocr.images import UnreadableImage
 from plate_ocr.reader import PlateReader
@@ -41,6 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
     prepare_console()
+    return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         return options.run(options)
     except (DatasetError, FontError, UnreadableImage, WeightsError) as error:
@@ -290,8 +296,22 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    if options.coordinator:
-        os.environ["KERAS_BACKEND"] = "jax"  # the backend of Keras that trains on several hosts
+    from plate_ocr.hosts import HostError, in_own_process
+
+    try:
+        if options.coordinator:
+            os.environ["KERAS_BACKEND"] = "jax"  # the backend that trains on several hosts
+            options.run = _train_here
+            return in_own_process(partial(_run, options))
+        if (options.host, options.hosts) != (0, 1):
+            raise HostError("--host, --hosts: no --coordinator, where they meet")
+    except HostError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return _train_here(options)
+
+
+def _train_here(options: argparse.Namespace) -> int:
     from plate_ocr.hosts import ALONE, HostError, join
     from plate_ocr.training import (  # imports Keras
         RECIPES,
@@ -302,27 +322,29 @@ def _train(options: argparse.Namespace) -> int:
     )
 
     try:
+        recipe = RECIPES[options.recipe]
         host = ALONE
         if options.coordinator:
             host = join(options.coordinator, options.host, options.hosts)
-        elif (options.host, options.hosts) != (0, 1):
-            raise HostError("--host, --hosts: no --coordinator, where they meet")
-        recipe = RECIPES[options.recipe]
-        plates = load_folder(options.directory)
-        recipe = replace(recipe, plates=len(plates))
-        if recipe.drawn_plates:
-            plates = mix(plates, draw_plates(range(recipe.drawn_plates)))
-        validation = draw_plates(held_out(recipe.validation_plates), without=plates.texts)
-        checkpoints = options.checkpoints or Path("checkpoints", recipe.name)
-        watched = validation.images[:8]
-        model, state = train(
-            *(plates, validation, recipe, checkpoints, watched),
-            precision=fastest_precision(),
-            initial_weights=options.initial_weights,
-            host=host,
-        )
-        with host.saving(options.weights) as path:
-            save_reader(model, path)
+        with host.together():
+            if host.index == 0:
+                try_to_write(options.weights)
+            plates = load_folder(options.directory)
+            recipe = replace(recipe, plates=len(plates))
+            if recipe.drawn_plates:
+                plates = mix(plates, draw_plates(range(recipe.drawn_plates)))
+            validation = draw_plates(held_out(recipe.validation_plates), without=plates.texts)
+            if not len(validation):
+                raise TrainingError(f"{options.directory}: leaves no numbers to validate with")
+            checkpoints = options.checkpoints or Path("checkpoints", recipe.name)
+            model, state = train(
+                *(plates, validation, recipe, checkpoints, validation.images[:8]),
+                precision=fastest_precision(),
+                initial_weights=options.initial_weights,
+                host=host,
+            )
+            with host.saving(options.weights) as path:
+                save_reader(model, path)
         print(f"{options.weights}: epoch {state['best_epoch']}, loss {state['best_loss']:.6f}")
     except (HostError, TrainingError) as error:
         print(error, file=sys.stderr)

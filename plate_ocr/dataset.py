@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,7 +25,7 @@ import numpy as np
 import PIL
 
 from plate_ocr.alphabet import DIGIT_COUNTS, PLATE_DIGITS, is_plate_text
-from plate_ocr.files import is_being_written, shown, write_bytes, write_text
+from plate_ocr.files import is_being_written, read_json, shown, write_bytes, write_text
 from plate_ocr.fonts import FONT_DIRECTORY, PlateFont, fonts_digest, load_fonts
 from plate_ocr.images import (
     UnreadableImage,
@@ -58,6 +58,7 @@ SPLITS = {
 RECORDS = ("metadata.jsonl", "metadata.csv")
 SMALLEST_SIZE = 8  # pixels per em; below it no digit is legible
 AT_A_TIME = 128  # plates that are drawn, encoded and written together
+REMEDY = "choose another directory or delete this one"
 PNG_COMPRESSION = 1  # level 6 saves a tenth of the bytes for twice the encoding time
 
 
@@ -272,17 +273,26 @@ def _settings(
     )
 
 
-def _read_settings(path: Path) -> dict:
-    """The settings of a folder as JSON; empty where it has none yet."""
+def _read_settings(path: Path) -> Settings | None:
+    """The settings that a folder was drawn with; `None` where it has none yet."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return None
     except ValueError as error:
-        raise DatasetError(f"{path}: not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise DatasetError(f"{path}: not the settings of a folder of plates")
-    return {"digits": PLATE_DIGITS} | found
+        raise DatasetError(f"{error}; {REMEDY}") from error
+    kinds = {"start": int, "count": int, "seed": int, "sizes": list, "fonts": str, "pillow": str}
+    try:
+        wrong = [name for name, kind in kinds.items() if type(found[name]) is not kind]
+        settings = Settings(**{name: found[name] for name in kinds})
+        settings = replace(settings, digits=found.get("digits", PLATE_DIGITS))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{path}: does not say what was drawn ({error}); {REMEDY}") from error
+    if settings.digits not in DIGIT_COUNTS:
+        wrong.append("digits")
+    if wrong:
+        raise DatasetError(f"{path}: {wrong[0]} cannot be {found[wrong[0]]!r:.60}; {REMEDY}")
+    return settings
 
 
 def _claim(directory: Path, settings: Settings) -> None:
@@ -301,11 +311,10 @@ def _claim(directory: Path, settings: Settings) -> None:
         raise DatasetError(f"{directory}: holds files but no settings.json; choose another")
     for name in ("digits", *wanted):  # other digits mean other sizes too
         value = wanted[name]
-        if found.get(name) != value:
-            other = reprlib.repr(found.get(name))
+        if getattr(found, name) != value:
+            other = reprlib.repr(getattr(found, name))
             raise DatasetError(
-                f"{directory}: was drawn with {name} {other}, not {value!r}; "
-                "choose another directory or delete this one"
+                f"{directory}: was drawn with {name} {other}, not {value!r}; {REMEDY}"
             )
 
 
@@ -350,20 +359,27 @@ def _write_plates(
     sizes: range,
     digits: int,
 ) -> list[dict]:
-    """Draw plates into a folder; keep those that are there, or do not even look for them."""
+    """Draw plates into a folder; keep those that are whole, or do not even look for them."""
     records = []
     # Each step for many plates at once finds its code in the processor's caches.
     for start in range(0, len(positions), AT_A_TIME):
         some = positions[start : start + AT_A_TIME]
         drawn = [draw_plate(fonts, seed, index, sizes, digits) for index in some]
         new = [(f"{directory}/{record.file_name}", image) for image, record in drawn]
-        if keep:  # a Path takes four times as long
-            new = [(path, image) for path, image in new if not os.path.exists(path)]  # noqa: PTH110
-        files = [encode_png(image) for _, image in new]
-        for (path, _), file in zip(new, files, strict=True):
-            write_bytes(path, file)
+        files = [(path, encode_png(image)) for path, image in new]
+        for path, file in files:
+            if not keep or _size(path) != len(file):
+                write_bytes(path, file)
         records += [vars(record) for _, record in drawn]  # asdict would copy every value
     return records
+
+
+def _size(path: str) -> int:
+    """Of a file, in bytes; -1 where there is none."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 (a Path takes four times as long)
+    except OSError:
+        return -1
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -577,15 +593,14 @@ def load_or_generate(
     ):
         return load_folder(directory, digits)
     start = None
-    if directory.name not in SPLITS:
-        start, count = found.get("start"), found.get("count")
+    if found and directory.name not in SPLITS:
+        start, count = found.start, found.count
     positions = choose_range(directory.name, start, count, digits)
-    # A finished folder is good whatever Pillow drew it.
-    wanted = asdict(_settings(positions, seed, sizes_for(digits), FONT_DIRECTORY, digits)) | {
-        "pillow": found.get("pillow")
-    }
+    wanted = _settings(positions, seed, sizes_for(digits), FONT_DIRECTORY, digits)
+    if found:  # a finished folder is good whatever Pillow drew it
+        wanted = replace(wanted, pillow=found.pillow)
     complete = (directory / "metadata.jsonl").exists() and (
-        sum(1 for _ in _images(directory)) >= len(positions)
+        sum(1 for path in _images(directory) if path.stat().st_size) >= len(positions)
     )
     if found != wanted or not complete:
         generate(directory, start=start, count=count, seed=seed, digits=digits)
@@ -613,7 +628,8 @@ def check_folder(directory: Path | str, digits: int | None = None) -> list[str]:
     records = read_records(directory)
     paths = list_images(directory)
     settings = _read_settings(Path(directory) / "settings.json")
-    is_drawn, digits = bool(settings), digits or settings.get("digits", PLATE_DIGITS)
+    is_drawn = settings is not None
+    digits = digits or (settings.digits if settings else PLATE_DIGITS)
     if is_drawn and not records:
         problems.append(f"{Path(directory) / RECORDS[0]}: is missing; draw the folder once more")
     first_with: dict[str, str] = {}

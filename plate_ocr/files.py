@@ -1,12 +1,16 @@
 """Files and folders that are either whole or not there."""
 
+import errno
 import glob
+import hashlib
+import json
 import os
 import platform
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 HOST = platform.node()  # of several that share a disk
 LONGEST_NAME = 1_000  # characters; longer ones are no paths but content by mistake
@@ -139,3 +143,52 @@ def shown(name: str) -> str:
     """A name as a message tells it: on one line, and cut where it is too long for a path."""
     name = name if len(name) <= LONGEST_NAME else f"{name[:50]}...{name[-50:]}"
     return name if name.isprintable() else repr(name)[1:-1]
+
+
+def try_to_write(path: Path, size: int = 1) -> None:
+    """Write so many bytes beside `path` and remove them, to learn early whether it can be written.
+
+    Its folder is made.
+
+    Raises:
+        OSError: it cannot be written; the error names `path` or its folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.parent.exists() and not path.parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(_Tried), replacing(path) as temporary:
+        temporary.write_bytes(bytes(size))
+        raise _Tried
+
+
+class _Tried(Exception):
+    """What was written can be removed."""
+
+
+def read_json(path: Path | str) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: there is no such file.
+        ValueError: it cannot be read or is not JSON; the message names the file.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
+
+
+def checksum(content: dict) -> str:
+    """SHA-256 of all that a description says but its own `checksum`.
+
+    Raises:
+        RecursionError: it is nested too deep.
+    """
+    rest = {name: value for name, value in content.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

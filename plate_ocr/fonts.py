@@ -51,7 +51,7 @@ def load_fonts(directory: Path | str = FONT_DIRECTORY) -> tuple[PlateFont, ...]:
         )
     except OSError as error:
         raise FontError(f"{table}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FontError(f"{table}: not a table of fonts ({error})") from error
     if not fonts or not all(font.instances for font in fonts):
         raise FontError(f"{table}: needs at least one font, and an instance of each")
@@ -60,6 +60,8 @@ def load_fonts(directory: Path | str = FONT_DIRECTORY) -> tuple[PlateFont, ...]:
             content = font.path.read_bytes()
         except OSError as error:
             raise FontError(f"{font.path}: {error.strerror or error}") from error
+        except ValueError as error:  # a name that no file can have
+            raise FontError(f"{table}: names the file {font.path.name!r} ({error})") from error
         if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
             raise FontError(f"{font.path}: differs from the file that {table} names")
     return fonts

@@ -4,7 +4,12 @@ Every host runs the same command. Each takes its share of every batch, and sees 
 statistics of the whole batch, so the run is that of one host with the same batches.
 """
 
-from collections.abc import Iterator
+import multiprocessing
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +17,16 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from plate_ocr.processes import follow_parent
+
+# How errors of JAX begin that come from the connection to other hosts.
+LOST = re.compile("(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ")
+ENDED = "another host has ended, or this one failed"
+REMEDY = "run the command on all hosts again; it goes on from the last checkpoint"
+
 
 class HostError(RuntimeError):
-    """This host cannot join the others; the message says why."""
+    """This host cannot join the others, or has lost one; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,25 @@ class Host:
             from jax.experimental import multihost_utils
 
             multihost_utils.sync_global_devices("plate_ocr")
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Work with the other hosts, and leave together with them.
+
+        Raises:
+            HostError: another host has ended or cannot be reached.
+        """
+        try:
+            yield
+        except (RuntimeError, ValueError) as error:
+            if self.count == 1 or not LOST.match(str(error)):
+                raise
+            reason = str(error).partition("\n")[0]
+            raise HostError(f"{ENDED} ({reason}); {REMEDY}") from error
+        if self.count > 1:
+            import jax
+
+            jax.distributed.shutdown()
 
     @contextmanager
     def saving(self, path: Path) -> Iterator[Path]:
@@ -81,3 +112,38 @@ def join(coordinator: str, index: int, count: int) -> Host:
     parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
     keras.distribution.set_distribution(parallel)
     return Host(index, count, parallel.device_mesh.devices.size)
+
+
+def in_own_process(work: Callable[[], int]) -> int:
+    """Do what joins other hosts in a process of its own, which JAX may end.
+
+    JAX ends a process that has lost the first host by SIGABRT, after a stack trace in C++.
+
+    Args:
+        work: returns an exit code.
+
+    Raises:
+        HostError: a signal ended the process.
+    """
+    process = multiprocessing.get_context("fork").Process(target=_work, args=(work,))
+    process.start()
+    try:
+        process.join()
+    except BaseException:
+        process.kill()
+        raise
+    code = process.exitcode or 0
+    if code < 0:
+        name = signal.Signals(-code).name
+        raise HostError(f"{ENDED} ({name}); {REMEDY}")
+    return code
+
+
+def _work(work: Callable[[], int]) -> None:
+    follow_parent()
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3":  # Python alone writes to standard error
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    code = work()
+    sys.stdout.flush()
+    os._exit(code)  # without waiting for hosts that have ended

@@ -15,10 +15,10 @@ def spawned(processes: int) -> ProcessPoolExecutor:
     multiprocessing.process.ORIGINAL_DIR = str(Path.cwd())  # type: ignore[attr-defined]
     # Spawned, not forked: the caller may hold TensorFlow's threads.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(processes, mp_context=context, initializer=_follow_parent)
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=follow_parent)
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """Let this process end with the one that started it, also where that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts both; that one tells
     threading.Thread(target=_end_with_parent, daemon=True).start()

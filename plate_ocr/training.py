@@ -22,7 +22,7 @@ from plate_ocr.alphabet import BLANK, DIGITS, PLATE_DIGITS, encode
 from plate_ocr.augmentation import Distortion, box_of_ink, on_white
 from plate_ocr.dataset import PlateSet
 from plate_ocr.decoding import greedy_decode
-from plate_ocr.files import replacing, write_text
+from plate_ocr.files import checksum, read_json, replacing, try_to_write, write_text
 from plate_ocr.fonts import FONT_DIRECTORY
 from plate_ocr.framing import cover
 from plate_ocr.hosts import ALONE, Host
@@ -221,8 +221,9 @@ class Checkpoints(keras.callbacks.Callback):
     """Early stopping on the training loss that survives being killed.
 
     After every epoch the weights with the optimizer's state are written, then `state.json`, which
-    names them and holds the history: it is replaced in one step, so a kill at any moment leaves
-    the state of a finished epoch. The best epoch's weights are kept and restored at the end.
+    names them, with their SHA-256, and holds the history: it is replaced in one step, so a kill at
+    any moment leaves the state of a finished epoch. The best epoch's weights are kept and restored
+    at the end.
     (`keras.callbacks.EarlyStopping` forgets its best on resuming, `BackupAndRestore` keeps none.)
 
     Args:
@@ -234,7 +235,7 @@ class Checkpoints(keras.callbacks.Callback):
         host: the first writes; all see the same directory.
 
     Raises:
-        TrainingError: the directory holds another run, or a damaged state.
+        TrainingError: the directory holds another run, or a state or weights that are damaged.
     """
 
     def __init__(
@@ -243,7 +244,7 @@ class Checkpoints(keras.callbacks.Callback):
         run: dict,
         batches: ShuffledPlates,
         patience: int,
-        watched: np.ndarray,
+        watched: np.ndarray | None = None,
         host: Host = ALONE,
     ):
         super().__init__()
@@ -252,27 +253,24 @@ class Checkpoints(keras.callbacks.Callback):
         self.directory = Path(directory)
         self.patience = patience
         self.watched = watched
-        self.state: dict[str, Any] = {
+        found = self._read()
+        if found and found["run"] != run:
+            raise TrainingError(
+                f"{self.directory}: holds another run, of other plates, settings or code; "
+                "choose another directory, or delete it to start anew"
+            )
+        self.state: dict[str, Any] = found or {
             "run": run,
             "epoch": 0,  # epochs finished
             "best_epoch": 0,
             "best_loss": None,
             "stopped": False,
             "history": [],
+            "sha256": {},  # of the weights that are kept
         }
-        path = self.directory / "state.json"
-        if path.exists():
-            try:
-                found = json.loads(path.read_text(encoding="utf-8"))
-                other = found["run"] != run
-            except (ValueError, KeyError, TypeError) as error:
-                raise TrainingError(f"{path}: damaged; delete {self.directory}") from error
-            if other:
-                raise TrainingError(
-                    f"{self.directory}: holds another run, of other plates, settings or code; "
-                    "choose another directory, or delete it to start anew"
-                )
-            self.state = found
+        if found:
+            for name in self.state["sha256"]:
+                self._check(self.directory / name)
             if host.index == 0:
                 self._tidy(self.directory)
 
@@ -286,9 +284,21 @@ class Checkpoints(keras.callbacks.Callback):
         """Whether early stopping has ended the run."""
         return self.state["stopped"]
 
+    def try_to_write(self, model: keras.Model, epochs: int = 3) -> None:
+        """Refuse a directory without room for the weights and Adam's moments of some epochs.
+
+        There are three at most: the best, the last, and the one that is written.
+        """
+        if self.host.index == 0:
+            try:
+                try_to_write(self.directory / "state.json", epochs * 12 * model.count_params())
+            except OSError as error:
+                raise TrainingError(f"{error.filename}: {error.strerror or error}") from error
+
     def restore(self, model: keras.Model, epoch: int) -> None:
         """Load the weights, and the optimizer's state, as they were after an epoch."""
         path = _weights(self.directory, epoch)
+        self._check(path)
         try:
             model.load_weights(path)
         except (OSError, ValueError, KeyError) as error:
@@ -313,36 +323,78 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Write the epoch's weights, then the state that names them."""
         state = self.state
-        logits = self.model.predict_on_batch(self.watched)
+        row = {
+            "epoch": epoch + 1,
+            **{name: float(value) for name, value in logs.items()},
+            "seconds": round(time.perf_counter() - self._begun, 2),
+            "device": describe_device(),  # another one may finish the run
+        }
+        if self.watched is not None:
+            logits = self.model.predict_on_batch(self.watched)
+            row["watched"] = greedy_decode(np.asarray(logits))
         state["epoch"] = epoch + 1
-        state["history"].append(
-            {
-                "epoch": epoch + 1,
-                **{name: float(value) for name, value in logs.items()},
-                "seconds": round(time.perf_counter() - self._begun, 2),
-                "watched": greedy_decode(np.asarray(logits)),
-                "device": describe_device(),  # another one may finish the run
-            }
-        )
+        state["history"].append(row)
         if not np.isfinite(logs["loss"]):
             raise TrainingError(f"the loss became {logs['loss']} in epoch {epoch + 1}")
         if state["best_loss"] is None or logs["loss"] < state["best_loss"]:
             state["best_loss"], state["best_epoch"] = float(logs["loss"]), epoch + 1
         state["stopped"] = state["epoch"] - state["best_epoch"] >= self.patience
         self.model.stop_training = state["stopped"]
+        self.try_to_write(self.model, epochs=1)  # HDF5 would tell of a full disk in many lines
         with self.host.saving(self.directory) as directory:
             directory.mkdir(parents=True, exist_ok=True)
-            with replacing(_weights(directory, epoch + 1)) as temporary:
+            path = _weights(directory, self.epoch)
+            with replacing(path) as temporary:
                 self.model.save_weights(temporary)
+                state["sha256"][path.name] = _digest(temporary)
+            kept = {one.name for one in self._kept(directory)}
+            state["sha256"] = {name: state["sha256"][name] for name in sorted(kept)}
+            state["checksum"] = checksum(state)
             write_text(directory / "state.json", json.dumps(state))
             self._tidy(directory)
 
+    def _read(self) -> dict[str, Any] | None:
+        """The state in the directory; `None` where there is none."""
+        path = self.directory / "state.json"
+        remedy = f"delete {self.directory} to start anew"
+        try:
+            found = read_json(path)
+            intact = found["checksum"] == checksum(found)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValueError as error:
+            raise TrainingError(f"{error}; {remedy}") from error
+        except (LookupError, TypeError, AttributeError, RecursionError):
+            intact = False
+        if not intact:
+            raise TrainingError(f"{path}: damaged, or of another version; {remedy}")
+        return found
+
+    def _check(self, path: Path) -> None:
+        """Compare weights with their hash before any parser opens them."""
+        try:
+            intact = _digest(path) == self.state["sha256"].get(path.name)
+        except OSError as error:
+            raise TrainingError(f"{path}: {error.strerror or error}") from error
+        if not intact and self.host.index == 0:  # others hashed what they threw away
+            raise TrainingError(
+                f"{path}: truncated, changed or of another run; "
+                f"delete {self.directory} to start anew"
+            )
+
+    def _kept(self, directory: Path) -> set[Path]:
+        """The weights of the last epoch and of the best."""
+        return {_weights(directory, self.state[name]) for name in ("epoch", "best_epoch")}
+
     def _tidy(self, directory: Path) -> None:
-        """Keep the weights of the last epoch and of the best."""
-        keep = {_weights(directory, self.state[name]) for name in ("epoch", "best_epoch")}
+        """Remove the weights of all other epochs."""
         for path in directory.glob("*.weights.h5"):
-            if path not in keep:
+            if path not in self._kept(directory):
                 path.unlink()
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _weights(directory: Path, epoch: int) -> Path:
@@ -382,75 +434,111 @@ def train(
             weights and there are none, the checkpoints cannot be used, or the loss is not finite.
         WeightsError: the initial weights cannot be used.
     """
+    _check_plates(plates, validation)
     if initial_weights is None and not recipe.finding_epochs:
         raise TrainingError(f"{recipe.name}: goes on from initial weights; give some")
-    shared = set(plates.texts) & set(validation.texts)
-    if shared:
-        raise TrainingError(f"{len(shared)} validation numbers are trained on, {min(shared)} first")
     keras.utils.set_random_seed(recipe.seed)
-    usual_precision = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)  # layers take it when they are built
-    model = build_model(dropout=recipe.dropout)
-    keras.config.set_dtype_policy(usual_precision)
-    batches = ShuffledPlates(
-        plates,
-        recipe.batch_size,
-        recipe.seed,
-        augmentation_of(recipe),
-        recipe.plain_epochs or 0,
-        host,
-    )
-    run = {
-        "recipe": asdict(recipe),
-        "precision": precision,
-        "network": fingerprint(model),
-        "plates": hashlib.sha256(plates.images.tobytes() + batches.labels.tobytes()).hexdigest(),
-        "distortions": _distortions() if batches.augment else None,
-    }
+    model = _network(recipe, precision)
+    described = {"precision": precision, "network": fingerprint(model)}
     if initial_weights is not None:
         path = Path(initial_weights)
         description = check_weights(path)
-        run["initial_weights"] = description["sha256"][path.name]
+        described["initial_weights"] = description["sha256"][path.name]
         model.set_weights(restore(path, description).get_weights())
-    callback = Checkpoints(checkpoints, run, batches, recipe.patience, watched, host)
-    with on_all_cores(batches.augment) as batches.augment:
+    augment = augmentation_of(recipe)
+    run = _describe(plates, recipe, augment) | described
+    with on_all_cores(augment) as augment:
+        shuffled = (plates, recipe.batch_size, recipe.seed, augment)
+        batches = ShuffledPlates(*shuffled, recipe.plain_epochs or 0, host)
+        callback = Checkpoints(checkpoints, run, batches, recipe.patience, watched, host)
+        if callback.epoch < recipe.epochs and not callback.finished:
+            callback.try_to_write(model)
         if initial_weights is None and not callback.epoch:
-            covered = CoveredPlates(
-                plates, recipe.batch_size, recipe.seed, batches.augment, host=host
+            covered = CoveredPlates(*shuffled, host=host)
+            finding = Checkpoints(
+                callback.directory / "finding", run, covered, recipe.finding_epochs, host=host
             )
-            learn_to_find(model, covered, recipe.finding_epochs, verbose)
+            learn_to_find(model, covered, recipe.finding_epochs, finding, verbose)
         finder_of(model).trainable = False
         compile_model(model, recipe.schedule(len(batches)))
-        model.optimizer.build(model.trainable_variables)
-        if callback.epoch:
-            callback.restore(model, callback.epoch)
-            if verbose:
-                callback.tell()
-        if not callback.finished and callback.epoch < recipe.epochs:
-            model.fit(
-                batches,
-                shuffle=False,  # else Keras shuffles the batches once more, unrepeatably
-                validation_data=(validation.images, encode(validation.texts, plates.digits)),
-                validation_batch_size=recipe.batch_size,
-                initial_epoch=callback.epoch,
-                epochs=recipe.epochs,
-                callbacks=[callback],
-                verbose=verbose,
-            )
+        _fit(
+            model,
+            recipe.epochs,
+            callback,
+            verbose,
+            validation_data=(validation.images, encode(validation.texts, plates.digits)),
+            validation_batch_size=recipe.batch_size,
+        )
     callback.restore(model, callback.state["best_epoch"])
     return model, callback.state
 
 
-def learn_to_find(model: keras.Model, plates: CoveredPlates, epochs: int, verbose: int = 2) -> None:
+def _check_plates(plates: PlateSet, validation: PlateSet) -> None:
+    for name, some in (("train on", plates), ("validate with", validation)):
+        if not len(some):
+            raise TrainingError(f"no plates to {name}")
+    if plates.digits != validation.digits:
+        raise TrainingError(
+            f"training plates show {plates.digits} digits, validation plates {validation.digits}"
+        )
+    shared = set(plates.texts) & set(validation.texts)
+    if shared:
+        raise TrainingError(f"{len(shared)} validation numbers are trained on, {min(shared)} first")
+
+
+def _network(recipe: Recipe, precision: str) -> keras.Model:
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)  # layers take it when they are built
+    try:
+        return build_model(dropout=recipe.dropout)
+    finally:
+        keras.config.set_dtype_policy(usual)
+
+
+def _describe(plates: PlateSet, recipe: Recipe, augment: Augment | None) -> dict[str, Any]:
+    """What decides the result of a run, but for the network."""
+    labels = encode(plates.texts, plates.digits)
+    return {
+        "recipe": asdict(recipe),
+        "plates": hashlib.sha256(plates.images.tobytes() + labels.tobytes()).hexdigest(),
+        "distortions": _distortions() if augment else None,
+    }
+
+
+def _fit(
+    model: keras.Model, epochs: int, checkpoints: Checkpoints, verbose: int, **validation: Any
+) -> None:
+    """Fit a compiled network for the epochs that are left, from where the last one ended."""
+    model.optimizer.build(model.trainable_variables)
+    if checkpoints.epoch:
+        checkpoints.restore(model, checkpoints.epoch)
+        if verbose:
+            checkpoints.tell()
+    if not checkpoints.finished and checkpoints.epoch < epochs:
+        model.fit(
+            checkpoints.batches,
+            shuffle=False,  # else Keras shuffles the batches once more, unrepeatably
+            initial_epoch=checkpoints.epoch,
+            epochs=epochs,
+            callbacks=[checkpoints],
+            verbose=verbose,
+            **validation,
+        )
+
+
+def learn_to_find(
+    model: keras.Model,
+    plates: CoveredPlates,
+    epochs: int,
+    checkpoints: Checkpoints,
+    verbose: int = 2,
+) -> None:
     """Fit the half of the network that finds the digits, before the other learns to read them."""
     finder = finder_of(model)
     steps = epochs * len(plates)
     rate = rise_and_fall(3e-3, steps, warmup_steps=min(100, steps // 4))
     finder.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy")
-    shuffle = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: plates.shuffle(epoch)
-    )
-    finder.fit(plates, epochs=epochs, shuffle=False, callbacks=[shuffle], verbose=verbose)
+    _fit(finder, epochs, checkpoints, verbose)
 
 
 def _distortions() -> str:
@@ -482,7 +570,7 @@ def save_reader(model: keras.Model, path: Path | str, digits: int = PLATE_DIGITS
             "steps": STEPS,
             "digits": digits,
             "network": fingerprint(network),
-            "sha256": {path.name: hashlib.sha256(temporary.read_bytes()).hexdigest()},
+            "sha256": {path.name: _digest(temporary)},
             "versions": versions(),
         }
         write_description(path, description)
@@ -573,7 +661,7 @@ def read_results(directory: Path | str) -> dict[str, tuple[dict, list[dict]]]:
     """Every run in a folder of results: name of the recipe -> (result, history)."""
     runs = {}
     for path in sorted(Path(directory).glob("training_*.csv")):
-        result = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        result = read_json(path.with_suffix(".json"))
         with path.open(encoding="utf-8", newline="") as table:
             history = [
                 {name: float(value) for name, value in row.items()} for row in csv.DictReader(table)

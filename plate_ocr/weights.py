@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from plate_ocr import resources
 from plate_ocr.alphabet import DIGIT_COUNTS, DIGITS
-from plate_ocr.files import write_text
+from plate_ocr.files import checksum, write_text
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def check_weights(weights: Path) -> dict:
         made_for = (description["alphabet"], list(description["image"]))
         digits = description["digits"]
         described = description["sha256"][weights.name]
-        intact = description["checksum"] == _checksum(description)
+        intact = description["checksum"] == checksum(description)
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: there is no such file; {weights.name} needs it") from error
     except OSError as error:
@@ -61,14 +61,8 @@ def check_weights(weights: Path) -> dict:
 
 def write_description(weights: Path, description: dict) -> None:
     """Write `<name>.json` beside the weights, with a checksum of itself."""
-    description = description | {"checksum": _checksum(description)}
+    description = description | {"checksum": checksum(description)}
     write_text(weights.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
-
-
-def _checksum(description: dict) -> str:
-    """SHA-256 of all that a description says but this."""
-    rest = {name: value for name, value in description.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def checked(path: Path, described: str | None) -> bytes:

@@ -2,10 +2,12 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +149,52 @@ def test_the_workers_of_a_killed_generation_end_with_it(tmp_path):
     while any(Path(f"/proc/{worker}").exists() for worker in workers):
         assert time.monotonic() < latest
         time.sleep(0.05)
+
+
+def test_an_empty_or_truncated_plate_is_drawn_again(reference, tmp_path):
+    folder = shutil.copytree(reference, tmp_path / "train")
+    for path, size in zip(sorted(folder.glob("*.png")), (0, 1, 100, -1), strict=False):
+        path.write_bytes(path.read_bytes()[:size])
+    generate(folder, count=66, processes=1, progress=False)
+    assert contents(folder) == contents(reference)
+    min(folder.glob("*.png")).write_bytes(b"")
+    assert len(load_or_generate(folder, count=66)) == 66
+    assert contents(folder) == contents(reference)
+
+
+def test_a_plate_that_is_whole_is_kept(reference, tmp_path):
+    folder = shutil.copytree(reference, tmp_path / "train")
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.png")}
+    generate(folder, count=66, processes=1, progress=False)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+SETTINGS = json.loads((PROJECT / "data" / "test" / "settings.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "{}", "[]", "7", "null", "[" * 100_000, '{"a":' * 100_000),
+        *(json.dumps({key: SETTINGS[key] for key in SETTINGS if key != name}) for name in SETTINGS),
+        *(json.dumps(SETTINGS | {name: None}) for name in SETTINGS),
+        *(json.dumps(SETTINGS | {"digits": digits}) for digits in ("5", 99, [5], {}, None, True)),
+        json.dumps(SETTINGS | {"count": "60" * 1_000}),
+        None,
+    ],
+)
+def test_settings_that_are_none_are_refused_by_name_and_nothing_changes(tmp_path, content):
+    folder = tmp_path / "test"
+    folder.mkdir()
+    shutil.copy(min((PROJECT / "data" / "test").glob("*.png")), folder)
+    path = folder / "settings.json"
+    path.mkdir() if content is None else path.write_text(content, encoding="utf-8")
+    for function in (partial(generate, progress=False), load_or_generate, check_folder):
+        with pytest.raises(DatasetError) as error:
+            function(folder)
+        message = str(error.value)
+        assert message.startswith(f"{path}: ") and len(message) < len(str(path)) + 250
+        assert "\n" not in message and len(list(folder.iterdir())) == 2
 
 
 def test_what_another_run_is_writing_stays(tmp_path):

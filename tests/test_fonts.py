@@ -63,8 +63,16 @@ def test_a_changed_font_is_named(tmp_path):
         load_fonts(tmp_path)
 
 
-@pytest.mark.parametrize("table", ["", "{}", "[{}]", '[{"family": 1}]', "[]"])
+@pytest.mark.parametrize("table", ["", "{}", "[{}]", '[{"family": 1}]', "[]", "[" * 100_000])
 def test_a_broken_table_is_named(tmp_path, table):
+    (tmp_path / "fonts.json").write_text(table, encoding="utf-8")
+    with pytest.raises(FontError, match=r"fonts\.json"):
+        load_fonts(tmp_path)
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path):
+    _, entry = copy_one_font(tmp_path)
+    table = json.dumps([entry | {"file": "a\0b"}])
     (tmp_path / "fonts.json").write_text(table, encoding="utf-8")
     with pytest.raises(FontError, match=r"fonts\.json"):
         load_fonts(tmp_path)

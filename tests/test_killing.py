@@ -24,7 +24,7 @@ from plate_ocr.dataset import DatasetError, check_folder, generate
 from plate_ocr.evaluation import write_calibration
 from plate_ocr.files import write_text
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.training import Checkpoints
+from plate_ocr.training import Checkpoints, TrainingError
 from plate_ocr.weights import check_weights, restore, write_description
 
 MOMENTS = ("half-written", "before rename", "after rename")
@@ -93,6 +93,9 @@ class Model:
     def predict_on_batch(self, images):
         self.epoch += 1
         return np.zeros((len(images), 16, 11))
+
+    def count_params(self):
+        return 1_000
 
     def save_weights(self, path):
         path.write_text(f"weights of {self.epoch}", encoding="utf-8")
@@ -296,6 +299,31 @@ def test_generation_on_a_full_and_on_a_read_only_disk(tmp_path, disk):
     generate(path / "mine", start=0, count=200, processes=1, progress=False)
     generate(tmp_path / "mine", start=0, count=200, processes=1, progress=False)
     assert contents(path / "mine") == contents(tmp_path / "mine")
+
+
+def test_checkpoints_on_a_full_and_on_a_read_only_disk(disk):
+    """Refused before the first epoch, and later with the last epoch kept."""
+    path, remount = disk
+    folder = path / "run"
+    callback = Checkpoints(folder, {}, Batches(), 9, np.zeros((1, 64, 128, 1)))
+    model = Model()
+    callback.set_model(model)
+    for free, problem in (("size=16k", "No space left on device"), ("ro", "Read-only file system")):
+        remount(free)
+        with pytest.raises(TrainingError, match=problem) as error:
+            callback.try_to_write(model)
+        assert str(folder) in str(error.value) and "\n" not in str(error.value)
+    remount("rw", "size=128k")
+    callback.try_to_write(model)
+    callback.on_epoch_begin(0)
+    callback.on_epoch_end(0, {"loss": 9.0})
+    kept = contents(folder)
+    callback.on_epoch_begin(1)
+    for free, problem in (("size=16k", "No space left on device"), ("ro", "Read-only file system")):
+        remount(free)
+        with pytest.raises(TrainingError, match=problem):
+            callback.on_epoch_end(1, {"loss": 8.0})
+        assert contents(folder) == kept
 
 
 def test_a_text_on_a_full_and_on_a_read_only_disk(disk):

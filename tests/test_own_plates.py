@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 import cv2
+import keras
 import numpy as np
 import pytest
 from conftest import PROJECT
@@ -63,10 +64,7 @@ def test_a_new_style_is_learned_and_the_others_are_not_forgotten(tmp_path, shipp
 
 
 def test_the_command_goes_on_from_given_weights(tmp_path, random_weights, monkeypatch):
-    plates = draw_plates(range(90_000, 90_008))  # of the numbers to validate with
-    (tmp_path / "own").mkdir()
-    for image, text in zip(plates.images, plates.texts, strict=True):
-        Image.fromarray(image[:, :, 0]).save(tmp_path / "own" / f"{text}.png")
+    write_plates(tmp_path / "own", range(90_000, 90_008))  # of the numbers to validate with
     tiny = {"batch_size": 8, "epochs": 1, "drawn_plates": 8, "validation_plates": 10}
     monkeypatch.setitem(RECIPES, "fine_tuned", replace(RECIPES["fine_tuned"], **tiny))
     command = ["train", str(tmp_path / "own"), str(tmp_path / "mine.h5"), "--recipe", "fine_tuned"]
@@ -75,6 +73,36 @@ def test_the_command_goes_on_from_given_weights(tmp_path, random_weights, monkey
     state = json.loads((tmp_path / "checkpoints" / "state.json").read_text(encoding="utf-8"))
     assert state["run"]["initial_weights"] == check_weights(random_weights)["sha256"]["random.h5"]
     assert check_weights(tmp_path / "mine.h5")["digits"] == 5
+
+
+def write_plates(folder, positions):
+    folder.mkdir()
+    plates = draw_plates(positions)
+    for image, text in zip(plates.images, plates.texts, strict=True):
+        Image.fromarray(image[:, :, 0]).save(folder / f"{text}.png")
+
+
+@pytest.mark.parametrize("fault", ["no validation numbers", "no plates", "weights", "checkpoints"])
+def test_what_cannot_be_trained_is_refused_in_one_line_before_an_epoch(
+    tmp_path, monkeypatch, capsys, fault
+):
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("an epoch began"))
+    monkeypatch.setitem(RECIPES, "tiny", replace(RECIPES["quick"], validation_plates=3))
+    own, weights, checkpoints = (tmp_path / name for name in ("own", "mine.h5", "checkpoints"))
+    positions = {"no validation numbers": range(90_000, 90_003), "no plates": range(0)}
+    write_plates(own, positions.get(fault, range(3)))
+    at_fault = own
+    if fault == "weights":
+        weights.mkdir()
+        at_fault = weights
+    if fault == "checkpoints":
+        checkpoints.touch()
+        at_fault = checkpoints
+    command = ["train", str(own), str(weights), "--recipe", "tiny", "--checkpoints"]
+    assert main([*command, str(checkpoints)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith(f"{at_fault}: "), error
+    assert not checkpoints.is_dir() and not weights.is_file()
 
 
 @pytest.mark.slow

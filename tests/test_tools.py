@@ -69,6 +69,27 @@ def test_tidy_drops_standard_error_and_tells_it(tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is missing")
+def test_make_train_shows_what_the_notebook_prints_while_it_runs(tmp_path):
+    """Its own commands, on a notebook that waits until what it printed was seen."""
+    make = ["make", "-n", "-o", ".venv/ready", "train", f"RUN={sys.executable}"]
+    told = subprocess.run(make, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    commands = told.partition(" -m plate_ocr export")[0].splitlines()[:-1]
+    waits = "import time, pathlib\nprint('Epoch 1')\nwhile not pathlib.Path('seen').exists():\n"
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    cell = new_code_cell(waits + "    time.sleep(0.1)")
+    nbformat.write(new_notebook(cells=[cell], metadata=kernel), tmp_path / "training.ipynb")
+    with subprocess.Popen(
+        ["bash", "-ec", "\n".join(commands)], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert any("Epoch 1" in line for line in process.stdout)
+        (tmp_path / "seen").touch()
+    assert process.returncode == 0
+    executed = nbformat.read(tmp_path / "training.ipynb", as_version=4)
+    assert executed.cells[0].outputs[0]["text"] == "Epoch 1\n"
+
+
+@pytest.mark.slow
 def test_pictures_show_the_figures_beside_them(tmp_path):
     results = PROJECT / "results"
     for path in [*results.glob("*.json"), *results.glob("*.csv")]:

@@ -1,4 +1,8 @@
+import hashlib
 import json
+import os
+import shutil
+import signal
 from dataclasses import replace
 
 import h5py
@@ -6,8 +10,9 @@ import keras
 import numpy as np
 import pytest
 
-from plate_ocr import processor, training
-from plate_ocr.dataset import draw_plates
+from plate_ocr import files, processor, training
+from plate_ocr.dataset import PlateSet, draw_plates
+from plate_ocr.hosts import Host, HostError, in_own_process
 from plate_ocr.model import finder_of
 from plate_ocr.training import (
     RECIPES,
@@ -16,6 +21,7 @@ from plate_ocr.training import (
     ShuffledPlates,
     TrainingError,
     augmentation_of,
+    learn_to_find,
     on_all_cores,
     read_results,
     save_reader,
@@ -41,9 +47,14 @@ def validation():
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(plates, validation, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    return train(plates, validation, TINY, folder, validation.images[:2], verbose=0)
+def finished(tmp_path_factory):
+    """The checkpoints of the uninterrupted run."""
+    return tmp_path_factory.mktemp("uninterrupted")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(plates, validation, finished):
+    return train(plates, validation, TINY, finished, validation.images[:2], verbose=0)
 
 
 def test_the_dropout_of_a_recipe_reaches_the_network(uninterrupted):
@@ -126,31 +137,35 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("moment", [pytest.param("weights", marks=pytest.mark.slow), "state"])
+@pytest.mark.parametrize(
+    "moment",
+    [*(pytest.param(one, marks=pytest.mark.slow) for one in ("finding", "weights")), "state"],
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(
     plates, validation, uninterrupted, tmp_path, monkeypatch, moment
 ):
-    """Killed in epoch 3, before or after its weights are written; then run again."""
+    """Killed in an epoch 3, before or after its weights are written; then run again."""
     write_text, save_weights = training.write_text, keras.Model.save_weights
+    killed = tmp_path / "finding" if moment == "finding" else tmp_path
 
     def write(path, text):
-        if json.loads(text)["epoch"] == 3:
+        if path.parent == killed and json.loads(text)["epoch"] == 3:
             raise Killed
         write_text(path, text)
 
     def save(model, path, **options):
-        if "epoch-003" in str(path):
+        if path.parent == killed and "epoch-003" in path.name:
             raise Killed
         save_weights(model, path, **options)
 
-    if moment == "state":
+    if moment != "weights":
         monkeypatch.setattr(training, "write_text", write)
     else:
         monkeypatch.setattr(keras.Model, "save_weights", save)
     with pytest.raises(Killed):
         train(plates, validation, TINY, tmp_path, validation.images[:2], verbose=0)
     monkeypatch.undo()
-    assert json.loads((tmp_path / "state.json").read_text(encoding="utf-8"))["epoch"] == 2
+    assert json.loads((killed / "state.json").read_text(encoding="utf-8"))["epoch"] == 2
     model, state = train(plates, validation, TINY, tmp_path, validation.images[:2], verbose=0)
     expected_model, expected = uninterrupted
     assert [row["epoch"] for row in state["history"]] == [1, 2, 3, 4]
@@ -162,7 +177,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     # The best and the last epoch are kept, nothing else and nothing half-written.
     names = {f"epoch-{epoch:03d}.weights.h5" for epoch in (4, state["best_epoch"])}
-    assert {path.name for path in tmp_path.iterdir()} == names | {"state.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names | {"state.json", "finding"}
 
 
 @pytest.mark.slow
@@ -184,6 +199,9 @@ class FakeModel:
     def predict_on_batch(self, images):
         return np.zeros((len(images), 16, 11))
 
+    def count_params(self):
+        return 1
+
     def save_weights(self, path):
         path.write_text(path.name, encoding="utf-8")
 
@@ -191,8 +209,13 @@ class FakeModel:
 class FakeBatches:
     """Stands in for the training plates."""
 
+    seed = 1
+
+    def __init__(self):
+        self.shuffled = []
+
     def shuffle(self, epoch):
-        pass
+        self.shuffled.append(epoch)
 
 
 def checkpoints(folder, name="fake", patience=2):
@@ -229,9 +252,199 @@ def test_checkpoints_of_another_run_are_refused(tmp_path):
     run_epochs(tmp_path, [3.0])
     with pytest.raises(TrainingError, match="holds another run"):
         checkpoints(tmp_path, name="other")
-    (tmp_path / "state.json").write_text("{", encoding="utf-8")
-    with pytest.raises(TrainingError, match=r"state\.json: damaged"):
+
+
+def one_line(error, path):
+    """The message of an error, which is one line and names a file."""
+    message = str(error.value)
+    assert str(path) in message and "\n" not in message and len(message) < 400 + len(str(path))
+    return message
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", "7", "[" * 100_000, '{"a":' * 100_000])
+def test_a_state_that_is_none_is_refused_by_name(tmp_path, content):
+    run_epochs(tmp_path, [3.0])
+    (tmp_path / "state.json").write_text(content, encoding="utf-8")
+    with pytest.raises(TrainingError) as error:
         checkpoints(tmp_path)
+    assert "delete" in one_line(error, tmp_path / "state.json")
+
+
+@pytest.mark.parametrize("name", ["run", "epoch", "best_epoch", "best_loss", "history", "sha256"])
+@pytest.mark.parametrize("change", [None, "text"])
+def test_a_state_that_lacks_or_changes_what_it_said_is_refused_by_name(tmp_path, name, change):
+    run_epochs(tmp_path, [3.0])
+    path = tmp_path / "state.json"
+    state = json.loads(path.read_text(encoding="utf-8"))
+    del state[name]
+    if change:
+        state[name] = change
+    path.write_text(json.dumps(state), encoding="utf-8")
+    with pytest.raises(TrainingError) as error:
+        checkpoints(tmp_path)
+    one_line(error, path)
+
+
+def test_a_folder_in_the_place_of_the_state_is_refused_by_name(tmp_path):
+    (tmp_path / "state.json").mkdir()
+    with pytest.raises(TrainingError) as error:
+        checkpoints(tmp_path)
+    one_line(error, tmp_path / "state.json")
+
+
+@pytest.mark.parametrize("epoch", [2, 4])  # the best and the last
+@pytest.mark.parametrize("damage", ["flipped", "foreign", "truncated", "missing"])
+def test_weights_that_are_not_those_written_are_refused_before_they_are_opened(
+    tmp_path, epoch, damage
+):
+    run_epochs(tmp_path, [3.0, 2.0, 2.5, 2.1], patience=9)
+    path = tmp_path / f"epoch-{epoch:03d}.weights.h5"
+    content = path.read_bytes()
+    damaged = {
+        "flipped": bytes([content[0] ^ 1]) + content[1:],
+        "foreign": (tmp_path / f"epoch-{6 - epoch:03d}.weights.h5").read_bytes(),
+        "truncated": content[:-1],
+    }
+    path.unlink() if damage == "missing" else path.write_bytes(damaged[damage])
+    with pytest.raises(TrainingError) as error:
+        checkpoints(tmp_path)  # it has no parser yet
+    one_line(error, path)
+
+
+def test_weights_damaged_while_a_run_goes_on_are_not_restored(tmp_path):
+    callback = run_epochs(tmp_path, [3.0])
+    path = tmp_path / "epoch-001.weights.h5"
+    path.write_bytes(b"other weights")
+    with pytest.raises(TrainingError) as error:
+        callback.restore(callback.model, 1)  # which a fake network could not load
+    one_line(error, path)
+
+
+@pytest.mark.parametrize("name", ["taken", "taken/deeper"])
+def test_checkpoints_that_cannot_be_written_are_refused_before_the_first_epoch(
+    plates, validation, tmp_path, name, monkeypatch
+):
+    (tmp_path / "taken").write_text("a file stands here", encoding="utf-8")
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("an epoch began"))
+    with pytest.raises(TrainingError) as error:
+        train(plates, validation, TINY, tmp_path / name, validation.images[:2], verbose=0)
+    one_line(error, tmp_path / "taken")
+
+
+def test_every_epoch_shuffles_the_plates_by_its_number(tmp_path):
+    assert run_epochs(tmp_path, [3.0, 2.0]).batches.shuffled == [0, 1]
+    assert run_epochs(tmp_path, [1.0, 0.5]).batches.shuffled == [2, 3]
+
+
+class FakeFinder(keras.Sequential):
+    """Stands in for the half of the network that finds digits, and for all of it."""
+
+    def __init__(self):
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.AveragePooling2D(8), keras.layers.Flatten()]
+        super().__init__([keras.Input((64, 128, 1)), *layers, keras.layers.Dense(48, "sigmoid")])
+
+
+def test_finding_digits_goes_on_where_it_was_interrupted(plates, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "finder_of", lambda model: model)
+    monkeypatch.setattr(training, "describe_device", lambda: "")
+
+    def learn(folder, last=2):
+        batches, model, begun = CoveredPlates(plates, 16, 1), FakeFinder(), []
+        shuffle = batches.shuffle
+
+        def interrupted(epoch):
+            if epoch == last:
+                raise KeyboardInterrupt
+            begun.append(epoch)
+            shuffle(epoch)
+
+        batches.shuffle = interrupted
+        callback = Checkpoints(folder, {}, batches, 2)
+        learn_to_find(model, batches, 2, callback, verbose=0)
+        return model, begun
+
+    expected, _ = learn(tmp_path / "undisturbed")
+    with pytest.raises(KeyboardInterrupt):
+        learn(tmp_path / "interrupted", last=1)
+    model, begun = learn(tmp_path / "interrupted")
+    assert begun == [1]
+    for ours, theirs in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_the_weights_of_the_best_epoch_are_returned(
+    plates, validation, uninterrupted, finished, tmp_path
+):
+    """A finished run whose best epoch is not its last."""
+    folder = shutil.copytree(finished, tmp_path / "run")
+    keras.utils.set_random_seed(7)
+    best = training.build_model(dropout=TINY.dropout)
+    best.save_weights(folder / "epoch-002.weights.h5")
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    digest = hashlib.sha256((folder / "epoch-002.weights.h5").read_bytes()).hexdigest()
+    state["sha256"]["epoch-002.weights.h5"] = digest
+    state["best_epoch"] = 2
+    state["checksum"] = files.checksum(state)
+    (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    model, _ = train(plates, validation, TINY, folder, validation.images[:2], verbose=0)
+    for ours, theirs in zip(model.get_weights(), best.get_weights(), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", [ShuffledPlates, CoveredPlates])
+def test_every_host_takes_its_own_share_of_a_batch(plates, kind):
+    whole = kind(plates, 12, 1)[0]
+    shares = [kind(plates, 12, 1, host=Host(index, 3, 3))[0] for index in range(3)]
+    for part, expected in enumerate(whole):
+        assert np.array_equal(np.concatenate([share[part] for share in shares]), expected)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(plates):
+    with pytest.raises(TrainingError, match="5 devices cannot share a batch of 12 plates"):
+        ShuffledPlates(plates, 12, 0, host=Host(0, 5, 5))
+
+
+def test_what_other_hosts_did_to_this_one_is_told_in_one_line():
+    for error in (ValueError("UNKNOWN: Gloo failed\nat length"), RuntimeError("INTERNAL: lost")):
+        with pytest.raises(HostError) as told, Host(1, 2, 2).together():
+            raise error
+        one_line(told, "checkpoint")
+    for host, error in ((Host(1, 2, 2), ValueError("a bug")), (Host(), ValueError("INTERNAL: x"))):
+        with pytest.raises(ValueError, match=str(error)), host.together():
+            raise error
+
+
+def test_work_that_is_ended_by_a_signal_is_told_in_one_line(capfd):
+    with pytest.raises(HostError) as told:
+        in_own_process(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    one_line(told, "SIGKILL")
+    assert in_own_process(lambda: print("done") or 3) == 3 and capfd.readouterr().out == "done\n"
+
+
+@pytest.mark.parametrize("missing", ["train on", "validate with"])
+def test_without_plates_nothing_begins(plates, validation, tmp_path, missing):
+    none = PlateSet(plates.images[:0], [], [])
+    some = (none, validation) if missing == "train on" else (plates, none)
+    with pytest.raises(TrainingError, match=missing):
+        train(*some, TINY, tmp_path / "run", validation.images[:2], verbose=0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_plates_of_other_digits_are_refused_before_the_first_epoch(plates, tmp_path):
+    validation = draw_plates(range(9_000_000, 9_000_004), digits=7)
+    with pytest.raises(TrainingError, match="5 digits, validation plates 7"):
+        train(plates, validation, TINY, tmp_path / "run", plates.images[:2], verbose=0)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[" * 100_000])
+def test_a_damaged_result_is_named(tmp_path, content):
+    (tmp_path / "training_tiny.csv").write_text("epoch\n1\n", encoding="utf-8")
+    (tmp_path / "training_tiny.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match="training_tiny") as error:
+        read_results(tmp_path)
+    one_line(error, tmp_path / "training_tiny.json")
 
 
 def test_a_number_may_not_be_trained_on_and_validated_with(plates, tmp_path):
@@ -260,15 +473,6 @@ def test_training_starts_from_given_weights(plates, validation, random_weights, 
         train(*arguments, verbose=0)
     with pytest.raises(WeightsError, match=r"none\.h5: there is no such file"):
         train(*arguments, initial_weights="none.h5", verbose=0)
-
-
-@pytest.mark.slow
-def test_damaged_checkpoint_weights_are_named(plates, validation, tmp_path):
-    recipe = replace(TINY, epochs=1)
-    train(plates, validation, recipe, tmp_path, validation.images[:2], verbose=0)
-    (tmp_path / "epoch-001.weights.h5").write_bytes(b"")
-    with pytest.raises(TrainingError, match=r"epoch-001\.weights\.h5: cannot be restored"):
-        train(plates, validation, recipe, tmp_path, validation.images[:2], verbose=0)
 
 
 def test_saved_weights_carry_no_optimizer_and_load_both_ways(uninterrupted, tmp_path):

@@ -6,7 +6,6 @@ And how a careful reader looks at a plate, and how training redraws some. The no
 $ python tools/draw_figures.py [RESULTS]
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from benchmarks import report
 from plate_ocr import plotting
 from plate_ocr.blending import FaceBlender
 from plate_ocr.evaluation import load_benchmark
+from plate_ocr.files import read_json
 from plate_ocr.fonts import load_fonts
 from plate_ocr.reader import Reading
 from plate_ocr.rendering import DEFAULT_SEED, plate_text
@@ -33,7 +33,7 @@ ON_A_LABEL = 911  # a plate of the set of another generator, without noise
 
 def load(results: Path, name: str) -> dict:
     """One file of results."""
-    return json.loads((results / name).read_text(encoding="utf-8"))
+    return read_json(results / name)
 
 
 def draw_predictions(results: Path) -> None:

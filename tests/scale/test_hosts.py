@@ -5,13 +5,12 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
-import numpy as np
 import pytest
 from conftest import PROJECT
 
 from plate_ocr.dataset import generate
-from plate_ocr.hosts import Host
 
 # With all that could differ between hosts: distortions, dropout and a learning rate that moves.
 # Adam moves a weight by the sign of its gradient, be that nothing but rounding, which differs
@@ -34,6 +33,8 @@ RECIPES["tiny"] = replace(
 sys.exit(main(sys.argv[1:]))
 """
 
+EPOCHS = ("Epoch ", "3/3 ", "[Gloo]")  # lines that tell how far a run is
+
 
 def start(folder, name, *arguments):
     command = [sys.executable, "-c", TINY, "train", folder / "train", folder / f"{name}.h5"]
@@ -47,6 +48,14 @@ def start(folder, name, *arguments):
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def start_both(folder):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    hosts = ("--coordinator", address, "--hosts", 2, "--host")
+    return [start(folder, "both", *hosts, index) for index in range(2)]
 
 
 def finish(*processes):
@@ -63,11 +72,7 @@ def history(folder):
 def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
     generate(tmp_path / "train", count=40, processes=1, progress=False)  # the last batch holds 8
     finish(start(tmp_path, "alone"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    hosts = ("--coordinator", address, "--hosts", 2, "--host")
-    finish(*(start(tmp_path, "both", *hosts, index) for index in range(2)))
+    finish(*start_both(tmp_path))
     alone, both = history(tmp_path / "alone"), history(tmp_path / "both")
     assert len(alone) == len(both) == 3
     for name in ("loss", "val_loss"):
@@ -77,15 +82,21 @@ def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
     assert {path.suffix for path in tmp_path.glob("both.*")} == {".h5", ".json"}
 
 
-def test_the_shares_of_all_hosts_are_the_batch():
-    batch = np.arange(12)
-    shares = [Host(index, 3).share(batch) for index in range(3)]
-    assert np.array_equal(np.concatenate(shares), batch)
-
-
-def test_a_batch_that_cannot_be_shared_is_refused():
-    from plate_ocr.dataset import draw_plates
-    from plate_ocr.training import ShuffledPlates, TrainingError
-
-    with pytest.raises(TrainingError, match="3 devices cannot share a batch of 4 plates"):
-        ShuffledPlates(draw_plates(range(10)), 6, 0, host=Host(0, 3, 3))
+@pytest.mark.slow
+def test_a_host_that_loses_another_ends_with_one_line_and_all_go_on_when_started_again(tmp_path):
+    generate(tmp_path / "train", count=40, processes=1, progress=False)
+    both, finding = tmp_path / "both", tmp_path / "both" / "finding"
+    for victim, folder in ((1, finding), (0, both)):
+        hosts = start_both(tmp_path)
+        while not (folder / "state.json").exists():
+            assert [host.poll() for host in hosts] == [None, None]
+            time.sleep(0.1)
+        hosts[victim].kill()
+        output, _ = hosts[1 - victim].communicate(timeout=300)
+        hosts[victim].communicate()
+        assert hosts[1 - victim].returncode == 2, output
+        told = [line for line in output.splitlines() if not line.startswith(EPOCHS)]
+        assert len(told) == 1 and "host" in told[0] and "checkpoint" in told[0], output
+    finish(*start_both(tmp_path))
+    assert [row["epoch"] for row in history(finding)] == [1, 2, 3, 4, 5]
+    assert [row["epoch"] for row in history(both)] == [1, 2, 3]
