@@ -1,22 +1,29 @@
-"""The command `plate-ocr`: read plates, draw them, check them; train, export, calibrate.
-
-Exit codes: 0 all done; 1 some images could not be read, or the check found problems; 2 nothing to
-do or unusable arguments; 130 interrupted.
-"""
+"""The command `plate-ocr`: read plates, draw them, check them; train, export, calibrate."""
 
 import argparse
 import csv
 import json
 import os
+import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from plate_ocr import __version__
 from plate_ocr.alphabet import DIGIT_COUNTS, PLATE_DIGITS
-from plate_ocr.console import missing, prepare_console, share, weights_to_write, whole_number
+from plate_ocr.console import (
+    EXIT_CODES,
+    one_line,
+    path,
+    print_error,
+    run_command,
+    share,
+    weights_to_write,
+    whole_number,
+)
 from plate_ocr.dataset import (
     DatasetError,
     check_folder,
@@ -39,29 +46,26 @@ STANDARD_INPUT = "-"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    options = _parser().parse_args(arguments)
-    prepare_console()
-    try:
+
+    def command() -> int:
+        options = _parser().parse_args(arguments)
         return options.run(options)
-    except (DatasetError, FontError, UnreadableImage, WeightsError) as error:
-        print(error, file=sys.stderr)
-    except ModuleNotFoundError as error:
-        print(missing(error), file=sys.stderr)
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        print(f"{error.filename or 'error'}: {error.strerror or error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 2
+
+    return run_command(command, DatasetError, FontError, UnreadableImage, WeightsError)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="plate-ocr", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="plate-ocr",
+        description="Read plates, draw them, check them; train, export, calibrate.",
+        epilog=EXIT_CODES,
+    )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        required=True,
+        metavar="COMMAND",
+        parser_class=partial(argparse.ArgumentParser, epilog=EXIT_CODES),
+    )
 
     read = commands.add_parser("read", help="read images: path, text and confidence a line")
     read.add_argument("paths", nargs="+", metavar="PATH", help="image, folder of images, or - ")
@@ -95,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     draw = commands.add_parser("generate", help="draw a folder of plates")
     draw.add_argument(
         "directory",
-        type=Path,
+        type=path,
         help="where to write; train, validation and test have plates of their own, "
         "another name needs --start and --count",
     )
@@ -110,35 +114,35 @@ def _parser() -> argparse.ArgumentParser:
     draw.set_defaults(run=_generate)
 
     draw_many = commands.add_parser("draw-many", help="draw any number on Ray, into Parquet")
-    draw_many.add_argument("output", type=Path, help="a new folder")
+    draw_many.add_argument("output", type=path, help="a new folder")
     draw_many.add_argument("--start", type=int, default=0, help="first plate; default: %(default)s")
     draw_many.add_argument("--count", type=int, required=True, help="number of plates")
     _add_seed(draw_many)
     draw_many.set_defaults(run=_draw_many)
 
     read_many = commands.add_parser("read-many", help="read any number on Ray, into Parquet")
-    read_many.add_argument("source", type=Path, help="folder of images or of Parquet files")
-    read_many.add_argument("output", type=Path, help="a new folder")
+    read_many.add_argument("source", type=path, help="folder of images or of Parquet files")
+    read_many.add_argument("output", type=path, help="a new folder")
     _add_weights(read_many)
     read_many.set_defaults(run=_read_many)
 
     check = commands.add_parser("check", help="check every image and record of a folder")
-    check.add_argument("directory", type=Path, help="folder of labelled images")
+    check.add_argument("directory", type=path, help="folder of labelled images")
     _add_digits(check, None, "on a plate; by default what the folder was drawn with, else 5")
     check.set_defaults(run=_check)
 
     train = commands.add_parser("train", help="train on a folder of plates, on one or many hosts")
-    train.add_argument("directory", type=Path, help="labelled plates, the same on every host")
+    train.add_argument("directory", type=path, help="labelled plates, the same on every host")
     train.add_argument("weights", type=weights_to_write, help="the HDF5 file to write")
     train.add_argument(
         "--recipe",
         default="shipped",
         help="shipped, described, quick, or fine_tuned for own plates; default: %(default)s",
     )
-    train.add_argument("--initial-weights", type=Path, help="of a reader, to go on from")
+    train.add_argument("--initial-weights", type=path, help="of a reader, to go on from")
     train.add_argument(
         "--checkpoints",
-        type=Path,
+        type=path,
         help="folder that every host sees; by default checkpoints/RECIPE",
     )
     train.add_argument("--coordinator", metavar="NAME:PORT", help="address of host 0; needs JAX")
@@ -161,15 +165,15 @@ def _parser() -> argparse.ArgumentParser:
     export.set_defaults(run=_export)
 
     calibrate = commands.add_parser("calibrate", help="make the confidence of own weights honest")
-    calibrate.add_argument("weights", type=Path, help="the HDF5 file, its export beside it")
-    calibrate.add_argument("directory", type=Path, help="labelled plates it was not trained on")
+    calibrate.add_argument("weights", type=path, help="the HDF5 file, its export beside it")
+    calibrate.add_argument("directory", type=path, help="labelled plates it was not trained on")
     calibrate.set_defaults(run=_calibrate)
     return parser
 
 
 def _add_weights(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--weights", type=Path, default=WEIGHTS, help="HDF5 file; by default dr_model.h5"
+        "--weights", type=path, default=WEIGHTS, help="HDF5 file; by default dr_model.h5"
     )
 
 
@@ -189,15 +193,14 @@ def _add_digits(command: argparse.ArgumentParser, default: int | None, help: str
 def _read(options: argparse.Namespace) -> int:
     names: list[str] = []
     empty = []
-    for path in options.paths:
+    for name in options.paths:
         try:
-            names += _expand(path)
+            names += _expand(name)
         except DatasetError as error:
-            empty.append(error)
+            print_error(error)
+            empty.append(name)
     if not names:
-        raise empty[0]
-    for error in empty:
-        print(error, file=sys.stderr)
+        return 2
     reader = PlateReader(options.weights, options.engine, options.threads, options.careful)
     sources = (sys.stdin.buffer.read() if name == STANDARD_INPUT else name for name in names)
     write = _writer(options)
@@ -206,22 +209,24 @@ def _read(options: argparse.Namespace) -> int:
         names, _with_progress(reader.stream(sources), len(names)), strict=True
     ):
         if isinstance(reading, UnreadableImage):
-            print(f"unreadable: {reading}", file=sys.stderr)
+            print_error(f"unreadable: {reading}")
             unreadable += 1
             continue
         row = {"file": name, "text": reading.text, "confidence": round(reading.confidence, 6)}
         row["refused"] = reading.confidence < options.min_confidence
         write(row | {"digits": [digit._asdict() for digit in reading.digits]})
-    sys.stdout.flush()
     return 1 if unreadable or empty else 0
 
 
-def _expand(path: str) -> Iterator[str]:
-    """A folder's images, or the path itself."""
-    if path != STANDARD_INPUT and os.path.isdir(path):  # noqa: PTH112 (a Path raises errors)
-        yield from map(str, list_images(path))
-    else:
-        yield path
+def _expand(name: str) -> list[str]:
+    """The images of a folder, or the name of a file itself."""
+    if name == STANDARD_INPUT:
+        return [name]
+    try:
+        mode = os.stat(name).st_mode  # noqa: PTH116 (an empty Path is the current folder)
+    except OSError as error:
+        raise DatasetError(f"{name}: {error.strerror}") from error
+    return [*map(str, list_images(name))] if stat.S_ISDIR(mode) else [name]
 
 
 def _with_progress(readings: Iterable[Any], total: int) -> Iterable[Any]:
@@ -252,7 +257,7 @@ def _writer(options: argparse.Namespace) -> Callable[[dict], None]:
 
 def _print_line(row: dict) -> None:
     mark = "\trefused" if row["refused"] else ""
-    print(f"{row['file']}\t{row['text']}\t{row['confidence']:.4f}{mark}")
+    print(f"{one_line(row['file'])}\t{row['text']}\t{row['confidence']:.4f}{mark}")
 
 
 def _generate(options: argparse.Namespace) -> int:
@@ -285,7 +290,8 @@ def _read_many(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     problems = check_folder(options.directory, options.digits)
-    print("\n".join(problems) or f"{options.directory}: no problems found")
+    for line in problems or [f"{options.directory}: no problems found"]:
+        print(one_line(line))
     return 1 if problems else 0
 
 
@@ -321,11 +327,11 @@ def _train(options: argparse.Namespace) -> int:
             initial_weights=options.initial_weights,
             host=host,
         )
-        with host.saving(options.weights) as path:
-            save_reader(model, path)
+        with host.saving(options.weights) as temporary:
+            save_reader(model, temporary)
         print(f"{options.weights}: epoch {state['best_epoch']}, loss {state['best_loss']:.6f}")
     except (HostError, TrainingError) as error:
-        print(error, file=sys.stderr)
+        print_error(error)
         return 2
     return 0
 

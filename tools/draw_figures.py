@@ -19,6 +19,7 @@ import model_test
 from benchmarks import report
 from plate_ocr import plotting
 from plate_ocr.blending import FaceBlender
+from plate_ocr.console import run_command
 from plate_ocr.evaluation import load_benchmark
 from plate_ocr.fonts import load_fonts
 from plate_ocr.reader import Reading
@@ -112,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))
