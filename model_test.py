@@ -66,7 +66,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--engine", choices=ENGINES, default="keras", help=f"what runs it; {default}"
     )
     parser.add_argument(
-        "--careful", action="store_true", help="look five times more at what is not certain"
+        "--careful",
+        action="store_true",
+        help="read what is not certain in five augmented views, too (test-time augmentation)",
     )
     parser.add_argument(
         "--plot",

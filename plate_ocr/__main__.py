@@ -8,7 +8,6 @@ import stat
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +60,19 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(
-        required=True,
-        metavar="COMMAND",
-        parser_class=partial(argparse.ArgumentParser, epilog=EXIT_CODES),
-    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    read = commands.add_parser("read", help="read images: path, text and confidence a line")
-    read.add_argument("paths", nargs="+", metavar="PATH", help="image, folder of images, or - ")
+    read = _add(
+        *(commands, "read", "read images: path, text and confidence a line"),
+        "Images are PNG, JPEG, BMP, WebP or TIFF files. Tabs separate the columns, unless another "
+        "layout is asked for.",
+    )
+    read.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="image, folder of images, or - for standard input",
+    )
     layout = read.add_mutually_exclusive_group()
     layout.add_argument("--json", action="store_true", help="one JSON object a line")
     layout.add_argument("--csv", action="store_true", help="CSV with a header")
@@ -92,15 +96,20 @@ def _parser() -> argparse.ArgumentParser:
         help="0 to 1; mark readings below this as refused; default: %(default)s",
     )
     read.add_argument(
-        "--careful", action="store_true", help="look five times more at what is not certain"
+        "--careful",
+        action="store_true",
+        help="read what is not certain in five augmented views, too (test-time augmentation)",
     )
     read.set_defaults(run=_read)
 
-    draw = commands.add_parser("generate", help="draw a folder of plates")
+    draw = _add(
+        *(commands, "generate", "draw a folder of plates"),
+        "It holds PNG files, metadata.jsonl and settings.json. Needs the extra [draw].",
+    )
     draw.add_argument(
         "directory",
         type=path,
-        help="where to write; train, validation and test have plates of their own, "
+        help="where to write; train, validation, benchmark and test have plates of their own, "
         "another name needs --start and --count",
     )
     draw.add_argument(
@@ -113,25 +122,38 @@ def _parser() -> argparse.ArgumentParser:
     _add_digits(draw, PLATE_DIGITS, "on a plate; more are drawn smaller; default: %(default)s")
     draw.set_defaults(run=_generate)
 
-    draw_many = commands.add_parser("draw-many", help="draw any number on Ray, into Parquet")
+    draw_many = _add(
+        *(commands, "draw-many", "draw any number on Ray, into Parquet"),
+        "RAY_ADDRESS names the cluster, where it is not this machine. Needs the extra [ray].",
+    )
     draw_many.add_argument("output", type=path, help="a new folder")
     draw_many.add_argument("--start", type=int, default=0, help="first plate; default: %(default)s")
     draw_many.add_argument("--count", type=int, required=True, help="number of plates")
     _add_seed(draw_many)
     draw_many.set_defaults(run=_draw_many)
 
-    read_many = commands.add_parser("read-many", help="read any number on Ray, into Parquet")
-    read_many.add_argument("source", type=path, help="folder of images or of Parquet files")
+    read_many = _add(
+        *(commands, "read-many", "read any number on Ray, into Parquet"),
+        "RAY_ADDRESS names the cluster, where it is not this machine. Needs the extra [ray].",
+    )
+    read_many.add_argument("source", type=path, help="folder of images, or what draw-many writes")
     read_many.add_argument("output", type=path, help="a new folder")
     _add_weights(read_many)
     read_many.set_defaults(run=_read_many)
 
-    check = commands.add_parser("check", help="check every image and record of a folder")
+    check = _add(
+        *(commands, "check", "check every image and record of a folder"),
+        "A label is the name of its file, or stands in metadata.jsonl or metadata.csv. One line a "
+        "problem.",
+    )
     check.add_argument("directory", type=path, help="folder of labelled images")
     _add_digits(check, None, "on a plate; by default what the folder was drawn with, else 5")
     check.set_defaults(run=_check)
 
-    train = commands.add_parser("train", help="train on a folder of plates, on one or many hosts")
+    train = _add(
+        *(commands, "train", "train on a folder of plates, on one or many hosts"),
+        "Interrupted, it goes on from the last epoch. Needs the extra [train], and JAX for many.",
+    )
     train.add_argument("directory", type=path, help="labelled plates, the same on every host")
     train.add_argument("weights", type=weights_to_write, help="the HDF5 file to write")
     train.add_argument(
@@ -154,21 +176,39 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.set_defaults(run=_train)
 
-    export = commands.add_parser("export", help="write the weights as ONNX, or for phones")
+    export = _add(
+        *(commands, "export", "write the weights as ONNX, or for phones"),
+        "The file lies beside the weights: NAME.onnx or NAME.tflite. Needs the extra [train].",
+    )
     _add_weights(export)
     export.add_argument(
         "--format",
         choices=("onnx", "litert"),
         default="onnx",
-        help="of the file; default: %(default)s",
+        help="to write; default: %(default)s",
     )
     export.set_defaults(run=_export)
 
-    calibrate = commands.add_parser("calibrate", help="make the confidence of own weights honest")
+    calibrate = _add(
+        *(commands, "calibrate", "calibrate the confidence of own weights"),
+        "The plates are 200 at least, of which 10 are read right and 10 are not. Needs the extra "
+        "[train].",
+    )
     calibrate.add_argument("weights", type=path, help="the HDF5 file, its export beside it")
     calibrate.add_argument("directory", type=path, help="labelled plates it was not trained on")
     calibrate.set_defaults(run=_calibrate)
     return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    what: str,
+    details: str,
+) -> argparse.ArgumentParser:
+    """Add a command; `what` it does stands in the list of all, `details` in its own help."""
+    description = f"{what[0].upper()}{what[1:]}. {details}"
+    return commands.add_parser(name, help=what, description=description, epilog=EXIT_CODES)
 
 
 def _add_weights(command: argparse.ArgumentParser) -> None:
