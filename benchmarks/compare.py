@@ -4,7 +4,7 @@ Every peer works in an environment of its own, which the command makes under `.c
 process on one core with one thread. All get the same plates. Times are taken in rounds, each peer
 once a round, after a round that does not count; the median of the rounds is told. A peer that
 cannot be had keeps its row, with the reason. Linux only. Writes `benchmark.json`, `benchmark.md`
-and `benchmark.png`; takes 15 to 30 minutes, and 4 minutes more and 3 GB of disk the first time.
+and `benchmark.png`; takes 10 to 30 minutes, and 4 minutes more and 3 GB of disk the first time.
 
 $ python -m benchmarks.compare
 """
