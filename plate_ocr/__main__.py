@@ -8,6 +8,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +243,7 @@ def _read(options: argparse.Namespace) -> int:
     if not names:
         return 2
     reader = PlateReader(options.weights, options.engine, options.threads, options.careful)
-    sources = (sys.stdin.buffer.read() if name == STANDARD_INPUT else name for name in names)
+    sources = (_standard_input() if name == STANDARD_INPUT else name for name in names)
     write = _writer(options)
     unreadable = 0
     for name, reading in zip(
@@ -256,6 +257,13 @@ def _read(options: argparse.Namespace) -> int:
         row["refused"] = reading.confidence < options.min_confidence
         write(row | {"digits": [digit._asdict() for digit in reading.digits]})
     return 1 if unreadable or empty else 0
+
+
+def _standard_input() -> BytesIO:
+    """All of it, under a name that an error can give."""
+    file = BytesIO(sys.stdin.buffer.read())
+    file.name = "standard input"
+    return file
 
 
 def _expand(name: str) -> list[str]:

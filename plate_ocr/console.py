@@ -81,8 +81,9 @@ def one_line(text: str) -> str:
 
 
 def prepare_console() -> None:
-    """Let standard output take any file name, and keep notes of libraries off standard error."""
+    """Let standard streams be there and take any file name; libraries note nothing on them."""
     # Closed when we start: Python has None there, and `print` would write errors among the output.
+    sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text

@@ -227,6 +227,13 @@ def test_closed_outputs_stay_empty_and_take_nothing_of_one_another():
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "none.png" in done.stderr
 
 
+@pytest.mark.parametrize("given", ["< /dev/null", "<&-", "< README.md"])
+def test_a_standard_input_that_is_no_image_is_named(given):
+    done = in_shell(f"$PYTHON -m plate_ocr read - data/test/12891.png {given}")
+    assert done.returncode == 1 and "12891" in done.stdout
+    assert done.stderr.startswith("unreadable: standard input: ") and done.stderr.count("\n") == 1
+
+
 def test_any_name_of_a_file_is_one_line(plates, tmp_path):
     for name in (b"a\nb.png", b"\xff.png", b"c\td.png"):
         Path(os.fsdecode(bytes(tmp_path) + b"/" + name)).write_bytes(plates[0].read_bytes())
