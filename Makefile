@@ -66,7 +66,7 @@ evaluate: .venv/ready  ## calibrate, and measure on data/benchmark
 figures: .venv/ready  ## draw the pictures in results/ anew from the figures in results/
 	$(RUN) tools/draw_figures.py
 
-benchmark: .venv/ready  ## ours against others, which it installs into .cache: 20 to 35 minutes
+benchmark: .venv/ready  ## ours against others, which it installs into .cache: 10 to 35 minutes
 	$(RUN) -m benchmarks.compare
 
 compatibility: .venv/ready  ## the weights on the oldest and newest Keras, which it installs into .cache

@@ -1,7 +1,4 @@
-"""Restore dr_model.h5, read a folder of plates, report how well, and draw the predictions.
-
-Exit codes: 0 all read; 1 some files could not be read; 2 nothing to do or unusable arguments.
-"""
+"""Restore dr_model.h5, read a folder of plates or one, report how well, draw the predictions."""
 
 import argparse
 import json
@@ -12,12 +9,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plate_ocr.console import missing, prepare_console, share
-from plate_ocr.dataset import DatasetError, label_of, list_images, read_records
+from plate_ocr.console import (
+    EXIT_CODES,
+    one_line,
+    output_file,
+    path,
+    print_error,
+    run_command,
+    share,
+)
+from plate_ocr.dataset import RECORDS, DatasetError, label_of, list_images, read_records
 from plate_ocr.engines import ENGINES
 from plate_ocr.evaluation import character_error_rate, exact_match_rate
 from plate_ocr.files import write_text
-from plate_ocr.images import UnreadableImage, load_plate
+from plate_ocr.images import UnreadableImage, is_image_name, load_plate
 from plate_ocr.reader import AT_A_TIME, PlateReader, Reading
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.weights import WeightsError
@@ -27,7 +32,7 @@ SHOWN = 60  # plates of the plot, and rows of the table where no more are wrong
 
 
 class Row(NamedTuple):
-    """One file of the folder; `reading` is None where it cannot be read."""
+    """One image; `reading` is None where it cannot be read."""
 
     path: Path
     label: str | None
@@ -41,70 +46,95 @@ class Row(NamedTuple):
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line; unusable arguments exit with 2."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="Read plates with trained weights, report how well, and draw the predictions.",
+        epilog=EXIT_CODES,
+    )
     default = "default: %(default)s"
     parser.add_argument(
-        "directory",
+        "plates",
         nargs="?",
-        type=Path,
+        type=path,
         default=Path("data/test"),
-        help=f"folder of plates; {default}",
+        metavar="PATH",
+        help=f"folder of plates, or one image; {default}",
     )
     parser.add_argument(
-        "--weights", type=Path, default=Path("dr_model.h5"), help=f"HDF5 file; {default}"
+        "--weights", type=path, default=Path("dr_model.h5"), help=f"HDF5 file; {default}"
     )
     parser.add_argument(
         "--engine", choices=ENGINES, default="keras", help=f"what runs it; {default}"
     )
     parser.add_argument(
-        "--careful", action="store_true", help="look five times more at what is not certain"
+        "--careful",
+        action="store_true",
+        help="read what is not certain in five augmented views, too (test-time augmentation)",
     )
     parser.add_argument(
-        "--plot", type=Path, default=Path("predictions.png"), help=f"picture; {default}"
+        "--plot",
+        type=output_file,
+        default="predictions.png",
+        help=f"picture to draw, {', '.join(PICTURES)}; {default}",
     )
-    parser.add_argument("--json", type=Path, help="also write summary and readings to this file")
+    parser.add_argument(
+        "--json", type=output_file, help="also write summary and readings to this file"
+    )
     parser.add_argument(
         "--min-confidence",
         type=share,
         default=0.0,
-        help=f"mark readings below this as refused; {default}",
+        help=f"0 to 1; mark readings below this as refused; {default}",
     )
     options = parser.parse_args(arguments)
     if options.plot.suffix.lower() not in PICTURES:
         parser.error(f"{options.plot}: not a kind of picture; take {', '.join(PICTURES)}")
-    for file in (options.plot, options.json):
-        if file is not None and not file.parent.is_dir():
-            parser.error(f"{file}: there is no folder {file.parent}")
-        if file is not None and file.is_dir():
-            parser.error(f"{file}: is a folder")
     return options
 
 
-def read_folder(directory: Path, reader: PlateReader) -> tuple[list[Row], float]:
-    """Read every image of a folder; unreadable ones are named on stderr and kept as rows.
+def check_outputs(options: argparse.Namespace, images: list[Path]) -> None:
+    """Refuse to write over what is read, or an image among the plates of a folder.
+
+    Raises:
+        DatasetError: an output would; it is named.
+    """
+    folder, weights = images[0].parent.resolve(), options.weights.resolve()
+    read = {images[0].resolve()} | {folder / name for name in RECORDS}
+    read |= {weights.parent / f"{weights.stem}{ending}" for ending in (".h5", ".json", ".onnx")}
+    outputs = [output for output in (options.plot, options.json) if output]
+    places = [output.resolve() for output in outputs]
+    for output, place in zip(outputs, places, strict=True):
+        if place in read:
+            raise DatasetError(f"{output}: is read here; choose another to write")
+        if options.plates.is_dir() and place.parent == folder and is_image_name(place.name):
+            raise DatasetError(f"{output}: would lie among the plates; choose another place")
+    if len(set(places)) < len(places):
+        raise DatasetError(f"{options.json}: is named for the picture and for the readings")
+
+
+def read_plates(images: list[Path], reader: PlateReader) -> tuple[list[Row], float]:
+    """Read images of one folder; unreadable ones are named on stderr and kept as rows.
 
     Returns:
         The rows in name order, and images read a second (decoding of files included).
     """
-    records = read_records(directory)
+    records = read_records(images[0].parent)
     blank = np.full((PLATE_HEIGHT, PLATE_WIDTH), 255, np.uint8)
     # The first batch of a size is compiled for; that is not timed.
-    reader.read([blank] * min(len(list_images(directory)), AT_A_TIME))
+    reader.read([blank] * min(len(images), AT_A_TIME))
     begun = time.perf_counter()
     rows = []
-    for path, reading in reader.read_folder(directory):
+    for image, reading in zip(images, reader.stream(images), strict=True):
         if isinstance(reading, UnreadableImage):
-            print(f"unreadable: {reading}", file=sys.stderr)
+            print_error(f"unreadable: {reading}")
             reading = None
-        rows.append(Row(path, label_of(path.name, records, reader.digits), reading))
+        rows.append(Row(image, label_of(image.name, records, reader.digits), reading))
     left_out = [row.path for row in rows if row.label is None]
     if not records:  # names that are no numbers are no labels
         left_out = [path for path in left_out if path.stem.isdigit()]
     if left_out:
-        print(
+        print_error(
             f"{len(left_out)} images have no label of {reader.digits} digits and count for "
-            f"nothing, {left_out[0].name} first",
-            file=sys.stderr,
+            f"nothing, {left_out[0].name} first"
         )
     read = sum(row.reading is not None for row in rows)
     return rows, read / (time.perf_counter() - begun)
@@ -115,10 +145,12 @@ def summary_of(rows: list[Row], images_per_second: float) -> dict:
     labelled = [row for row in rows if row.label is not None]
     truths = [row.label for row in labelled]
     texts = [row.reading.text if row.reading else "" for row in labelled]
+    greedy = [row.reading.greedy if row.reading else "" for row in labelled]
     return {
         "images": len(rows),
         "unreadable": sum(row.reading is None for row in rows),
         "exact_match": exact_match_rate(truths, texts) if labelled else None,
+        "exact_match_greedy": exact_match_rate(truths, greedy) if labelled else None,
         "character_error_rate": character_error_rate(truths, texts) if labelled else None,
         "images_per_second": round(images_per_second, 1),
     }
@@ -139,15 +171,16 @@ def report(rows: list[Row], summary: dict, min_confidence: float) -> None:
         mark = "  wrong" if row.wrong else ""
         mark += "  refused" if row.reading.confidence < min_confidence else ""
         print(
-            f"{row.path.name:24}{row.label or '-':8}{row.reading.text:8}"
+            f"{one_line(row.path.name):24}{row.label or '-':8}{row.reading.text:8}"
             f"{row.reading.confidence:10.2%}{mark}"
         )
     if len(read) > shown:
         print(f"... and {len(read) - shown} more")
     if summary["exact_match"] is not None:
         labelled = sum(row.label is not None for row in rows)
-        right = sum(row.label is not None and not row.wrong for row in rows)
-        print(f"exact match  {right}/{labelled}  {100 * summary['exact_match']:.2f} %")
+        for told, key in (("", "exact_match"), ("greedy ", "exact_match_greedy")):
+            right = round(summary[key] * labelled)
+            print(f"{told}exact match  {right}/{labelled}  {100 * summary[key]:.2f} %")
         print(f"character error rate  {100 * summary['character_error_rate']:.2f} %")
     if read:
         mean = sum(row.reading.confidence for row in read) / len(read)
@@ -205,29 +238,24 @@ def draw(path: Path, rows: list[Row], summary: dict) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    options = parse_arguments(arguments)
-    prepare_console()
-    try:
-        list_images(options.directory)  # before the slow import
+
+    def command() -> int:
+        options = parse_arguments(arguments)
+        # Before the slow import.
+        images = [options.plates] if options.plates.is_file() else list_images(options.plates)
+        check_outputs(options, images)
         print(f"restoring {options.weights} with {options.engine}", flush=True)
         reader = PlateReader(options.weights, options.engine, careful=options.careful)
-        rows, images_per_second = read_folder(options.directory, reader)
+        rows, images_per_second = read_plates(images, reader)
         summary = summary_of(rows, images_per_second)
         report(rows, summary, options.min_confidence)
         if options.json:
             write_json(options.json, rows, summary)
         if summary["unreadable"] < len(rows):
             draw(options.plot, rows, summary)
-    except (DatasetError, WeightsError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        print(missing(error), file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{error.filename or options.plot}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    return 1 if summary["unreadable"] else 0
+        return 1 if summary["unreadable"] else 0
+
+    return run_command(command, DatasetError, UnreadableImage, WeightsError)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from plate_ocr.augmentation import (
     change_geometry,
     change_picture,
 )
+from plate_ocr.console import run_command
 from plate_ocr.dataset import PlateSet, draw_plates, generate, load_folder
 from plate_ocr.decoding import Decoded, decode_plates
 from plate_ocr.engines import BATCH
@@ -307,4 +308,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -27,6 +27,7 @@ from onnxruntime.quantization import CalibrationDataReader, quantize_static
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the package, where it is not installed
 
 from benchmarks.ablations import RECIPE, Variant, fresh_plates, run
+from plate_ocr.console import run_command
 from plate_ocr.dataset import draw_plates
 from plate_ocr.engines import FILLED, Engine, OnnxEngine, OpenvinoEngine
 from plate_ocr.evaluation import BenchmarkSet, load_benchmark
@@ -163,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

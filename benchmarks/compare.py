@@ -4,7 +4,7 @@ Every peer works in an environment of its own, which the command makes under `.c
 process on one core with one thread. All get the same plates. Times are taken in rounds, each peer
 once a round, after a round that does not count; the median of the rounds is told. A peer that
 cannot be had keeps its row, with the reason. Linux only. Writes `benchmark.json`, `benchmark.md`
-and `benchmark.png`; takes 15 to 30 minutes, and 4 minutes more and 3 GB of disk the first time.
+and `benchmark.png`; takes 10 to 30 minutes, and 4 minutes more and 3 GB of disk the first time.
 
 $ python -m benchmarks.compare
 """
@@ -41,6 +41,7 @@ from benchmarks.peers import (
     reason_in,
 )
 from benchmarks.process import Worker, in_turn
+from plate_ocr.console import run_command
 from plate_ocr.dataset import load_folder
 from plate_ocr.evaluation import load_benchmark
 from plate_ocr.files import write_text
@@ -314,7 +315,7 @@ def export_networks() -> tuple[dict[str, dict], str]:
 
 def main() -> None:
     """Measure what the options ask for and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--plates", type=int, help="of each set; all by default")
     parser.add_argument("--timed", type=int, default=256, help="plates of a round")
     parser.add_argument("--rounds", type=int, default=5)
@@ -377,4 +378,4 @@ def share_of_peak(measured: dict, sizes: dict[str, dict]) -> float | None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

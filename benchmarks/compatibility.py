@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from plate_ocr.console import run_command
 from plate_ocr.dataset import load_folder
 from plate_ocr.files import write_text
 from plate_ocr.reader import PlateReader
@@ -75,7 +76,7 @@ def _run(command: list, **environment: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Compare, print, write the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=Path, default=Path("results"), help="folder")
     options = parser.parse_args(arguments)
     plates = load_folder(PROJECT / "data" / "test")
@@ -100,4 +101,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

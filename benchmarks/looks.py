@@ -26,6 +26,7 @@ from faces import Face, fetch, read_table
 from plates import HEIGHT, WIDTH, draw_plate
 
 from plate_ocr import PlateReader
+from plate_ocr.console import run_command
 from plate_ocr.dataset import draw_plates
 from plate_ocr.decoding import decode_plates
 from plate_ocr.evaluation import load_benchmark
@@ -171,4 +172,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -19,6 +19,7 @@ import ray
 from pyarrow import parquet
 from ray.cluster_utils import Cluster
 
+from plate_ocr.console import run_command
 from plate_ocr.dataset import encode_png
 from plate_ocr.files import write_text
 from plate_ocr.fonts import load_fonts
@@ -129,7 +130,7 @@ def compare_readings(plates: Path, folder: Path) -> dict:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write the result; the exit code is 1 where anything differs."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--start", type=int, default=60_000, help="first plate")
     parser.add_argument("--count", type=int, default=60_000, help="plates")
     parser.add_argument("--output", type=Path, default=Path("results"), help="folder")
@@ -164,4 +165,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -14,6 +14,7 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
+from plate_ocr.console import run_command
 from plate_ocr.engines import ENGINES
 from plate_ocr.files import write_text
 from plate_ocr.images import UnreadableImage
@@ -69,7 +70,7 @@ def _text(reading: object) -> str | None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Soak, print, write the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--readings", type=int, default=1_000_000)
     parser.add_argument("--engine", choices=ENGINES, default="onnx")
     parser.add_argument("--output", type=Path, default=Path("results"), help="folder")
@@ -82,4 +83,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

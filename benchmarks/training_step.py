@@ -108,4 +108,6 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         print(json.dumps(measure(VARIANTS[sys.argv[1]])))
     else:
-        main()
+        from plate_ocr.console import run_command
+
+        sys.exit(run_command(main))

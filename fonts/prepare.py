@@ -160,16 +160,22 @@ def fetch(entry: Family) -> None:
         shutil.copyfile(package / entry.source, font)
 
 
+def require(holds: bool, *what: object) -> None:
+    """Stop where a font is not as expected; unlike an assertion under python -O, too."""
+    if not holds:
+        raise ValueError(*what)
+
+
 def read_axes(entry: Family) -> dict[str, tuple[float, float, float]]:
     """Tag -> (low, default, high) in the file's axis order, within the table's ranges."""
     font = TTFont(HERE / entry.file)
-    assert all(ord(digit) in font.getBestCmap() for digit in DIGITS), entry.family
+    require(all(ord(digit) in font.getBestCmap() for digit in DIGITS), entry.family)
     axes = {}
     for axis in font["fvar"].axes if "fvar" in font else []:
         low, high = entry.ranges.get(axis.axisTag, (axis.defaultValue, axis.defaultValue))
-        assert axis.minValue <= low <= high <= axis.maxValue, (entry.family, axis.axisTag)
+        require(axis.minValue <= low <= high <= axis.maxValue, entry.family, axis.axisTag)
         axes[axis.axisTag] = (low, min(max(axis.defaultValue, low), high), high)
-    assert set(entry.ranges) <= set(axes), entry.family
+    require(set(entry.ranges) <= set(axes), entry.family)
     return axes
 
 
@@ -266,7 +272,7 @@ def choose(entry: Family, axes: dict[str, tuple[float, float, float]]) -> list[I
     """The default, then seeded draws, each round spread evenly along every axis."""
     default = {tag: tidy(*axis, axis[1]) for tag, axis in axes.items()}
     if not axes:
-        assert not fault(entry, {}), (entry.family, fault(entry, {}))
+        require(not fault(entry, {}), entry.family, fault(entry, {}))
         return [{}]
     rng = random.Random(f"{SEED} {entry.family}")
     chosen, faults = [], {}
@@ -293,7 +299,7 @@ def choose(entry: Family, axes: dict[str, tuple[float, float, float]]) -> list[I
         if len(chosen) == INSTANCES:
             break
     print(f"{entry.family}: {len(chosen)} instances; left out {faults or 'none'}", flush=True)
-    assert chosen, entry.family
+    require(bool(chosen), entry.family)
     return chosen
 
 
@@ -312,7 +318,7 @@ def write_json(rows: list[dict]) -> None:
         instances = ",\n".join("  " + json.dumps(instance) for instance in row["instances"])
         lines.append(f'{head[:-1]}, "instances": [\n{instances}\n]}}')
     text = "[\n" + ",\n".join(lines) + "\n]\n"
-    assert json.loads(text) == rows
+    require(json.loads(text) == rows, "fonts.json")
     (HERE / "fonts.json").write_text(text, encoding="utf-8")
 
 

@@ -1,23 +1,30 @@
-"""The command `plate-ocr`: read plates, draw them, check them; train, export, calibrate.
-
-Exit codes: 0 all done; 1 some images could not be read, or the check found problems; 2 nothing to
-do or unusable arguments; 130 interrupted.
-"""
+"""The command `plate-ocr`: read plates, draw them, check them; train, export, calibrate."""
 
 import argparse
 import csv
 import json
 import os
+import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from plate_ocr import __version__
 from plate_ocr.alphabet import DIGIT_COUNTS, PLATE_DIGITS
-from plate_ocr.console import missing, prepare_console, share, weights_to_write, whole_number
+from plate_ocr.console import (
+    EXIT_CODES,
+    one_line,
+    path,
+    print_error,
+    run_command,
+    share,
+    weights_to_write,
+    whole_number,
+)
 from plate_ocr.dataset import (
     DatasetError,
     check_folder,
@@ -29,48 +36,47 @@ from plate_ocr.dataset import (
     mix,
 )
 from plate_ocr.engines import ENGINES
-from plate_ocr.files import try_to_write
 from plate_ocr.fonts import FontError
+from plate_ocr.hosts import ALONE, HostError, in_own_process, join
 from plate_ocr.images import UnreadableImage
 from plate_ocr.reader import PlateReader
 from plate_ocr.rendering import DEFAULT_SEED
 from plate_ocr.weights import WEIGHTS, WeightsError
 
 STANDARD_INPUT = "-"
+REFUSALS = (DatasetError, FontError, HostError, UnreadableImage, WeightsError)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    options = _parser().parse_args(arguments)
-    prepare_console()
-    return _run(options)
 
-
-def _run(options: argparse.Namespace) -> int:
-    try:
+    def command() -> int:
+        options = _parser().parse_args(arguments)
         return options.run(options)
-    except (DatasetError, FontError, UnreadableImage, WeightsError) as error:
-        print(error, file=sys.stderr)
-    except ModuleNotFoundError as error:
-        print(missing(error), file=sys.stderr)
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        print(f"{error.filename or 'error'}: {error.strerror or error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 2
+
+    return run_command(command, *REFUSALS)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="plate-ocr", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="plate-ocr",
+        description="Read plates, draw them, check them; train, export, calibrate.",
+        epilog=EXIT_CODES,
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    read = commands.add_parser("read", help="read images: path, text and confidence a line")
-    read.add_argument("paths", nargs="+", metavar="PATH", help="image, folder of images, or - ")
+    read = _add(
+        *(commands, "read", "read images: path, text and confidence a line"),
+        "Images are PNG, JPEG, BMP, WebP or TIFF files. Tabs separate the columns, unless another "
+        "layout is asked for.",
+    )
+    read.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="image, folder of images, or - for standard input",
+    )
     layout = read.add_mutually_exclusive_group()
     layout.add_argument("--json", action="store_true", help="one JSON object a line")
     layout.add_argument("--csv", action="store_true", help="CSV with a header")
@@ -94,15 +100,20 @@ def _parser() -> argparse.ArgumentParser:
         help="0 to 1; mark readings below this as refused; default: %(default)s",
     )
     read.add_argument(
-        "--careful", action="store_true", help="look five times more at what is not certain"
+        "--careful",
+        action="store_true",
+        help="read what is not certain in five augmented views, too (test-time augmentation)",
     )
     read.set_defaults(run=_read)
 
-    draw = commands.add_parser("generate", help="draw a folder of plates")
+    draw = _add(
+        *(commands, "generate", "draw a folder of plates"),
+        "It holds PNG files, metadata.jsonl and settings.json. Needs the extra [draw].",
+    )
     draw.add_argument(
         "directory",
-        type=Path,
-        help="where to write; train, validation and test have plates of their own, "
+        type=path,
+        help="where to write; train, validation, benchmark and test have plates of their own, "
         "another name needs --start and --count",
     )
     draw.add_argument(
@@ -115,36 +126,49 @@ def _parser() -> argparse.ArgumentParser:
     _add_digits(draw, PLATE_DIGITS, "on a plate; more are drawn smaller; default: %(default)s")
     draw.set_defaults(run=_generate)
 
-    draw_many = commands.add_parser("draw-many", help="draw any number on Ray, into Parquet")
-    draw_many.add_argument("output", type=Path, help="a new folder")
+    draw_many = _add(
+        *(commands, "draw-many", "draw any number on Ray, into Parquet"),
+        "RAY_ADDRESS names the cluster, where it is not this machine. Needs the extra [ray].",
+    )
+    draw_many.add_argument("output", type=path, help="a new folder")
     draw_many.add_argument("--start", type=int, default=0, help="first plate; default: %(default)s")
     draw_many.add_argument("--count", type=int, required=True, help="number of plates")
     _add_seed(draw_many)
     draw_many.set_defaults(run=_draw_many)
 
-    read_many = commands.add_parser("read-many", help="read any number on Ray, into Parquet")
-    read_many.add_argument("source", type=Path, help="folder of images or of Parquet files")
-    read_many.add_argument("output", type=Path, help="a new folder")
+    read_many = _add(
+        *(commands, "read-many", "read any number on Ray, into Parquet"),
+        "RAY_ADDRESS names the cluster, where it is not this machine. Needs the extra [ray].",
+    )
+    read_many.add_argument("source", type=path, help="folder of images, or what draw-many writes")
+    read_many.add_argument("output", type=path, help="a new folder")
     _add_weights(read_many)
     read_many.set_defaults(run=_read_many)
 
-    check = commands.add_parser("check", help="check every image and record of a folder")
-    check.add_argument("directory", type=Path, help="folder of labelled images")
+    check = _add(
+        *(commands, "check", "check every image and record of a folder"),
+        "A label is the name of its file, or stands in metadata.jsonl or metadata.csv. One line a "
+        "problem.",
+    )
+    check.add_argument("directory", type=path, help="folder of labelled images")
     _add_digits(check, None, "on a plate; by default what the folder was drawn with, else 5")
     check.set_defaults(run=_check)
 
-    train = commands.add_parser("train", help="train on a folder of plates, on one or many hosts")
-    train.add_argument("directory", type=Path, help="labelled plates, the same on every host")
+    train = _add(
+        *(commands, "train", "train on a folder of plates, on one or many hosts"),
+        "Interrupted, it goes on from the last epoch. Needs the extra [train], and JAX for many.",
+    )
+    train.add_argument("directory", type=path, help="labelled plates, the same on every host")
     train.add_argument("weights", type=weights_to_write, help="the HDF5 file to write")
     train.add_argument(
         "--recipe",
         default="shipped",
         help="shipped, described, quick, or fine_tuned for own plates; default: %(default)s",
     )
-    train.add_argument("--initial-weights", type=Path, help="of a reader, to go on from")
+    train.add_argument("--initial-weights", type=path, help="of a reader, to go on from")
     train.add_argument(
         "--checkpoints",
-        type=Path,
+        type=path,
         help="folder that every host sees; by default checkpoints/RECIPE",
     )
     train.add_argument("--coordinator", metavar="NAME:PORT", help="address of host 0; needs JAX")
@@ -156,26 +180,44 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.set_defaults(run=_train)
 
-    export = commands.add_parser("export", help="write the weights as ONNX, or for phones")
+    export = _add(
+        *(commands, "export", "write the weights as ONNX, or for phones"),
+        "The file lies beside the weights: NAME.onnx or NAME.tflite. Needs the extra [train].",
+    )
     _add_weights(export)
     export.add_argument(
         "--format",
         choices=("onnx", "litert"),
         default="onnx",
-        help="of the file; default: %(default)s",
+        help="to write; default: %(default)s",
     )
     export.set_defaults(run=_export)
 
-    calibrate = commands.add_parser("calibrate", help="make the confidence of own weights honest")
-    calibrate.add_argument("weights", type=Path, help="the HDF5 file, its export beside it")
-    calibrate.add_argument("directory", type=Path, help="labelled plates it was not trained on")
+    calibrate = _add(
+        *(commands, "calibrate", "calibrate the confidence of own weights"),
+        "The plates are 200 at least, of which 10 are read right and 10 are not. Needs the extra "
+        "[train].",
+    )
+    calibrate.add_argument("weights", type=path, help="the HDF5 file, its export beside it")
+    calibrate.add_argument("directory", type=path, help="labelled plates it was not trained on")
     calibrate.set_defaults(run=_calibrate)
     return parser
 
 
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    what: str,
+    details: str,
+) -> argparse.ArgumentParser:
+    """Add a command; `what` it does stands in the list of all, `details` in its own help."""
+    description = f"{what[0].upper()}{what[1:]}. {details}"
+    return commands.add_parser(name, help=what, description=description, epilog=EXIT_CODES)
+
+
 def _add_weights(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--weights", type=Path, default=WEIGHTS, help="HDF5 file; by default dr_model.h5"
+        "--weights", type=path, default=WEIGHTS, help="HDF5 file; by default dr_model.h5"
     )
 
 
@@ -195,39 +237,47 @@ def _add_digits(command: argparse.ArgumentParser, default: int | None, help: str
 def _read(options: argparse.Namespace) -> int:
     names: list[str] = []
     empty = []
-    for path in options.paths:
+    for name in options.paths:
         try:
-            names += _expand(path)
+            names += _expand(name)
         except DatasetError as error:
-            empty.append(error)
+            print_error(error)
+            empty.append(name)
     if not names:
-        raise empty[0]
-    for error in empty:
-        print(error, file=sys.stderr)
+        return 2
     reader = PlateReader(options.weights, options.engine, options.threads, options.careful)
-    sources = (sys.stdin.buffer.read() if name == STANDARD_INPUT else name for name in names)
+    sources = (_standard_input() if name == STANDARD_INPUT else name for name in names)
     write = _writer(options)
     unreadable = 0
     for name, reading in zip(
         names, _with_progress(reader.stream(sources), len(names)), strict=True
     ):
         if isinstance(reading, UnreadableImage):
-            print(f"unreadable: {reading}", file=sys.stderr)
+            print_error(f"unreadable: {reading}")
             unreadable += 1
             continue
         row = {"file": name, "text": reading.text, "confidence": round(reading.confidence, 6)}
         row["refused"] = reading.confidence < options.min_confidence
         write(row | {"digits": [digit._asdict() for digit in reading.digits]})
-    sys.stdout.flush()
     return 1 if unreadable or empty else 0
 
 
-def _expand(path: str) -> Iterator[str]:
-    """A folder's images, or the path itself."""
-    if path != STANDARD_INPUT and os.path.isdir(path):  # noqa: PTH112 (a Path raises errors)
-        yield from map(str, list_images(path))
-    else:
-        yield path
+def _standard_input() -> BytesIO:
+    """All of it, under a name that an error can give."""
+    file = BytesIO(sys.stdin.buffer.read())
+    file.name = "standard input"
+    return file
+
+
+def _expand(name: str) -> list[str]:
+    """The images of a folder, or the name of a file itself."""
+    if name == STANDARD_INPUT:
+        return [name]
+    try:
+        mode = os.stat(name).st_mode  # noqa: PTH116 (an empty Path is the current folder)
+    except OSError as error:
+        raise DatasetError(f"{name}: {error.strerror}") from error
+    return [*map(str, list_images(name))] if stat.S_ISDIR(mode) else [name]
 
 
 def _with_progress(readings: Iterable[Any], total: int) -> Iterable[Any]:
@@ -258,7 +308,7 @@ def _writer(options: argparse.Namespace) -> Callable[[dict], None]:
 
 def _print_line(row: dict) -> None:
     mark = "\trefused" if row["refused"] else ""
-    print(f"{row['file']}\t{row['text']}\t{row['confidence']:.4f}{mark}")
+    print(f"{one_line(row['file'])}\t{row['text']}\t{row['confidence']:.4f}{mark}")
 
 
 def _generate(options: argparse.Namespace) -> int:
@@ -291,28 +341,21 @@ def _read_many(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     problems = check_folder(options.directory, options.digits)
-    print("\n".join(problems) or f"{options.directory}: no problems found")
+    for line in problems or [f"{options.directory}: no problems found"]:
+        print(one_line(line))
     return 1 if problems else 0
 
 
 def _train(options: argparse.Namespace) -> int:
-    from plate_ocr.hosts import HostError, in_own_process
-
-    try:
-        if options.coordinator:
-            os.environ["KERAS_BACKEND"] = "jax"  # the backend that trains on several hosts
-            options.run = _train_here
-            return in_own_process(partial(_run, options))
-        if (options.host, options.hosts) != (0, 1):
-            raise HostError("--host, --hosts: no --coordinator, where they meet")
-    except HostError as error:
-        print(error, file=sys.stderr)
-        return 2
+    if options.coordinator:
+        os.environ["KERAS_BACKEND"] = "jax"  # the backend that trains on several hosts
+        return in_own_process(partial(run_command, partial(_train_here, options), *REFUSALS))
+    if (options.host, options.hosts) != (0, 1):
+        raise HostError("--host, --hosts: no --coordinator, where they meet")
     return _train_here(options)
 
 
 def _train_here(options: argparse.Namespace) -> int:
-    from plate_ocr.hosts import ALONE, HostError, join
     from plate_ocr.training import (  # imports Keras
         RECIPES,
         TrainingError,
@@ -327,8 +370,6 @@ def _train_here(options: argparse.Namespace) -> int:
         if options.coordinator:
             host = join(options.coordinator, options.host, options.hosts)
         with host.together():
-            if host.index == 0:
-                try_to_write(options.weights)
             plates = load_folder(options.directory)
             recipe = replace(recipe, plates=len(plates))
             if recipe.drawn_plates:
@@ -343,11 +384,11 @@ def _train_here(options: argparse.Namespace) -> int:
                 initial_weights=options.initial_weights,
                 host=host,
             )
-            with host.saving(options.weights) as path:
-                save_reader(model, path)
+            with host.saving(options.weights) as temporary:
+                save_reader(model, temporary)
         print(f"{options.weights}: epoch {state['best_epoch']}, loss {state['best_loss']:.6f}")
-    except (HostError, TrainingError) as error:
-        print(error, file=sys.stderr)
+    except TrainingError as error:
+        print_error(error)
         return 2
     return 0
 

@@ -1,13 +1,24 @@
-"""What the commands share: their output, kinds of arguments, and the word for a missing extra."""
+"""What the commands share: exit codes, output, kinds of arguments, the line on a missing extra."""
 
 import argparse
 import io
 import os
 import sys
+import tempfile
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+# The only place that lists them; `--help` of every command ends with it.
+EXIT_CODES = (
+    "Exit codes: 0 all done, also where the reader of the output closed it; 1 some images could "
+    "not be read, or problems were found; 2 nothing to do, or unusable arguments, among them a "
+    "path that is not there; 130 interrupted."
+)
 EXTRAS = {
+    "cv2": "draw",
+    "tqdm": "draw",
     "ray": "ray",
     "pyarrow": "ray",
     "jax": "hosts",
@@ -15,11 +26,69 @@ EXTRAS = {
 }  # module -> extra that brings it; others: train
 
 
-def prepare_console() -> None:
-    """Let standard output take any file name, and a warning be a line on standard error.
+def run_command(command: Callable[[], int | None], *refusals: type[Exception]) -> int:
+    """Run a command to its exit code; what it cannot do ends it with one line on standard error.
 
-    Notes of libraries are kept off it.
+    Args:
+        command: what to run; it returns an exit code, or None for 0.
+        refusals: errors whose message is that line.
+
+    Returns:
+        One of `EXIT_CODES`.
     """
+    prepare_console()
+    try:
+        code = command() or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader of our output has seen enough
+        return 0
+    except refusals as error:
+        print_error(error)
+    except ModuleNotFoundError as error:
+        print_error(missing(error))
+    except OSError as error:
+        print_error(f"{error.filename or 'error'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        return 130
+    finally:
+        _drop_unwritable_output()
+    return 2
+
+
+def _drop_unwritable_output() -> None:
+    """Empty the buffers, so that Python finds nothing to complain about when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def print_error(error: object) -> None:
+    """Print a line on standard error, where somebody reads it."""
+    with suppress(BrokenPipeError):
+        print(one_line(str(error)), file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """A text such as the name of a file, with escapes for what would break or garble its line."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def prepare_console() -> None:
+    """Let standard streams be there, take any file name and show a warning as one line.
+
+    Notes of libraries are kept off them.
+    """
+    # Closed when we start: Python has None there, and `print` would write errors among the output.
+    sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text
         sys.stdout.reconfigure(errors="backslashreplace")
     warnings.formatwarning = lambda message, *_, **__: f"{message}\n"  # without a line of code
@@ -45,17 +114,37 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def path(text: str) -> Path:
+    """An argument that names a file or folder; an empty one would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a file or folder, and is empty")
+    return Path(text)
+
+
+def output_file(text: str) -> Path:
+    """An argument that names a file to write; refused before the work whose result it takes."""
+    name = path(text)
+    if not name.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: there is no folder {name.parent}")
+    if name.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: is a folder")
+    try:
+        with tempfile.TemporaryFile(dir=name.parent):
+            return name
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error.strerror or error}") from error
+
+
 def weights_to_write(text: str) -> Path:
-    """An argument that names weights: Keras takes other endings for other formats."""
-    path = Path(text)
-    if path.suffix != ".h5" or path.name.endswith(".weights.h5"):
+    """An argument that names weights to write: Keras takes other endings for other formats."""
+    if not text.endswith(".h5") or text.endswith(".weights.h5"):
         raise argparse.ArgumentTypeError(f"must end in .h5, not in .weights.h5: {text:.60}")
-    return path
+    return output_file(text)
 
 
 def missing(error: ModuleNotFoundError) -> str:
     """The line that says how to get a module that only some uses need."""
-    extra = EXTRAS.get(str(error.name), "train")
+    extra = EXTRAS.get(str(error.name).partition(".")[0], "train")
     return (
         f"{error.name} is missing: it comes with the extra [{extra}] of this project; "
         f"in its folder, pip install '.[{extra}]'"

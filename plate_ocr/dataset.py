@@ -207,7 +207,9 @@ def generate(
             cannot be written.
         FontError: a font cannot be used, or its widest digit does not fit so many times.
     """
-    from tqdm import tqdm  # not needed for reading
+    # Not needed for reading; where one is missing, no folder is begun.
+    import cv2  # noqa: F401
+    from tqdm import tqdm
 
     directory = Path(directory)
     positions = choose_range(directory.name, start, count, digits)

@@ -24,7 +24,7 @@ from pyarrow import dataset, parquet
 from plate_ocr.dataset import DatasetError, encode_png, list_images
 from plate_ocr.files import replacing
 from plate_ocr.fonts import load_fonts
-from plate_ocr.images import UnreadableImage
+from plate_ocr.images import UnreadableImage, is_image_name
 from plate_ocr.reader import PlateReader
 from plate_ocr.rendering import DEFAULT_SEED, draw_plate
 from plate_ocr.weights import WEIGHTS
@@ -80,14 +80,17 @@ def read_many(source: Path | str, output: Path | str, weights: Path | str = WEIG
         How many images could not be read; the column `error` says why.
 
     Raises:
-        DatasetError: the source holds nothing to read, or the output is there already or cannot
-            be written.
+        DatasetError: the source holds nothing to read, or images beside Parquet files, or the
+            output is there already or cannot be written.
         WeightsError: the weights cannot be used.
     """
     source, weights = Path(source).absolute(), Path(weights).absolute()
     PlateReader(weights)  # refused here, not by every worker
     tables = sorted(map(str, source.glob("*.parquet")))
     # A name that is no text becomes one that is not found: an error as of any other bad file.
+    beside = [path for path in source.iterdir() if is_image_name(path.name)] if tables else []
+    if beside:
+        raise DatasetError(f"{min(beside)}: lies beside Parquet files; keep one kind in a folder")
     images = [] if tables else list_images(source)
     names = [path.name.encode(errors="backslashreplace").decode() for path in images]
     count = sum(map(_rows_of, tables)) if tables else len(names)

@@ -3,22 +3,25 @@
 import csv
 import io
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 from conftest import PROJECT
 
 import plate_ocr
+from plate_ocr.__main__ import main
+from plate_ocr.reader import PlateReader
 from plate_ocr.weights import WEIGHTS
 
 TEST = PROJECT / "data" / "test"
-
-
+MEASURING = ("compare", "compatibility", "soak")  # commands with options; scale needs Ray
 COMMAND = [sys.executable, "-m", "plate_ocr"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(PROJECT)}
 
@@ -91,14 +94,21 @@ def test_it_tells_its_version():
         ((), "required"),
         (("read", "--min-confidence", "2", "x.png"), "must be 0 to 1"),
         (("read", "--min-confidence", "much", "x.png"), "must be 0 to 1, not much"),
-        (("read", "--weights", PROJECT / "README.md", "x.png"), "give the HDF5 file, README.h5"),
+        (("read", "--weights", PROJECT / "README.md", TEST), "give the HDF5 file, README.h5"),
         (("train", "data/test", "mine.weights.h5"), "must end in .h5"),
         (
             ("generate", PROJECT / "README.md", "--start", 0, "--count", 1),
             "README.md: is not a folder",
         ),
-        (("read", "--weights", "none.h5", "x.png"), "none.h5: there is no such file"),
+        (("read", "--weights", "none.h5", TEST), "none.h5: there is no such file"),
         (("read", "."), "holds no images"),
+        (("read", "none.png", "nor-this.png"), "nor-this.png: No such file"),
+        (("read", ""), "No such file"),
+        (("check", ""), "directory: must name"),
+        (("train", TEST, "nowhere/mine.h5"), "nowhere/mine.h5: there is no folder nowhere"),
+        (("train", TEST, "/proc/mine.h5"), "/proc/mine.h5: "),
+        (("train", "nowhere", "mine.h5"), "nowhere: No such file"),
+        (("calibrate", WEIGHTS, "nowhere"), "nowhere: No such file"),
         (("generate", "elsewhere"), "needs start and count"),
         (("generate", "train", "--digits", "8"), "invalid choice: 8"),
         (("generate", "train", "--seed", "-1"), "a whole number of 0 or more, not -1"),
@@ -113,6 +123,12 @@ def test_it_tells_its_version():
 def test_unusable_arguments(arguments, message, tmp_path):
     code, out, err = run(*arguments, cwd=tmp_path) if arguments else run()
     assert code == 2 and out == "" and message in err
+
+
+@pytest.mark.parametrize("command", [(), ("read",), ("check",), ("train",)])
+def test_the_help_tells_the_exit_codes(command):
+    _, out, _ = run(*command, "--help")
+    assert all(f" {code} " in " ".join(out.split()) for code in (0, 1, 2, 130))
 
 
 def test_the_help_names_all_recipes():
@@ -165,12 +181,90 @@ def test_other_counts_of_digits(tmp_path):
     assert code == 1 and out.count("its label is not 5 digits") == 4
 
 
-def test_a_closed_pipe_is_no_error():
-    command = f'"{sys.executable}" -m plate_ocr read data/test data/test data/test | head -n 1'
-    done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {command}"], cwd=PROJECT, capture_output=True, timeout=120
+def in_shell(command):
+    # Buffered, as for most users: then output may fail only as Python ends.
+    buffered = ENVIRONMENT | {"PYTHONUNBUFFERED": "", "PYTHON": sys.executable}
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        cwd=PROJECT,
+        env=buffered,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
-    assert done.stdout.count(b"\n") == 1 and b"Traceback" not in done.stderr, done.stderr
+
+
+def test_a_closed_pipe_is_no_error():
+    done = in_shell("$PYTHON -m plate_ocr read data/test data/test data/test | head -n 1")
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("-m plate_ocr check data/test", 0),
+        ("-m plate_ocr read --help", 0),
+        ("-m plate_ocr read none.png 2>&1", 2),
+        ("-m benchmarks.soak --help", 0),
+        ("tools/tidy_notebooks.py none.ipynb 2>&1", 2),
+    ],
+)
+def test_an_output_that_nobody_reads_is_no_error(command, code):
+    done = in_shell(f"$PYTHON {command} | exec true")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+def test_a_full_disk_behind_the_output_is_one_line():
+    done = in_shell("$PYTHON -m plate_ocr read data/test > /dev/full")
+    assert done.returncode == 2 and "No space left on device" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_closed_outputs_stay_empty_and_take_nothing_of_one_another():
+    done = in_shell("$PYTHON -m plate_ocr read data/test/12891.png none.png 2>&-")
+    assert done.returncode == 1 and done.stdout.count("\n") == 1 and "12891" in done.stdout
+    done = in_shell("$PYTHON -m plate_ocr read data/test/12891.png none.png >&-")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "none.png" in done.stderr
+
+
+@pytest.mark.parametrize("given", ["< /dev/null", "<&-", "< README.md"])
+def test_a_standard_input_that_is_no_image_is_named(given):
+    done = in_shell(f"$PYTHON -m plate_ocr read - data/test/12891.png {given}")
+    assert done.returncode == 1 and "12891" in done.stdout
+    assert done.stderr.startswith("unreadable: standard input: ") and done.stderr.count("\n") == 1
+
+
+def test_any_name_of_a_file_is_one_line(plates, tmp_path):
+    for name in (b"a\nb.png", b"\xff.png", b"c\td.png"):
+        Path(os.fsdecode(bytes(tmp_path) + b"/" + name)).write_bytes(plates[0].read_bytes())
+    (tmp_path / "cut\n.png").write_bytes(b"")
+    code, out, err = run("read", tmp_path)
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert code == 1 and [text for _, text, _ in lines] == [plates[0].stem] * 3
+    assert len(err.splitlines()) == 1 and "cut" in err
+    code, out, _ = run("check", tmp_path)
+    names = ("a\\nb.png", "c\\td.png", "cut\\n.png", "udcff.png")
+    assert code == 1 and all(name in out for name in names)
+    assert all(line.startswith(f"{tmp_path}/") for line in out.splitlines())
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["-m plate_ocr", "model_test.py", *(f"-m benchmarks.{name}" for name in MEASURING)],
+)
+def test_commands_run_without_docstrings(command):
+    done = in_shell(f"$PYTHON -OO {command} --help")
+    assert done.returncode == 0 and done.stdout.startswith("usage: "), done.stderr
+
+
+@pytest.mark.parametrize("layout", [(), ("--csv",), ("--json",)])
+def test_a_reading_exactly_at_the_threshold_is_accepted(layout, plates, capsys):
+    confidence = PlateReader().read(plates[0]).confidence
+    for least, refused in ((confidence, False), (math.nextafter(confidence, 2), True)):
+        arguments = ["read", "--min-confidence", repr(least), *layout, str(plates[0])]
+        assert main(arguments) == 0
+        out = capsys.readouterr().out.lower()
+        assert ("\trefused" in out or ",true" in out or '"refused": true' in out) == refused
 
 
 def test_without_ray_the_command_says_what_to_install(tmp_path):

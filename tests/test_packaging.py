@@ -24,6 +24,15 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 
 
+def requirements_of(extra):
+    """Those of an extra, and of the extras of this package that it contains."""
+    found = []
+    for line in DESCRIPTION["optional-dependencies"][extra]:
+        contained = re.fullmatch(r"plate-ocr\[(\w+)\]", line)
+        found += requirements_of(contained[1]) if contained else [line]
+    return found
+
+
 def names(requirements):
     return {re.split(r"[<>=\[]", line)[0] for line in requirements}
 
@@ -45,27 +54,38 @@ def test_reading_imports_nothing_of_training():
     assert done.returncode == 0, done.stderr
     text, line, imported = done.stdout.splitlines()
     assert text == line.split("\t")[1] == path.stem
-    training = modules_of(names(DESCRIPTION["optional-dependencies"]["train"]))
+    training = modules_of(names(requirements_of("train")))
     assert {"tensorflow", "keras", "cv2", "sklearn", "matplotlib", "tqdm"} <= training
     assert not training & set(json.loads(imported))
 
 
-@pytest.mark.parametrize("arguments", [("export",), ("read", "--engine", "keras", "x.png")])
-def test_what_needs_more_says_how_to_get_it(arguments):
-    code = "import sys; sys.modules['keras'] = None; from plate_ocr.__main__ import main;"
+@pytest.mark.parametrize(
+    ("arguments", "module", "extra"),
+    [
+        (("export",), "keras", "train"),
+        (("read", "--engine", "keras", "data/test"), "keras", "train"),
+        (("train", "data/test", "{folder}/x.h5"), "keras", "train"),
+        (("generate", "{folder}/x", "--start", "0", "--count", "2"), "tqdm", "draw"),
+        (("generate", "{folder}/x", "--start", "0", "--count", "2"), "cv2", "draw"),
+    ],
+)
+def test_what_needs_more_says_how_to_get_it(arguments, module, extra, tmp_path):
+    code = f"import sys; sys.modules[{module!r}] = None; from plate_ocr.__main__ import main;"
     code += "sys.exit(main(sys.argv[1:]))"
+    arguments = [argument.format(folder=tmp_path) for argument in arguments]
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=PROJECT, capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("keras is missing: ") and done.stderr.count("\n") == 1
-    assert "pip install '.[train]'" in done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"{module} is missing: ") and f"pip install '.[{extra}]'" in line
+    assert "Traceback" not in done.stderr and not list(tmp_path.glob("**/*.*"))
 
 
 def test_requirements_are_those_of_the_package():
     lines = (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     told = {line for line in lines if not line.startswith("#")}
-    wanted = {*DESCRIPTION["dependencies"], *DESCRIPTION["optional-dependencies"]["train"]}
+    wanted = {*DESCRIPTION["dependencies"], *requirements_of("train")}
     assert told == {line for line in wanted if not line.startswith("tf2onnx")}  # for make export
 
 
@@ -89,3 +109,28 @@ def test_git_ignores_what_the_pages_tell_readers_to_write():
 def test_the_package_is_typed_and_tells_its_version():
     assert (PROJECT / "plate_ocr" / "py.typed").is_file()
     assert plate_ocr.__version__ == DESCRIPTION["version"]
+
+
+def created_by_the_pages():
+    """Files and folders that the code blocks of README and docs tell a user to make."""
+    pages = [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    patterns = (
+        r"[^-]> (\w[\w.]*)$",  # redirected output
+        r"--json (\w\S+)",
+        r"plate_ocr (?:generate|draw-many) (\w+)",
+        r"plate_ocr read-many \w+ (\w+)",
+        r"plate_ocr train \S+ (\S+)",
+        r"plate_ocr check (\w+)",
+        r"papermill \S+ (\S+)",
+        r'(?:train|test|output)_directory = "(\w+)"',
+    )
+    return {name for pattern in patterns for name in re.findall(pattern, text, re.MULTILINE)}
+
+
+def test_git_ignores_what_the_pages_tell_to_make():
+    created = created_by_the_pages()
+    assert {"readings.csv", "my_test_plates", "trained.h5"} <= created
+    ignored = (PROJECT / ".gitignore").read_text(encoding="utf-8").split()
+    for name in created:
+        assert {f"/{name}", f"/{name}/"} & set(ignored), name

@@ -7,14 +7,18 @@ import nbformat
 import pytest
 from conftest import PROJECT
 
+from benchmarks import report
 from benchmarks.peers import READERS
 from benchmarks.report import percent
+from plate_ocr.dataset import SPLITS
+from plate_ocr.evaluation import SETS, load_benchmark
 from plate_ocr.views import VIEWS
 from tools.scale_page import PAGE, page
 
 # The sets of the comparison that the README shows.
 COMPARED = ("unseen_fonts", "conditions_1_to_3", "conditions_4_to_5", "layout", "another_generator")
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
+CHANGELOG = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def result(name):
@@ -64,6 +68,14 @@ def test_readme_tells_the_runs(run):
         assert figure in README, figure
 
 
+def test_readme_tells_what_the_demo_prints():
+    summary = result("test")["summary"]
+    for told, key in (("", "exact_match"), ("greedy ", "exact_match_greedy")):
+        right = round(summary[key] * summary["images"])
+        line = f"\n{told}exact match  {right}/{summary['images']}  {100 * summary[key]:.2f} %\n"
+        assert line in README, key
+
+
 def test_readme_tells_the_evaluation(evaluation):
     for name, one in evaluation["sets"].items():
         if name in ("tuning", "conditions"):  # told in two parts, or not at all
@@ -73,17 +85,23 @@ def test_readme_tells_the_evaluation(evaluation):
         told += f" {careful['exact']:,} | {careful['exact_match']:.2%} |"
         assert told in README.replace(" %", "%"), name
     certainty, careful = evaluation["certainty"], evaluation["careful"]["certainty"]
+    for name in ("unseen_fonts", "conditions_4_and_5"):  # mistakes that looking again leaves
+        sets = (evaluation["sets"][name], evaluation["careful"]["sets"][name])
+        once, careful_wrong = (one["images"] - one["exact"] for one in sets)
+        assert re.search(rf"of {once} (mistakes )?\D+{careful_wrong}\b", CHANGELOG), name
     for rate in ("calibration_error", "coverage_at_99.9_precision"):
         told = " | ".join(f"{100 * one[rate]:.2f} %" for one in (certainty, careful))
         assert f"| {told} |" in README, rate
     for area in ("area_right_against_wrong", "area_plate_against_no_plate"):
         assert f"| {certainty[area]:.4f} | {careful[area]:.4f} |" in README, area
+    thresholds = (one["least_confidence_at_99.9_precision"] for one in (certainty, careful))
+    assert f"threshold for it | {' | '.join(f'{least:.3f}' for least in thresholds)} |" in README
     raw = f"{100 * certainty['calibration_error_of_text_probability']:.2f} %"
     card = (PROJECT / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert f"even closer: {raw}" in README and f"tuning set: {raw}" in card
+    assert f"even closer: {raw}" in README and f"uncalibrated: {raw}" in card
     least = f"{certainty['least_confidence_at_99.9_precision']:.3f}"
     page = (PROJECT / "docs" / "reading.md").read_text(encoding="utf-8")
-    assert f"a confidence of {least}" in README and f"from {least} on" in page
+    assert f"from {least} on" in README and f"from {least} on" in page
 
 
 def test_the_page_tells_what_looking_again_brings():
@@ -128,8 +146,15 @@ def test_the_model_card_tells_the_evaluation(evaluation):
         f"{certainty['area_right_against_wrong']:.4f}",
         f"{certainty['area_plate_against_no_plate']:.4f}",
         f"{run['epochs']} epochs, {run['minutes']:.1f} minutes",
+        f"On {certainty['plates']:,} plates",
+        f"{round(run['recipe']['plates']):,} plain plates",
     ):
         assert figure in card, figure
+    fonts, kinds = evaluation["unseen_fonts_by_font"], evaluation["unseen_fonts_by_kind"]
+    worst = ", ".join(f"{name} ({right} of {of})" for name, (right, of) in [*fonts.items()][:5])
+    assert f"Worst fonts: {worst}" in card
+    worst = ", ".join(f"{name} {right / of:.1%}" for name, (right, of) in [*kinds.items()][:3])
+    assert f"Worst kinds: {worst}" in card.replace(" %", "%")
 
 
 @pytest.mark.parametrize(
@@ -140,6 +165,10 @@ def test_the_model_card_tells_the_evaluation(evaluation):
         ("5_fonts", ["unseen_fonts"]),
         ("100_families", ["unseen_fonts"]),
         ("6000_plates", ["fresh"]),
+        ("whole_plate", ["unseen_fonts"]),
+        ("rows_as_time", ["unseen_fonts"]),
+        ("no_blended_faces", ["unseen_fonts"]),
+        ("no_handwriting", ["unseen_fonts"]),
     ],
 )
 def test_readme_tells_the_ablations(run, plates):
@@ -152,7 +181,9 @@ def test_the_ablations_are_of_the_network_told():
     described = json.loads((PROJECT / "dr_model.json").read_text(encoding="utf-8"))
     runs = result("ablations")["runs"]
     earlier = runs["shipped"]["network"] != described["network"]
-    assert ("runs are of the network before, with 32 time steps" in README) == earlier
+    for text in (README, CHANGELOG):
+        assert ("are of the network before, with 32 time steps" in text) == earlier
+    assert "Each of the thirteen changes" in README and len(runs) == 1 + 13
     for name, run in runs.items():
         assert 1 <= run["steps"] / runs["shipped"]["steps"] < 1.03, name
 
@@ -169,6 +200,35 @@ def test_readme_tells_the_size_of_the_network():
     model = build_model()
     assert f"{model.count_params():,} parameters" in README
     assert f"{count_multiply_adds(model) / 1e6:.1f} million multiply-adds" in README
+    described = result("benchmark")["networks"]["described"]
+    told = f"{described['parameters'] / 1e6:.2f} M parameters, "
+    told += f"{described['multiply_adds'] / 1e6:.0f} M multiply-adds"
+    card = (PROJECT / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for text, figure in ((README, told), (card, f"{model.count_params():,} parameters")):
+        assert figure in text, figure
+
+
+def test_the_dataset_card_tells_the_sets():
+    card = (PROJECT / "data" / "README.md").read_text(encoding="utf-8")
+    page = (PROJECT / "data" / "benchmark" / "README.md").read_text(encoding="utf-8")
+    total = 0
+    for name, stems in SETS.items():
+        images = len(load_benchmark(name, PROJECT / "data" / "benchmark").texts)
+        files = ", ".join(f"`{stem}.npz`" for stem in stems)
+        assert f"| {files} | {images:,} |" in page, name
+        total += images
+    assert f"| `benchmark` | {total:,} |" in card
+    for name in ("train", "validation", "test"):
+        start, count = SPLITS[name]
+        assert f"| `{name}` | {count:,} | {start:,} to {start + count - 1:,} |" in card
+    start, count = SPLITS["benchmark"]
+    for one in (card, page):
+        assert f"{start:,} to {start + count - 1:,}" in one
+    fonts = json.loads((PROJECT / "fonts" / "fonts.json").read_text(encoding="utf-8"))
+    instances = sum(len(font["instances"]) for font in fonts)
+    told = (PROJECT / "fonts" / "README.md").read_text(encoding="utf-8")
+    assert f"{len(fonts)} families with open licences, {instances} instances" in told
+    assert f"{len(fonts)} families" in README and f"{len(fonts)} families" in card
 
 
 def test_the_notebooks_conclude_with_the_measured_figures(evaluation):
@@ -219,6 +279,8 @@ def test_readme_tells_the_comparison_with_others():
         rates = one["plates_per_second"]
         speed = [f"{rates['1']:,.0f}", f"{max(rates.values()):,.0f}", f"{one['start_seconds']:.2f}"]
         assert f"| {title} | {' | '.join([*shares, *speed])} |" in README, title
+    captchas = percent(found["readers"]["ppocr_small"]["exact"]["captcha"], plates["captcha"])
+    assert f"captchas ({captchas} %) better" in README
     described = json.loads((PROJECT / "dr_model.json").read_text(encoding="utf-8"))
     earlier = found["weights_sha256"] != described["sha256"]["dr_model.onnx"]
     assert ("are of the weights before these" in README) == earlier
@@ -230,6 +292,12 @@ def test_readme_tells_the_comparison_with_others():
         earlier = there["weights_sha256"] != found["weights_sha256"]
         assert earlier == (processor == "avx2")  # "with the network before"
     assert "With the network before" in README
+
+
+def test_every_table_of_the_comparison_is_of_its_figures():
+    for name in ("benchmark", "benchmark_avx2", "benchmark_vnni"):
+        table = (PROJECT / "results" / f"{name}.md").read_text(encoding="utf-8")
+        assert table.strip() == report.markdown(result(name)).strip(), name
 
 
 def test_the_page_on_scale_is_of_these_results():
@@ -245,6 +313,9 @@ def test_the_page_tells_the_networks_that_were_tried():
     for name, network in NETWORKS.items():
         assert tried[name]["network"] == fingerprint(network.build()), name
     page = (PROJECT / "docs" / "networks.md").read_text(encoding="utf-8")
+    for name, one in result("architectures")["precisions"].items():
+        told = (f"{one['plates_per_second']:,}", f"{one['exact']:,} of 3,000")
+        assert f"| {name} | {' | '.join(told)} | {one['unlike_float32']} |" in page, name
     for one in (*tried.values(), *result("architectures_whole_plates")["networks"].values()):
         assert one["parameters"] <= 400_000 and one["multiply_adds"] <= 30_000_000
         told = (

@@ -1,22 +1,34 @@
 """`model_test.py` as a user runs it: a process, its output and its exit code."""
 
 import json
+import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import PROJECT
 from PIL import Image
 
+import model_test
 from plate_ocr.dataset import draw_plates
 from plate_ocr.evaluation import load_benchmark
-from plate_ocr.reader import CERTAIN, PlateReader
+from plate_ocr.reader import CERTAIN, PlateReader, Reading
 from plate_ocr.weights import check_weights, write_description
 
-SUMMARY = {"images", "unreadable", "exact_match", "character_error_rate", "images_per_second"}
+SUMMARY = {
+    "images",
+    "unreadable",
+    "exact_match",
+    "exact_match_greedy",
+    "character_error_rate",
+    "images_per_second",
+}
 
 
 def run(*arguments, cwd, engine="onnx"):
@@ -68,6 +80,7 @@ def test_the_committed_test_set_with_keras(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0] == "restoring dr_model.h5 with keras"
     assert "exact match  60/60  100.00 %" in lines
+    assert "greedy exact match  60/60  100.00 %" in lines
     assert "character error rate  0.00 %" in lines
     for start in ("mean confidence  ", "images per second  "):
         assert sum(line.startswith(start) for line in lines) == 1
@@ -195,6 +208,14 @@ def test_labels_of_seven_digits(folder):
         (["plates", "--weights", "."], ".: there is no such file"),
         (["plates", "--min-confidence", "2"], "--min-confidence: must be 0 to 1"),
         (["plates", "--json", "plates"], "plates: is a folder"),
+        (["plates", "--plot", "/proc/plot.png"], "/proc/plot.png: "),
+        (["plates", "--json", "/proc/out.json"], "/proc/out.json: "),
+        (["plates", "--json", "plot.svg", "--plot", "plot.svg"], "plot.svg"),
+        (["plates", "--json", "dr_model.json"], "dr_model.json: is read here"),
+        (["plates", "--json", "plates/metadata.jsonl"], "metadata.jsonl: is read here"),
+        (["plates", "--plot", "plates/plot.png"], "plot.png: would lie among the plates"),
+        (["plates/07303.png", "--plot", "plates/07303.png"], "07303.png: is read here"),
+        ([""], "must name a file or folder"),
         (["plates", "--engine", "abacus"], "invalid choice"),
     ],
 )
@@ -212,6 +233,85 @@ def test_truncated_weights_exit_with_two(folder):
     done = run("plates", cwd=folder)
     assert done.returncode == 2
     assert done.stderr.strip().startswith("dr_model.h5: truncated or changed")
+
+
+def test_one_image_is_read_with_its_label(folder):
+    image = min((folder / "plates").iterdir())
+    done = run(f"plates/{image.name}", "--json", "out.json", cwd=folder)
+    assert done.returncode == 0 and "exact match  1/1" in done.stdout
+    assert (folder / "predictions.png").is_file()
+    record = json.dumps({"file_name": image.name, "text": "00000"})
+    (folder / "plates" / "metadata.jsonl").write_text(record, encoding="utf-8")
+    done = run(f"plates/{image.name}", cwd=folder)
+    assert done.returncode == 0 and "exact match  0/1" in done.stdout
+    done = run("dr_model.json", cwd=folder)
+    assert done.returncode == 1 and "dr_model.json: not a PNG" in done.stderr
+
+
+def rows_of(*readings):
+    """Rows of labels, texts, greedy texts and confidences."""
+    return [
+        model_test.Row(Path(f"{label}.png"), label, Reading(text, confidence, (), greedy))
+        for label, text, greedy, confidence in readings
+    ]
+
+
+def test_greedy_decoding_is_counted_beside_the_reading(capsys):
+    rows = rows_of(("11234", "11234", "1234", 0.6), ("56789", "56789", "56789", 0.9))
+    summary = model_test.summary_of(rows, images_per_second=1)
+    assert (summary["exact_match"], summary["exact_match_greedy"]) == (1.0, 0.5)
+    model_test.report(rows, summary, min_confidence=0)
+    lines = capsys.readouterr().out.splitlines()
+    assert "exact match  2/2  100.00 %" in lines and "greedy exact match  1/2  50.00 %" in lines
+
+
+def test_a_reading_exactly_at_the_threshold_is_accepted(capsys):
+    rows = rows_of(("11234", "11234", "11234", 0.5))
+    summary = model_test.summary_of(rows, images_per_second=1)
+    for least, refused in ((0.5, 0), (math.nextafter(0.5, 1), 1)):
+        model_test.report(rows, summary, min_confidence=least)
+        out = capsys.readouterr().out
+        assert f"refused  {refused}/1" in out and out.count("  refused\n") == refused
+
+
+def test_an_output_that_nobody_reads_is_no_error(folder):
+    command = f'"{sys.executable}" "{PROJECT}/model_test.py" plates --engine onnx | exec true'
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        cwd=folder,
+        env=os.environ | {"MPLBACKEND": "Agg", "PYTHONUNBUFFERED": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_any_name_of_a_file_is_one_line(folder):
+    image = min((folder / "plates").iterdir())
+    for name in (b"a\nb.png", b"\xff.png"):
+        shutil.copy(image, os.fsdecode(bytes(folder / "plates") + b"/" + name))
+    done = run("plates", "--json", "out.json", cwd=folder)
+    assert done.returncode == 0 and "\na\\nb.png" in done.stdout
+    content = json.loads((folder / "out.json").read_text(encoding="utf-8"))
+    assert "a\nb.png" in [reading["file_name"] for reading in content["readings"]]
+
+
+def test_interrupted_it_says_so(folder):
+    process = subprocess.Popen(
+        [sys.executable, PROJECT / "model_test.py", "plates", "--engine", "keras"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell lets what runs in the background ignore it, and these tests pass that on.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stdout.readline().startswith("restoring ")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130 and err.splitlines()[-1] == "interrupted", err
+    assert "Traceback" not in err and not (folder / "predictions.png").exists()
 
 
 def test_broken_metadata_exits_with_two(folder):

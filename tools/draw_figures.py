@@ -18,6 +18,7 @@ import model_test
 from benchmarks import report
 from plate_ocr import plotting
 from plate_ocr.blending import FaceBlender
+from plate_ocr.console import run_command
 from plate_ocr.evaluation import load_benchmark
 from plate_ocr.files import read_json
 from plate_ocr.fonts import load_fonts
@@ -112,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

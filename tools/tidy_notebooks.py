@@ -13,6 +13,7 @@ from zopfli.png import optimize
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the package, where it is not installed
 
+from plate_ocr.console import run_command
 from plate_ocr.files import write_text
 
 KEPT_METADATA = {"tags"}  # of a cell
@@ -62,7 +63,12 @@ def _as_it_stood(text: str) -> str:
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Rewrite the notebooks that the command line names."""
     for name in sys.argv[1:]:
         tidy(Path(name))
         print(f"{name}: {Path(name).stat().st_size // 1024} KB")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, nbformat.reader.NotJSONError))

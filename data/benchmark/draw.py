@@ -20,6 +20,7 @@ from plates import LAYOUTS, Plate, draw_plate
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the package, where it is not installed
 
+from plate_ocr.console import run_command
 from plate_ocr.rendering import DEFAULT_SEED, plate_text
 
 HERE = Path(__file__).parent
@@ -265,4 +266,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -125,3 +125,12 @@ def test_what_cannot_be_done_is_refused_before_ray_starts(tmp_path):
     parquet.write_table(DRAWING.empty_table(), tmp_path / "a.parquet")
     with pytest.raises(DatasetError, match="holds no plates"):
         read_many(tmp_path, tmp_path / "out")
+
+
+def test_images_beside_parquet_files_are_not_passed_over(tmp_path):
+    image = min(TEST.glob("*.png"))
+    (tmp_path / image.name).write_bytes(image.read_bytes())
+    parquet.write_table(DRAWING.empty_table(), tmp_path / "a.parquet")
+    with pytest.raises(DatasetError, match=image.name):
+        read_many(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
