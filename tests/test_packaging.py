@@ -89,3 +89,13 @@ def test_git_ignores_what_the_pages_tell_readers_to_write():
 def test_the_package_is_typed_and_tells_its_version():
     assert (PROJECT / "plate_ocr" / "py.typed").is_file()
     assert plate_ocr.__version__ == DESCRIPTION["version"]
+
+
+def test_every_python_that_make_takes_is_told_and_admitted():
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    *others, last = re.findall(
+        r"python(3\.\d+)", makefile.partition("PYTHON ?=")[2].splitlines()[0]
+    )
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    assert f"You need Python {', '.join(others)} or {last}" in readme
+    assert DESCRIPTION["requires-python"] == f">={others[0]}"
