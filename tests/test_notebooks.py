@@ -106,7 +106,8 @@ def test_data_generation(tmp_path, installed):
 def test_plates_of_seven_digits_are_not_followed_by_readings_of_five(tmp_path):
     (tmp_path / "model_test.py").write_text("raise AssertionError", encoding="utf-8")
     plates = {"directory": "mine", "start": 0, "count": 60, "digits": 7}
-    notebook = execute("data_generation.ipynb", tmp_path, PROJECT, **plates)
+    modules = f"{tmp_path}{os.pathsep}{PROJECT}"
+    notebook = execute("data_generation.ipynb", tmp_path, modules, **plates)
     assert "no problems found" in text_of(notebook)
     names = [path.stem for path in (tmp_path / "7_digits" / "mine").glob("*.png")]
     assert len(names) == 60 and {len(name) for name in names} == {7}

@@ -107,17 +107,20 @@ def test_what_cannot_be_trained_is_refused_in_one_line_before_an_epoch(
 
 @pytest.mark.slow
 def test_seven_digits_from_drawing_to_reading(tmp_path):
-    recipe = RECIPES["quick"]
+    recipe = replace(RECIPES["quick"], plates=1_500, epochs=1, validation_plates=20)
     plates = load_or_generate(tmp_path / "train", recipe.plates, digits=7)
     validation = draw_plates(held_out(recipe.validation_plates, 7), digits=7)
     checkpoints, watched = tmp_path / "checkpoints", validation.images[:2]
-    model, _ = train(plates, validation, recipe, checkpoints, watched, verbose=0)
+    five = PROJECT / "dr_model.h5"
+    model, _ = train(
+        plates, validation, recipe, checkpoints, watched, initial_weights=five, verbose=0
+    )
     save_reader(model, tmp_path / "seven.h5", digits=7)
     export_onnx(tmp_path / "seven.h5")
     reader = PlateReader(tmp_path / "seven.h5")
     fresh = draw_plates(range(95_000, 95_500), digits=7)
     assert reader.digits == 7 and not set(fresh.texts) & set(plates.texts)
-    assert share_read(reader, fresh) > 0.6  # 79.5 % after seven of the twelve epochs
+    assert share_read(reader, fresh) > 0.8  # measured: 94 %
     load_or_generate(tmp_path / "test", digits=7)
     command = [sys.executable, PROJECT / "model_test.py", tmp_path / "test"]
     command += ["--weights", tmp_path / "seven.h5", "--engine", "onnx"]

@@ -93,14 +93,9 @@ def test_git_ignores_what_the_pages_tell_readers_to_write():
     if not (PROJECT / ".git").exists():
         pytest.skip("not a clone")
     written = ["data/train/1.png", "quick/1.png", "checkpoints/1.h5", "7_digits/1.png", "out.ipynb"]
-    written += [
-        "predictions.png",
-        "readings.csv",
-        "readings.json",
-        "mine/1.h5",
-        "more_plates/1.png",
-    ]
-    written += ["my_folder/1.png", "my_plates/1.png", "my_test_plates/1.png"]
+    written += ["predictions.png", "readings.csv", "readings.json", "mine/1.h5", "trained.h5"]
+    written += [f"{name}/1.png" for name in ("more_plates", "my_plates", "my_test_plates")]
+    written += ["my_folder/1.png", "plates/1.parquet", "readings/1.parquet"]
     command = ["git", "check-ignore", *written]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     assert done.stdout.split() == written
@@ -111,26 +106,11 @@ def test_the_package_is_typed_and_tells_its_version():
     assert plate_ocr.__version__ == DESCRIPTION["version"]
 
 
-def created_by_the_pages():
-    """Files and folders that the code blocks of README and docs tell a user to make."""
-    pages = [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]
-    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
-    patterns = (
-        r"[^-]> (\w[\w.]*)$",  # redirected output
-        r"--json (\w\S+)",
-        r"plate_ocr (?:generate|draw-many) (\w+)",
-        r"plate_ocr read-many \w+ (\w+)",
-        r"plate_ocr train \S+ (\S+)",
-        r"plate_ocr check (\w+)",
-        r"papermill \S+ (\S+)",
-        r'(?:train|test|output)_directory = "(\w+)"',
+def test_every_python_that_make_takes_is_told_and_admitted():
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    *others, last = re.findall(
+        r"python(3\.\d+)", makefile.partition("PYTHON ?=")[2].splitlines()[0]
     )
-    return {name for pattern in patterns for name in re.findall(pattern, text, re.MULTILINE)}
-
-
-def test_git_ignores_what_the_pages_tell_to_make():
-    created = created_by_the_pages()
-    assert {"readings.csv", "my_test_plates", "trained.h5"} <= created
-    ignored = (PROJECT / ".gitignore").read_text(encoding="utf-8").split()
-    for name in created:
-        assert {f"/{name}", f"/{name}/"} & set(ignored), name
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    assert all(version in readme for version in (*others, last))
+    assert DESCRIPTION["requires-python"] == f">={others[0]}"
