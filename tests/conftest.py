@@ -1,6 +1,8 @@
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -26,6 +28,26 @@ def run_python(*command):
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
+
+
+def succeeds_in_a_fork(function, seconds=10):
+    """Whether a forked child ends in time, and the function returned something true in it."""
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            status = 0 if function() else 1
+        finally:
+            os._exit(status)
+    latest = time.monotonic() + seconds
+    while time.monotonic() < latest:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status == 0
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
 
 
 @pytest.fixture(scope="session")
