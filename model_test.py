@@ -224,7 +224,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (DatasetError, WeightsError) as error:
         print(error, file=sys.stderr)
         return 2
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         print(missing(error), file=sys.stderr)
         return 2
     except OSError as error:

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         return options.run(options)
     except (DatasetError, FontError, UnreadableImage, WeightsError) as error:
         print(error, file=sys.stderr)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         print(missing(error), file=sys.stderr)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,11 +8,12 @@ import warnings
 from pathlib import Path
 
 EXTRAS = {
+    "onnxruntime": None,
     "ray": "ray",
     "pyarrow": "ray",
     "jax": "hosts",
     "openvino": "openvino",
-}  # module -> extra that brings it; others: train
+}  # module -> extra that brings it, `None` where the package itself needs it; others: train
 
 
 def prepare_console() -> None:
@@ -49,10 +50,21 @@ def weights_to_write(text: str) -> Path:
     return path
 
 
-def missing(error: ModuleNotFoundError) -> str:
-    """The line that says how to get a module that only some uses need."""
-    extra = EXTRAS.get(str(error.name), "train")
+def missing(error: ImportError, library: str | None = None) -> str:
+    """The line that says how to get a module that only some uses need.
+
+    Args:
+        error: that it is missing; any other error tells its own line.
+        library: that needs the module, if it is not used for itself.
+    """
+    if not isinstance(error, ModuleNotFoundError):
+        return " ".join(str(error).split())
+    name = str(error.name).partition(".")[0]
+    library = library or name
+    extra = EXTRAS.get(library, "train")
+    if extra is None:
+        return f"{name} is missing: pip install {library}"
     return (
-        f"{error.name} is missing: it comes with the extra [{extra}] of this project; "
+        f"{name} is missing: it comes with the extra [{extra}] of this project; "
         f"in its folder, pip install '.[{extra}]'"
     )
