@@ -46,7 +46,7 @@ from plate_ocr.dataset import load_folder
 from plate_ocr.evaluation import load_benchmark
 from plate_ocr.files import write_text
 from plate_ocr.plotting import save_figure
-from plate_ocr.processor import multiplies, processor_name
+from plate_ocr.processor import cores, multiplies, processor_name
 from plate_ocr.weights import EXPORT, WEIGHTS
 
 SEED = 2026
@@ -273,7 +273,7 @@ def describe_machine() -> dict:
     """Processor, system, and how busy the machine is."""
     return {
         "processor": processor_name(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "flags": [flag for flag in FLAGS if multiplies(flag)],
         "system": platform.freedesktop_os_release()["PRETTY_NAME"],
         "python": platform.python_version(),

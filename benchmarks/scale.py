@@ -7,7 +7,6 @@ equal to what one process draws and reads. Writes `results/scale.json`.
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ from plate_ocr.console import run_command
 from plate_ocr.dataset import encode_png
 from plate_ocr.files import write_text
 from plate_ocr.fonts import load_fonts
-from plate_ocr.processor import processor_name
+from plate_ocr.processor import cores, processor_name
 from plate_ocr.reader import PlateReader
 from plate_ocr.rendering import DEFAULT_SEED, draw_plate
 from plate_ocr.scale import draw_many, read_many
@@ -146,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
             "plates": options.count,
             "start": options.start,
             "processor": processor_name(),
-            "cores": os.cpu_count(),
+            "cores": cores(),
             "weights_sha256": check_weights(WEIGHTS)["sha256"][EXPORT.name],
             "workers": 2,
             "drawing": compare_drawings(plates, options.start, options.count)

@@ -17,13 +17,14 @@ EXIT_CODES = (
     "path that is not there; 130 interrupted."
 )
 EXTRAS = {
+    "onnxruntime": None,
     "cv2": "draw",
     "tqdm": "draw",
     "ray": "ray",
     "pyarrow": "ray",
     "jax": "hosts",
     "openvino": "openvino",
-}  # module -> extra that brings it; others: train
+}  # module -> extra that brings it, `None` where the package itself needs it; others: train
 
 
 def run_command(command: Callable[[], int | None], *refusals: type[Exception]) -> int:
@@ -45,7 +46,7 @@ def run_command(command: Callable[[], int | None], *refusals: type[Exception]) -
         return 0
     except refusals as error:
         print_error(error)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         print_error(missing(error))
     except OSError as error:
         print_error(f"{error.filename or 'error'}: {error.strerror or error}")
@@ -142,10 +143,21 @@ def weights_to_write(text: str) -> Path:
     return output_file(text)
 
 
-def missing(error: ModuleNotFoundError) -> str:
-    """The line that says how to get a module that only some uses need."""
-    extra = EXTRAS.get(str(error.name).partition(".")[0], "train")
+def missing(error: ImportError, library: str | None = None) -> str:
+    """The line that says how to get a module that only some uses need.
+
+    Args:
+        error: that it is missing; any other error tells its own line.
+        library: that needs the module, if it is not used for itself.
+    """
+    if not isinstance(error, ModuleNotFoundError):
+        return " ".join(str(error).split())
+    name = str(error.name).partition(".")[0]
+    library = library or name
+    extra = EXTRAS.get(library, "train")
+    if extra is None:
+        return f"{name} is missing: pip install {library}"
     return (
-        f"{error.name} is missing: it comes with the extra [{extra}] of this project; "
+        f"{name} is missing: it comes with the extra [{extra}] of this project; "
         f"in its folder, pip install '.[{extra}]'"
     )

@@ -9,6 +9,7 @@ by `metadata.csv`.
 import csv
 import hashlib
 import json
+import multiprocessing
 import os
 import reprlib
 import warnings
@@ -35,6 +36,7 @@ from plate_ocr.images import (
     load_plate,
 )
 from plate_ocr.processes import spawned
+from plate_ocr.processor import cores
 from plate_ocr.rendering import (
     DEFAULT_SEED,
     HELD_OUT,
@@ -218,7 +220,7 @@ def generate(
     settings = _settings(positions, seed, sizes, fonts, digits)
     jobs = _jobs_by_instance(loaded, positions)
     check = partial(_check_room, fonts=loaded, size=sizes[-1], digits=digits)
-    processes = min(processes or os.cpu_count() or 1, len(jobs))
+    processes = min(processes or cores(), len(jobs))
     records: list[dict] = []
     try:
         with _workers(processes) as each:
@@ -251,8 +253,8 @@ def generate(
         raise DatasetError(f"{error.filename or directory}: {error.strerror or error}") from error
     except BrokenProcessPool as error:
         raise DatasetError(
-            f"{directory}: a drawing process ended; a script that calls generate needs "
-            'if __name__ == "__main__", or processes=1'
+            f"{directory}: a drawing process was ended from outside; where memory is short, "
+            "fewer processes need less; what is drawn is kept"
         ) from error
     return records
 
@@ -332,6 +334,9 @@ def _jobs_by_instance(fonts: Sequence[PlateFont], positions: range) -> list[list
 @contextmanager
 def _workers(processes: int) -> Iterator[Callable[[Callable, list], Iterator]]:
     """Yield what calls a function with each of several jobs, here or in processes, in any order."""
+    if processes > 1 and multiprocessing.current_process().daemon:  # Python forbids it others
+        warnings.warn("a daemonic process starts no others, so it draws alone", stacklevel=2)
+        processes = 1
     if processes == 1:
         yield map
         return

@@ -16,6 +16,7 @@ from plate_ocr.alphabet import BLANK, CLASSES, PLATE_DIGITS, decode
 # Halves of paths that are multiplied at once: for more, OpenBLAS would start threads of its own,
 # which hinder those that read.
 TOGETHER = 48
+LEAST = 1e-13  # what counts as a probability beside a peak
 IMPOSSIBLE = -1e30  # log of zero that stays finite in sums and differences
 
 Halves = tuple[np.ndarray, np.ndarray]  # of paths: what `_met` takes
@@ -35,6 +36,16 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     np.exp(powers, out=powers)
     powers /= np.add.reduce(powers, axis=-1, keepdims=True)
     return powers
+
+
+def only_finite(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (..., steps, 11) with zeros for a plate that has others than finite ones.
+
+    Returns:
+        The logits, and which plates are as they were, bool (...).
+    """
+    finite = np.isfinite(logits).all(axis=(-2, -1))
+    return logits if finite.all() else np.where(finite[..., None, None], logits, 0), finite
 
 
 def emitting_steps(path: np.ndarray) -> np.ndarray:
@@ -115,7 +126,8 @@ def _halves(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Halves, Halv
     labels = np.concatenate([labels, labels[:, ::-1]])
     of_digits = both[:, np.arange(2 * count)[:, None], labels]
     parts = max(-(-2 * count // TOGETHER), 1)
-    rows = 4 * -(-count // (2 * parts))  # OpenBLAS may add up a last one, two or three otherwise
+    # In fours: OpenBLAS may add up a last one, two or three otherwise.
+    rows = 4 * max(-(-count // (2 * parts)), 1)
     whole = np.zeros((half, parts * rows, len(lattice.transitions)))
     emitted = whole[:, : 2 * count]
     of_all_texts = emitted[..., : lattice.first].reshape(half, 2 * count, length, classes)
@@ -214,7 +226,7 @@ class Decoded(NamedTuple):
     texts: list[str]  # exactly as many digits each as were asked for
     greedy: list[str]  # by greedy decoding, any number of digits
     digit_probability: np.ndarray  # of every digit at its peak, float64 (n, digits)
-    digit_place: np.ndarray  # the middle of the steps that say it, 0 left to 1 right, (n, digits)
+    digit_place: np.ndarray  # where the steps say it, 0 left to 1 right, (n, digits)
     text_probability: np.ndarray  # P(text | image), float64 (n,)
     length_probability: np.ndarray  # P(exactly so many digits | image), float64 (n,)
 
@@ -235,28 +247,47 @@ class Decoded(NamedTuple):
 
 
 def decode_plates(logits: np.ndarray, digits: int = PLATE_DIGITS) -> Decoded:
-    """Read logits of shape (n, steps, 11) as so many digits, with what CTC says about them."""
+    """Read logits of shape (n, steps, 11) as so many digits, with what CTC says about them.
+
+    Where some of a plate are not finite, its digits mean nothing and all its probabilities are 0.
+    """
+    logits, finite = only_finite(logits)
     greedy, texts, paths, emits = _read(logits, digits)
     probabilities = softmax(logits)
     labels, peaks, places = _digits_along(probabilities, paths, emits, digits)
     length_probability, text_probability = (_met(*two) for two in _halves(probabilities, labels))
+    if not finite.all():
+        for probability in (peaks, text_probability, length_probability):
+            probability[~finite] = 0
     return Decoded(texts, greedy, peaks, places, text_probability, length_probability)
 
 
 def _digits_along(
     probabilities: np.ndarray, paths: np.ndarray, emits: np.ndarray, digits: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Class, peak and place of every digit's run of steps along paths of so many digits."""
+    """Class, peak and place of every digit's run of steps along paths of so many digits.
+
+    The place lies between the steps: at the summit of a parabola through the logarithms of the peak
+    and of what the steps before and after the run say of the digit.
+    """
     steps, classes = probabilities.shape[1:]
     path = paths.ravel()
     (starts,) = emits.ravel().nonzero()
     says = path != BLANK
-    along = probabilities.ravel()[path + np.arange(0, probabilities.size, classes)]
+    each = probabilities.ravel()
+    along = each[path + np.arange(0, probabilities.size, classes)]
     peaks = np.maximum.reduceat(along * says, starts)  # blanks may follow a run
     lengths = np.add.reduceat(says, starts, dtype=int)
-    places = (starts % steps + lengths / 2) / steps
+    labels = path[starts]
+    before, after = starts - 1, starts + lengths
+    at_left, at_right = starts % steps == 0, after % steps == 0
+    before, after = np.where(at_left, after, before), np.where(at_right, before, after)
+    sides = each[classes * np.array([before, after]) + labels]
+    falls = np.log(np.maximum(peaks, LEAST) / np.maximum(sides, LEAST)).clip(min=LEAST)
+    shifts = (falls[0] - falls[1]) / (falls[0] + falls[1]) / 2
+    places = (starts % steps + lengths / 2 + shifts) / steps
     shape = (len(paths), digits)
-    return path[starts].reshape(shape), peaks.reshape(shape), places.reshape(shape)
+    return labels.reshape(shape), peaks.reshape(shape), places.reshape(shape)
 
 
 def probability_over_all_alignments(probabilities: np.ndarray, classes: Sequence[int]) -> float:
@@ -291,7 +322,7 @@ def decode_exactly(logits: np.ndarray, digits: int = PLATE_DIGITS) -> tuple[list
     Raises:
         ValueError: too few steps to spell any so many digits.
     """
-    _, texts, paths, _ = _read(logits, digits)
+    _, texts, paths, _ = _read(only_finite(logits)[0], digits)
     return texts, paths
 
 

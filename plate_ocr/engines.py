@@ -3,14 +3,18 @@
 Each engine imports its library when it is made: a reader loads only what it uses.
 """
 
+import importlib
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from plate_ocr.console import missing
 from plate_ocr.integers import integers_are_fast, round_to_integers
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.weights import OUTDATED, WeightsError
@@ -23,6 +27,7 @@ ENGINES = ("onnx", "openvino", "keras")
 BATCH = 64  # plates that an engine is given at a time
 FILLED = 32  # plates that OpenVINO computes at a time; among 64 one would take as long
 SIZES = (FILLED, 8, 4, 1)  # of its batches; alone, a plate takes thrice as long as among 32
+_used_in: dict[str, int] = {}  # library with threads of its own -> the process that began them
 
 
 class Look(NamedTuple):
@@ -47,6 +52,36 @@ class Look(NamedTuple):
 Engine = Callable[[np.ndarray], Look]
 
 
+def load_library(name: str) -> ModuleType:
+    """Import the library of an engine.
+
+    Raises:
+        ImportError: it is missing, and the message says how to get it; or it is broken.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:  # itself, or what it needs
+        raise ImportError(missing(error, library=name), name=error.name) from error
+    except Exception as error:  # a damaged installation can raise anything
+        reason = " ".join(str(error).split())
+        raise ImportError(
+            f"{name}: install it again, it is broken ({reason})", name=name
+        ) from error
+
+
+def refuse_after_fork(library: str) -> None:
+    """Refuse a library whose threads ended where this process was forked: it would wait for ever.
+
+    Raises:
+        RuntimeError: another process, of which this one is a copy, has used the library.
+    """
+    if _used_in.setdefault(library, os.getpid()) != os.getpid():
+        raise RuntimeError(
+            f"{library} does not work in a forked process once its parent has used it; "
+            'start processes by "spawn", or read with engine="onnx"'
+        )
+
+
 class KerasEngine:
     """Runs a network in Keras.
 
@@ -57,12 +92,14 @@ class KerasEngine:
     def __init__(self, model: "keras.Model"):
         from plate_ocr.model import with_frames
 
+        refuse_after_fork("keras")
         self.model = model
         self.with_frames = with_frames(model)
         self.one_at_a_time = threading.Lock()  # Keras promises nothing to several threads
 
     def __call__(self, images: np.ndarray) -> Look:
         """Run the network."""
+        refuse_after_fork("keras")
         with self.one_at_a_time:
             found = self.with_frames.predict(images, batch_size=BATCH, verbose=0)
         return Look(*map(np.asarray, found))
@@ -70,8 +107,7 @@ class KerasEngine:
 
 def onnx_session(network: bytes) -> "onnxruntime.InferenceSession":
     """The ONNX Runtime session that runs a network, in one thread."""
-    import onnxruntime
-
+    onnxruntime = load_library("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # cores share batches, not the small layers of one
     return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
@@ -83,20 +119,33 @@ class OnnxEngine:
     Args:
         network: the bytes of the ONNX file, whose hash has been checked.
         name: of the file, for errors.
+
+    Raises:
+        ImportError: ONNX Runtime is missing or broken.
+        WeightsError: the file is no network, or was exported by another version.
     """
 
     def __init__(self, network: bytes, name: Path | str):
+        self.network = network
         try:
-            self.session = onnx_session(network)
+            session = onnx_session(network)
+        except ImportError:
+            raise
         except Exception as error:  # its exceptions share no narrower base
             raise WeightsError(f"{name}: not an ONNX network") from error
-        if tuple(output.name for output in self.session.get_outputs()) != Look._fields:
+        if tuple(output.name for output in session.get_outputs()) != Look._fields:
             raise WeightsError(f"{name}: {OUTDATED}")
+        # By process: a forked one makes its own, because a thread of its parent may have held a
+        # lock inside the parent's, which stays here as it is.
+        self.sessions = {os.getpid(): session}
 
     def __call__(self, images: np.ndarray) -> Look:
-        """Run the network in batches."""
+        """Run the network in batches; safe to call from several threads."""
+        session = self.sessions.get(os.getpid())
+        if session is None:
+            session = self.sessions[os.getpid()] = onnx_session(self.network)
         batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-        return Look.join(Look(*self.session.run(None, {"plates": batch})) for batch in batches)
+        return Look.join(Look(*session.run(None, {"plates": batch})) for batch in batches)
 
 
 class OpenvinoEngine:
@@ -117,6 +166,7 @@ class OpenvinoEngine:
         exact: stay with float32.
 
     Raises:
+        ImportError: OpenVINO is missing or broken.
         WeightsError: the weights were exported by another version.
     """
 
@@ -127,8 +177,8 @@ class OpenvinoEngine:
         largest: Sequence[float | None] = (),
         exact: bool = False,
     ):
-        import openvino
-
+        openvino = load_library("openvino")
+        refuse_after_fork("openvino")
         self.core = openvino.Core()
         self.exported = exported
         self.threads = threads
@@ -159,6 +209,7 @@ class OpenvinoEngine:
 
     def __call__(self, images: np.ndarray) -> Look:
         """Run the network in batches; safe to call from several threads."""
+        refuse_after_fork("openvino")
         found = []
         start = 0
         while (left := len(images) - start) > 0:

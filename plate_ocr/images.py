@@ -176,13 +176,18 @@ def letterbox(gray: np.ndarray) -> np.ndarray:
     Returns:
         uint8 array of shape (64, 128).
     """
-    height, width = gray.shape
-    scale = min(PLATE_HEIGHT / height, PLATE_WIDTH / width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    scaled = Image.fromarray(gray).resize(size, Image.Resampling.BICUBIC)
+    left, top, *size = box_in_plate(*gray.shape)
+    scaled = Image.fromarray(gray).resize(tuple(size), Image.Resampling.BICUBIC)
     plate = Image.new("L", (PLATE_WIDTH, PLATE_HEIGHT), int(np.median(border_of(gray))))
-    plate.paste(scaled, ((PLATE_WIDTH - size[0]) // 2, (PLATE_HEIGHT - size[1]) // 2))
+    plate.paste(scaled, (left, top))
     return np.asarray(plate)
+
+
+def box_in_plate(height: int, width: int) -> tuple[int, int, int, int]:
+    """Where `letterbox` puts an image: left, top, width and height in the plate's frame."""
+    scale = min(PLATE_HEIGHT / height, PLATE_WIDTH / width)
+    columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
+    return (PLATE_WIDTH - columns) // 2, (PLATE_HEIGHT - rows) // 2, columns, rows
 
 
 def border_of(gray: np.ndarray) -> np.ndarray:

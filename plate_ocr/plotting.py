@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from plate_ocr.files import replacing
 from plate_ocr.reader import Digit, Reading
+from plate_ocr.views import places_of
 
 # Okabe and Ito's colours, told apart with any colour vision.
 BLUE, ORANGE, RED, GREEN, GRAY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#666666"
@@ -324,7 +325,8 @@ def step_probabilities(
         2, 1, figsize=(7, 5.2), height_ratios=(1.25, 1), layout="constrained", sharex=True
     )
     width = image.shape[1]
-    left, right = frame[1] + frame[0] * np.array([-0.5, width - 0.5])
+    ((scale, offset),) = width * places_of(frame[None])
+    left, right = np.array([offset, offset + scale]) - 0.5
     plate.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto")
     for axis in (plate, grid):
         axis.grid(False)

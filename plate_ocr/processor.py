@@ -1,5 +1,6 @@
 """What the processor is, and what it can do."""
 
+import os
 import platform
 from pathlib import Path
 
@@ -16,6 +17,15 @@ def of_processor(field: str) -> str:
 def processor_name() -> str:
     """The processor in words."""
     return of_processor("model name") or platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """How many cores this process may use: fewer than the machine has, where it was told so."""
+    if hasattr(os, "process_cpu_count"):  # from Python 3.13 on; obeys PYTHON_CPU_COUNT too
+        return os.process_cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def multiplies(*instructions: str) -> bool:

@@ -2,12 +2,9 @@
 
 import os
 import stat
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -17,9 +14,19 @@ from plate_ocr.alphabet import PLATE_DIGITS
 from plate_ocr.calibration import Calibration
 from plate_ocr.dataset import list_images
 from plate_ocr.decoding import Decoded, decode_plates
-from plate_ocr.engines import Engine, KerasEngine, Look, OnnxEngine, OpenvinoEngine
-from plate_ocr.images import ImageSource, UnreadableImage, load_plate
-from plate_ocr.rendering import PLATE_WIDTH
+from plate_ocr.engines import (
+    Engine,
+    KerasEngine,
+    Look,
+    OnnxEngine,
+    OpenvinoEngine,
+    load_library,
+    refuse_after_fork,
+)
+from plate_ocr.images import ImageSource, UnreadableImage, box_in_plate, letterbox, load_gray
+from plate_ocr.processes import in_batches
+from plate_ocr.processor import cores
+from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.views import agree, nested, places_of, views_of
 from plate_ocr.weights import WEIGHTS, WeightsError, check_weights, checked, restore
 
@@ -35,13 +42,15 @@ SURE = 0.8
 # one in twenty.
 CERTAIN = 0.98
 
+Plate = tuple[np.ndarray, tuple[int, int]]  # uint8 (64, 128), and the image's height and width
+
 
 class Digit(NamedTuple):
     """One digit of a reading."""
 
     digit: str
     confidence: float  # the network's probability of this digit at its peak, 0 to 1
-    x: float  # pixel columns from the left edge of the plate of 128 to the middle of the peak
+    x: float  # pixels from the left edge of the image, upright as its EXIF says, to its middle
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,10 @@ class Reading:
     digits: tuple[Digit, ...]  # from left to right
     greedy: str  # plain greedy decoding, any number of digits
 
+    def __str__(self) -> str:
+        percent = 100 * self.confidence
+        return f"{self.text} ({percent if percent == 100 else min(percent, 99.9):.1f} %)"
+
 
 class PlateReader:
     """Reads plates with trained weights.
@@ -63,18 +76,23 @@ class PlateReader:
     >>> [digit.digit for digit in reading.digits]
     ['1', '2', '8', '9', '1']
 
+    It can be copied and sent to another process, where it opens its weights again. In a forked one
+    only ONNX Runtime reads, once the others have been used.
+
     Args:
         weights: the HDF5 file; `<name>.json` beside it holds its hash and what it was made for,
             `<name>.onnx` its export.
         engine: `"onnx"`; `"openvino"`, which reads in bfloat16 or 8-bit integers where those are
             fast, and what it is unsure of again in float32; or `"keras"`, which needs TensorFlow,
             to have the network itself.
-        threads: of the engines but Keras, each reads a batch of its own; 0 takes all cores.
+        threads: of the engines but Keras, each reads a batch of its own; 0 takes all cores that
+            this process may use.
         careful: look five times more, as `views.views_of` does, at plates that are not certain.
 
     Raises:
         WeightsError: a file is missing, damaged, changed, or made for another network.
-        ImportError: the engine is not installed.
+        ImportError: the engine is not installed; the message says how to get it.
+        RuntimeError: the engine does not work in this process, because it was forked.
     """
 
     def __init__(
@@ -87,6 +105,7 @@ class PlateReader:
         if threads < 0:
             raise ValueError(f"threads: must be 0 or more, not {threads}")
         weights = Path(weights)
+        self._arguments = (weights.absolute(), engine, threads, careful)
         description = check_weights(weights)
         self.calibration = _calibration(weights, description)
         self.careful = careful
@@ -94,6 +113,8 @@ class PlateReader:
         self.digits: int = description["digits"]  # of a plate
         self.exact: Engine | None = None  # reads again what the other one is unsure of
         if engine == "keras":
+            load_library("keras")
+            refuse_after_fork("keras")
             self.engine: Engine = KerasEngine(restore(weights, description))
             checked(weights, description["sha256"][weights.name])  # Keras has opened the file anew
             self.threads = 1  # Keras spreads one batch over the cores itself
@@ -106,7 +127,7 @@ class PlateReader:
                 exported = checked(path, description["sha256"].get(path.name))
             except WeightsError as error:
                 raise WeightsError(f"{error}; run {command}") from error
-            self.threads = threads or os.cpu_count() or 1
+            self.threads = threads or cores()
             if engine == "onnx":
                 self.engine = OnnxEngine(exported, path)
             else:
@@ -117,6 +138,9 @@ class PlateReader:
                     self.sure = max(self.sure, SURE)
         else:
             raise ValueError(f"engine must be keras, onnx or openvino, not {engine!r}")
+
+    def __reduce__(self) -> tuple[type["PlateReader"], tuple]:
+        return type(self), self._arguments
 
     @property
     def model(self) -> "keras.Model":
@@ -131,6 +155,8 @@ class PlateReader:
 
     def look(self, images: np.ndarray) -> Look:
         """Run the network: uint8 (n, 64, 128, 1) -> logits (n, 16, 11), frames (n, 4)."""
+        if not len(images):  # no engine takes none
+            return self.engine(np.zeros((1, *images.shape[1:]), np.uint8)).of(slice(0))
         return self.engine(images)
 
     def decode(self, images: np.ndarray) -> Decoded:
@@ -171,7 +197,7 @@ class PlateReader:
         """Read one image, or a list of images.
 
         Args:
-            source: what `images.load_plate` takes, or a list or tuple of such.
+            source: what `images.load_gray` takes, or a list or tuple of such.
 
         Returns:
             One reading, or a list of them in the same order.
@@ -180,7 +206,7 @@ class PlateReader:
             UnreadableImage: an image cannot be read; it is named.
         """
         if not isinstance(source, list | tuple):
-            return self._read_plates([load_plate(source)])[0]
+            return self._read_plates([_load(source)])[0]
         readings = []
         # So few are not worth a thread of their own.
         short = len(source) <= AT_A_TIME
@@ -194,30 +220,21 @@ class PlateReader:
         """Read any number of images in their order; only a few batches are in memory at a time.
 
         Args:
-            sources: what `images.load_plate` takes, each.
+            sources: what `images.load_gray` takes, each. A thread of its own goes through them, a
+                few batches ahead; an error that they raise comes after what was read before.
 
         Yields:
-            A reading of each, or, where an image cannot be read, the error that names it.
+            A reading of each as soon as it is read, or, where an image cannot be read, the error
+            that names it.
 
         Raises:
             TypeError: it is one image, or the name of one.
         """
         if isinstance(sources, str | bytes | os.PathLike):
             raise TypeError(f"stream takes many images, not {sources!r:.50}; read takes one")
-        remaining = iter(sources)
-        batches = iter(lambda: list(islice(remaining, AT_A_TIME)), [])
-        if self.threads == 1:
-            for batch in batches:
-                yield from self._read_batch(batch)
-            return
-        pending: deque[Future] = deque()
-        with ThreadPoolExecutor(self.threads) as pool:
-            for batch in batches:
-                pending.append(pool.submit(self._read_batch, list(map(_fetch, batch))))
-                if len(pending) > 2 * self.threads:
-                    yield from pending.popleft().result()
-            while pending:
-                yield from pending.popleft().result()
+        yield from in_batches(
+            self._read_batch, map(_fetch, sources), threads=self.threads, size=AT_A_TIME
+        )
 
     def read_folder(
         self, directory: Path | str
@@ -234,25 +251,37 @@ class PlateReader:
         return zip(paths, self.stream(paths), strict=True)
 
     def _read_batch(self, sources: list[ImageSource]) -> list[Reading | UnreadableImage]:
-        plates: list[np.ndarray | UnreadableImage] = []
+        plates: list[Plate | UnreadableImage] = []
         for source in sources:
             try:
-                plates.append(load_plate(source))
+                plates.append(_load(source))
             except UnreadableImage as error:
                 plates.append(error)
-        readable = [plate for plate in plates if isinstance(plate, np.ndarray)]
+        readable = [plate for plate in plates if not isinstance(plate, UnreadableImage)]
         readings = iter(self._read_plates(readable) if readable else [])
-        return [next(readings) if isinstance(plate, np.ndarray) else plate for plate in plates]
+        return [plate if isinstance(plate, UnreadableImage) else next(readings) for plate in plates]
 
-    def _read_plates(self, plates: list[np.ndarray]) -> list[Reading]:
-        images = np.array(plates)[..., None]
-        return _readings(self.decode(images), self.calibration)
+    def _read_plates(self, plates: list[Plate]) -> list[Reading]:
+        images, shapes = zip(*plates, strict=True)
+        return _readings(self.decode(np.array(images)[..., None]), self.calibration, shapes)
+
+
+def _load(source: ImageSource) -> Plate:
+    try:
+        gray = load_gray(source)
+        shape = gray.shape
+        return gray if shape == (PLATE_HEIGHT, PLATE_WIDTH) else letterbox(gray), shape
+    except UnreadableImage:
+        raise
+    except Exception as error:  # an object of somebody's own can raise anything
+        reason = " ".join(str(error).split())
+        raise UnreadableImage(f"{type(source).__name__}: {reason:.200}") from error
 
 
 def _fetch(source: ImageSource) -> ImageSource:
     """A small file as its content, under its name: threads that open files wait for one another.
 
-    All else stays as it is; `load_plate` tells what is wrong with it, or decodes it in parallel.
+    All else stays as it is; `_load` tells what is wrong with it, or decodes it in parallel.
     """
     if not isinstance(source, str | os.PathLike):
         return source
@@ -261,16 +290,19 @@ def _fetch(source: ImageSource) -> ImageSource:
         if not stat.S_ISREG(status.st_mode) or status.st_size > SMALL_FILE:
             return source
         file = BytesIO(Path(source).read_bytes())
-    except (OSError, ValueError):
+        file.name = os.fspath(source)
+    except Exception:  # an object of somebody's own can raise anything
         return source
-    file.name = os.fspath(source)
     return file
 
 
 def readings_from_look(
     look: Look, calibration: Calibration | None = None, digits: int = PLATE_DIGITS
 ) -> list[Reading]:
-    """What the network says of n plates -> n readings; without a calibration, P(text) is told."""
+    """What the network says of n plates -> n readings; without a calibration, P(text) is told.
+
+    Digits stand in the columns of the plates.
+    """
     return _readings(decode_look(look, digits), calibration)
 
 
@@ -279,7 +311,17 @@ def decode_look(look: Look, digits: int = PLATE_DIGITS) -> Decoded:
     return decode_plates(look.logits, digits).placed(places_of(look.frames))
 
 
-def _readings(decoded: Decoded, calibration: Calibration | None) -> list[Reading]:
+def _readings(
+    decoded: Decoded,
+    calibration: Calibration | None,
+    shapes: Sequence[tuple[int, int]] = (),
+) -> list[Reading]:
+    """Readings, with the digits in the columns of plates, or of images of these shapes."""
+    columns = decoded.digit_place * PLATE_WIDTH
+    for row, (height, width) in enumerate(shapes):
+        if (height, width) != (PLATE_HEIGHT, PLATE_WIDTH):
+            left, _, shown, _ = box_in_plate(height, width)
+            columns[row] = ((columns[row] - left) * width / shown).clip(0, width)
     confidences = decoded.text_probability
     if calibration is not None:
         confidences = calibration(confidences, decoded.length_probability)
@@ -289,7 +331,7 @@ def _readings(decoded: Decoded, calibration: Calibration | None) -> list[Reading
             decoded.texts,
             confidences.tolist(),
             decoded.digit_probability.tolist(),
-            (decoded.digit_place * PLATE_WIDTH).tolist(),
+            columns.tolist(),
             decoded.greedy,
             strict=True,
         )

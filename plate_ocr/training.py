@@ -5,7 +5,6 @@ import hashlib
 import importlib
 import json
 import logging
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,7 @@ from plate_ocr.framing import cover
 from plate_ocr.hosts import ALONE, Host
 from plate_ocr.model import STEPS, build_model, compile_model, finder_of, fingerprint
 from plate_ocr.processes import spawned
-from plate_ocr.processor import multiplies, processor_name
+from plate_ocr.processor import cores, multiplies, processor_name
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.weights import check_weights, restore, write_description
 
@@ -115,7 +114,7 @@ RECIPES = Recipes(
         Recipe("quick", 2e-3, 64, 12, 5, 6_000, 500, 1_000),
     ]
 )
-CORES = os.cpu_count() or 1
+CORES = cores()
 Augment = Callable[[np.ndarray, Sequence[str], np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
@@ -613,7 +612,7 @@ def describe_device() -> str:
         gpus = [device.device_kind for device in jax.devices() if device.platform == "gpu"]
     if gpus:
         return f"{len(gpus)} GPU ({gpus[0]})"
-    return f"CPU ({processor_name()}, {os.cpu_count()} cores)"
+    return f"CPU ({processor_name()}, {cores()} cores)"
 
 
 def fastest_precision() -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from plate_ocr.alphabet import encode
-from plate_ocr.decoding import Decoded, decode_plates, text_log_probability
+from plate_ocr.decoding import Decoded, decode_plates, only_finite, text_log_probability
 from plate_ocr.images import border_of
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
@@ -23,6 +23,9 @@ TURNED = 4  # degrees
 USUAL = (PLATE_WIDTH - 8, 18)  # what the digits fit into; nine in ten as they are drawn do too
 CUT_OUT = ((PLATE_WIDTH - 4, 32), (0.8 * PLATE_WIDTH, 0.8 * PLATE_HEIGHT))
 STRONGEST = PLATE_WIDTH * PLATE_HEIGHT // 200  # as many pixels tell how dark the ink is
+# Columns of its frame by which the network says a digit too far left. It puts 1.5 of them there
+# itself, because its convolutions with strides are padded on the right; the others are learned.
+TOO_FAR_LEFT = 2.9
 FAINTEST = 20  # grey levels between the ground and what counts as ink
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
@@ -140,7 +143,7 @@ def _cut_out(
 
 
 def places_of(frames: np.ndarray) -> np.ndarray:
-    """Where the network looks, as `views_of` tells where a view lies.
+    """Where what the network says lies, as `views_of` tells where a view lies.
 
     Args:
         frames: in pixels, (n, 4), as `engines.Look` has them.
@@ -150,7 +153,7 @@ def places_of(frames: np.ndarray) -> np.ndarray:
     """
     places = frames[:, :2].astype(float)
     step, start = places.T
-    places[:, 1] = (start + (1 - step) / 2) / PLATE_WIDTH
+    places[:, 1] = (start + (1 - step) / 2 + TOO_FAR_LEFT * step) / PLATE_WIDTH
     return places
 
 
@@ -172,6 +175,7 @@ def agree(logits: np.ndarray, places: np.ndarray, digits: int) -> Decoded:
         Of every plate, of all texts that it or a view is read as the one with the highest mean
         probability; its digits as the surest view has them; the greedy text of the plate as it is.
     """
+    logits, _ = only_finite(logits)
     looks, count = logits.shape[:2]
     said = decode_plates(logits.reshape(-1, *logits.shape[2:]), digits)
     texts = np.array(said.texts).reshape(looks, count)

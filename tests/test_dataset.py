@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -677,6 +678,50 @@ def test_checking_compares_records_with_names(tmp_path):
     path.write_text(path.read_text(encoding="utf-8").replace('"text": "6', '"text": "7'))
     (problem,) = check_folder(folder)
     assert problem.endswith("65446.png: its record says 75446")
+
+
+def test_a_script_without_a_guard_draws(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from plate_ocr.dataset import generate\n"
+        "print('once')\n"
+        "generate('train', count=44, processes=2, progress=False)\n",
+        encoding="utf-8",
+    )
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "once\n", "")
+    assert check_folder(tmp_path / "train") == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["script.py", "train"]
+
+
+def test_a_killed_process_is_told_as_one(tmp_path):
+    code = (
+        "import multiprocessing, threading, time\n"
+        "from plate_ocr.dataset import DatasetError, generate\n"
+        "def kill():\n"
+        "    while not (workers := multiprocessing.active_children()): time.sleep(0.01)\n"
+        "    workers[0].kill()\n"
+        "threading.Thread(target=kill, daemon=True).start()\n"
+        "try: generate('train', processes=2, progress=False)\n"
+        "except DatasetError as error: print(error)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("train: ") and done.stdout.count("\n") == 1, done.stderr
+    assert "memory" in done.stdout and "__main__" not in done.stdout
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_daemonic_process_draws_alone(tmp_path, monkeypatch):
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    with pytest.warns(UserWarning, match="daemonic"):
+        records = generate(tmp_path / "train", count=44, processes=2, progress=False)
+    assert len(records) == 44
 
 
 def test_drawing_after_the_folder_was_changed(tmp_path):

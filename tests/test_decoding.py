@@ -152,6 +152,58 @@ def test_digits_stand_where_the_path_says_them():
     np.testing.assert_allclose(decoded.digit_probability, peak)
 
 
+def test_a_digit_stands_nearer_to_the_neighbouring_step_that_finds_it_likelier():
+    path = np.zeros(32, int)
+    path[[2, 7, 12, 17, 31]] = 4, 1, 1, 10, 4
+    logits = path_logits(path, peak=9)
+    logits[0, 8, 1] += 4
+    logits[0, 11, 1] += 4
+    logits[0, 30, 4] += 4  # the last step has no other neighbour
+    first, right, left, fourth, last = decode_plates(logits).digit_place[0] * 32 - 0.5
+    assert 7 < right < 7.5 and 11.5 < left < 12 and right - 7 == pytest.approx(12 - left)
+    assert (first, fourth, last) == pytest.approx((2, 17, 31))
+
+
+def test_the_confidence_of_a_digit_is_that_of_its_peak():
+    path = np.zeros(32, int)
+    path[[2, 3, 4]], path[[7, 12, 17, 22]] = 4, (1, 2, 3, 4)
+    logits = path_logits(path, peak=3)
+    logits[0, 3, 4] = 6  # neither the first nor the last step of its run
+    decoded = decode_plates(logits)
+    assert decoded.texts == ["30123"]
+    assert decoded.digit_probability[0, 0] == pytest.approx(np.exp(log_softmax(logits))[0, 3, 4])
+
+
+def test_no_plates_are_decoded_to_none():
+    decoded = decode_plates(np.zeros((0, 16, CLASSES), np.float32))
+    assert decoded.texts == decoded.greedy == []
+    assert decoded.digit_place.shape == (0, 5) and decoded.text_probability.shape == (0,)
+    texts, paths = decode_exactly(np.zeros((0, 16, CLASSES)))
+    assert texts == [] and paths.shape == (0, 16)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_plate_whose_logits_are_not_finite_costs_no_other_its_text(value):
+    logits = np.random.default_rng(7).normal(size=(4, 16, CLASSES)).astype(np.float32) * 5
+    whole = decode_plates(logits)
+    broken = logits.copy()
+    broken[1, 3] = value
+    broken[2, 15, 4] = value
+    decoded = decode_plates(broken)
+    assert [len(text) for text in decoded.texts] == [5] * 4
+    for row in (0, 3):
+        for ours, theirs in zip(decoded, whole, strict=True):
+            assert np.array_equal(ours[row], theirs[row])
+    for probability in (
+        decoded.text_probability,
+        decoded.length_probability,
+        decoded.digit_probability.max(axis=1),
+    ):
+        assert (probability[1:3] == 0).all()
+    assert decode_exactly(broken)[0] == decoded.texts
+
+
 @pytest.mark.parametrize("digits", DIGIT_COUNTS)
 def test_a_plate_is_as_probable_alone_as_among_others(digits):
     """To the last bit: what is read in one order is read so in any."""

@@ -11,6 +11,8 @@ import pytest
 from conftest import PROJECT
 
 import plate_ocr
+from plate_ocr import PlateReader
+from plate_ocr.console import missing
 
 DESCRIPTION = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Reads by library and command; prints the texts, and what that has imported.
@@ -80,6 +82,41 @@ def test_what_needs_more_says_how_to_get_it(arguments, module, extra, tmp_path):
     line = done.stderr.splitlines()[-1]
     assert line.startswith(f"{module} is missing: ") and f"pip install '.[{extra}]'" in line
     assert "Traceback" not in done.stderr and not list(tmp_path.glob("**/*.*"))
+
+
+@pytest.mark.parametrize(
+    ("engine", "library", "how"),
+    [
+        ("onnx", "onnxruntime", "pip install onnxruntime"),
+        ("openvino", "openvino", "[openvino]"),
+        ("keras", "keras", "[train]"),
+    ],
+)
+def test_a_missing_engine_is_an_import_error_that_says_how_to_get_it(
+    monkeypatch, engine, library, how
+):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ImportError) as raised:
+        PlateReader(engine=engine)
+    assert raised.value.name == library and f"{library} is missing: " in str(raised.value)
+    assert how in str(raised.value) and "\n" not in str(raised.value)
+    assert missing(raised.value) == str(raised.value)  # the commands print the same
+
+
+@pytest.mark.parametrize("needed", ["", "import something_not_there"])
+def test_what_an_engine_lacks_comes_with_the_engine(monkeypatch, tmp_path, needed):
+    library = "onnxruntime"
+    (tmp_path / f"{library}.py").write_text(needed or "raise OSError('no such\\nlibrary')")
+    monkeypatch.delitem(sys.modules, library, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError) as raised:
+        PlateReader()
+    said = str(raised.value)
+    assert library in said and "\n" not in said and missing(raised.value) == said
+    if needed:
+        assert raised.value.name == "something_not_there" and "something_not_there" in said
+    else:
+        assert raised.value.name == library and "no such library" in said
 
 
 def test_requirements_are_those_of_the_package():

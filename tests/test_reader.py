@@ -1,5 +1,9 @@
 import json
+import os
 import shutil
+import threading
+from dataclasses import replace
+from io import BytesIO
 
 import keras
 import numpy as np
@@ -9,10 +13,12 @@ from conftest import PROJECT
 from PIL import Image
 
 from plate_ocr.dataset import DatasetError, draw_plates, load_folder
+from plate_ocr.decoding import softmax
 from plate_ocr.engines import SIZES, OnnxEngine, OpenvinoEngine
 from plate_ocr.evaluation import load_benchmark
 from plate_ocr.images import UnreadableImage
-from plate_ocr.reader import PlateReader
+from plate_ocr.reader import PlateReader, Reading, readings_from_look
+from plate_ocr.rendering import draw_glyphs
 from plate_ocr.weights import WeightsError, check_weights, write_description
 
 
@@ -71,6 +77,92 @@ def test_digits_of_a_reading_stand_where_they_are_drawn(shipped):
             assert inked[0] - 8 < xs[0] and xs[-1] < inked[-1] + 8
 
 
+def ink_columns(fonts, record):
+    """First column of every digit's ink, and the one behind its last: (5, 2)."""
+    font = next(font for font in fonts if font.family == record["font"])
+    ten = draw_glyphs(font.path, tuple(record["axes"].items()), record["size"])
+    widths = [ten[int(digit)].ink.shape[1] for digit in record["text"]]
+    starts = np.cumsum([record["x"], *[width + record["spacing"] for width in widths[:-1]]])
+    return np.stack([starts, starts + widths], axis=1)
+
+
+def inside_ink(readings, columns, texts):
+    """Whether each digit of the right readings stands in its ink, and how far from the middle."""
+    right = [row for row, one in enumerate(readings) if one.text == texts[row]]
+    assert len(right) > 0.97 * len(texts)
+    xs = np.array([[digit.x for digit in readings[row].digits] for row in right])
+    first, behind = np.moveaxis(columns[right], 2, 0)
+    return (first <= xs) & (xs <= behind), xs - (first + behind) / 2
+
+
+@pytest.mark.parametrize("careful", [False, True])
+def test_digits_stand_in_their_ink(fonts, careful):
+    plates = draw_plates(range(96_000, 96_400))
+    columns = np.array([ink_columns(fonts, record) for record in plates.records])
+    readings = PlateReader(careful=careful).read(list(plates.images))
+    inside, apart = inside_ink(readings, columns, plates.texts)
+    assert inside.mean() >= 0.985 and abs(apart.mean()) < 0.3 and np.abs(apart).max() < 8
+
+
+@pytest.mark.parametrize(
+    ("scale", "left", "top", "right", "bottom"),
+    [(3, 0, 0, 0, 0), (1, 40, 0, 10, 0), (2.5, 0, 60, 0, 20), (0.8, 5, 5, 30, 2)],
+)
+def test_digits_stand_in_their_ink_in_images_of_any_size(fonts, scale, left, top, right, bottom):
+    plates = draw_plates(range(96_400, 96_600))
+    columns = np.array([ink_columns(fonts, record) for record in plates.records])
+    size = (round(128 * scale), round(64 * scale))
+    images = []
+    for plate in plates.images[..., 0]:
+        scaled = np.asarray(Image.fromarray(plate).resize(size, Image.Resampling.BICUBIC))
+        images.append(np.pad(scaled, ((top, bottom), (left, right)), constant_values=255))
+    readings = PlateReader().read(images)
+    inside, apart = inside_ink(readings, columns * scale + left, plates.texts)
+    assert inside.mean() >= 0.98 and abs(apart.mean()) < 0.5 * scale
+
+
+def test_digits_stand_in_the_image_as_it_is_upright():
+    (plate,) = draw_plates([96_000]).images[..., 0]
+    large = np.asarray(Image.fromarray(plate).resize((640, 320), Image.Resampling.BICUBIC))
+    lying = Image.fromarray(np.rot90(large))  # a viewer turns it by a quarter to the right
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying.save(buffer := BytesIO(), "PNG", exif=exif)
+    upright, turned = PlateReader().read([large, buffer.getvalue()])
+    assert turned == upright and 128 < upright.digits[-1].x < 640
+
+
+def test_digits_do_not_stand_outside_of_a_narrow_image(random_weights):
+    narrow = np.random.default_rng(0).integers(0, 256, (300, 20), np.uint8)
+    reading = PlateReader(random_weights).read(narrow)
+    assert all(0 <= digit.x <= 20 for digit in reading.digits)
+
+
+def test_a_plot_of_the_steps_has_the_digits_over_the_steps_that_say_them(shipped):
+    from plate_ocr.plotting import plt, step_probabilities
+
+    images = draw_plates(range(96_000, 96_010)).images
+    look = shipped.look(images)
+    for row, reading in enumerate(readings_from_look(look)):
+        probabilities = softmax(look.logits[row])
+        figure = step_probabilities(
+            images[row, ..., 0], probabilities, "", reading.digits, look.frames[row]
+        )
+        left, right, *_ = figure.axes[1].images[0].get_extent()
+        plt.close(figure)
+        for digit in reading.digits:
+            step = (digit.x - 0.5 - left) / (right - left) * len(probabilities)
+            around = probabilities[max(int(step - 0.5), 0) : int(step + 0.5) + 1]
+            assert around[:, int(digit.digit) + 1].max() >= 0.5 * digit.confidence
+
+
+def test_a_reading_prints_as_its_text_and_confidence():
+    reading = Reading("12891", 0.9954, (), "12891")
+    assert str(reading) == f"{reading}" == "12891 (99.5 %)"
+    assert "99.9 %" in str(replace(reading, confidence=0.99999))  # not certain
+    assert len(str(PlateReader().read(PROJECT / "data" / "test" / "12891.png"))) < 20
+
+
 def test_a_stream_keeps_order_and_names_what_cannot_be_read(random_weights):
     reader = PlateReader(random_weights, engine="onnx", threads=3)
     images = np.random.default_rng(0).integers(0, 256, (300, 64, 128), np.uint8)
@@ -84,6 +176,72 @@ def test_a_stream_keeps_order_and_names_what_cannot_be_read(random_weights):
     np.testing.assert_allclose(
         [one.confidence for one in readings], [one.confidence for one in expected], rtol=1e-3
     )
+
+
+@pytest.mark.parametrize("count", [3, 300])  # without and with a stream
+def test_a_list_is_read_up_to_the_first_image_that_is_unreadable(random_weights, count):
+    images = list(np.full((count, 64, 128), 255, np.uint8))
+    images[1], images[-1] = b"first", "last.png"
+    with pytest.raises(UnreadableImage, match="5 bytes"):
+        PlateReader(random_weights, threads=2).read(images)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_what_was_read_comes_before_the_error_of_a_source(random_weights, threads):
+    def sources():
+        yield from np.full((700, 64, 128), 255, np.uint8)
+        raise OSError("the camera is gone")
+
+    stream = PlateReader(random_weights, threads=threads).stream(sources())
+    readings = []
+    with pytest.raises(OSError, match="the camera is gone"):
+        readings.extend(stream)  # extends one by one
+    assert len(readings) == 700
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_slow_source_gives_every_reading_before_the_next_image(random_weights, threads):
+    received = [threading.Event() for _ in range(3)]
+    came = []
+
+    def sources():
+        for number in range(3):
+            yield np.full((64, 128), 255, np.uint8)
+            came.append(received[number].wait(5))
+
+    for event, _ in zip(
+        received, PlateReader(random_weights, threads=threads).stream(sources()), strict=True
+    ):
+        event.set()
+    assert came == [True, True, True]
+
+
+class Strange:
+    """A path that cannot be told."""
+
+    def __fspath__(self):
+        raise KeyError("no\npath")
+
+
+def strange_items(folder):
+    (folder / "a.png").write_bytes(b"no image")
+    with os.scandir(os.fsencode(folder)) as entries:
+        (entry,) = entries
+    return [Strange(), memoryview(bytes(100))[::2], entry, None, 7, object(), np.empty(0, object)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_strange_item_of_a_stream_is_the_error_in_its_place(random_weights, tmp_path, threads):
+    items = strange_items(tmp_path)
+    plate = np.full((64, 128), 255, np.uint8)
+    reader = PlateReader(random_weights, threads=threads)
+    found = list(reader.stream([one for item in items for one in (plate, item)]))
+    assert all(isinstance(one, Reading) for one in found[::2]) and len(found) == 2 * len(items)
+    for error in found[1::2]:
+        assert isinstance(error, UnreadableImage) and str(error) and "\n" not in str(error)
+    for item in items:
+        with pytest.raises(UnreadableImage):
+            reader.read(item)
 
 
 @pytest.mark.parametrize("one", ["a.png", b"no image", PROJECT])
@@ -119,6 +277,43 @@ def test_a_stream_takes_only_a_few_batches_ahead(random_weights):
     next(stream)
     stream.close()
     assert len(taken) <= 128 * 6
+
+
+@pytest.mark.parametrize(
+    "engine", ["onnx", "openvino", pytest.param("keras", marks=pytest.mark.slow)]
+)
+def test_no_plates_at_all(random_weights, engine):
+    reader = PlateReader(random_weights, engine=engine, careful=True)
+    none = np.empty((0, 64, 128, 1), np.uint8)
+    assert reader.logits(none).shape == (0, 16, 11) and reader.look(none).frames.shape == (0, 4)
+    assert reader.decode(none).texts == [] and readings_from_look(reader.look(none)) == []
+
+
+def test_logits_that_are_not_finite_cost_no_other_plate_its_reading(random_weights):
+    reader = PlateReader(random_weights)
+    images = list(np.random.default_rng(0).integers(0, 256, (4, 64, 128), np.uint8))
+    expected, usual = reader.read(images), reader.engine
+
+    def broken(plates):
+        look = usual(plates)
+        look.logits[1, 2, 3] = np.nan
+        return look
+
+    reader.engine = broken
+    readings = reader.read(images)
+    assert readings[0] == expected[0] and readings[2:] == expected[2:]
+    assert len(readings[1].text) == 5 and readings[1].confidence == 0
+
+
+def test_threads_are_the_cores_that_this_process_may_use(random_weights, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "process_cpu_count", lambda: 3, raising=False)
+    assert PlateReader(random_weights).threads == 3
+    monkeypatch.delattr(os, "process_cpu_count")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {5, 7}, raising=False)
+    assert PlateReader(random_weights).threads == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert PlateReader(random_weights).threads == 64
 
 
 @pytest.mark.parametrize("weights", ["random", "dr_model"])

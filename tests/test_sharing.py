@@ -1,12 +1,17 @@
-"""Two at once: threads that share a reader, and a reader while its weights are replaced."""
+"""Two at once: threads and processes that share a reader, and weights that are replaced."""
 
+import copy
+import multiprocessing
+import os
+import pickle
 import shutil
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import keras
 import numpy as np
 import pytest
+from conftest import succeeds_in_a_fork
 
 from plate_ocr.export import export_onnx
 from plate_ocr.model import build_model
@@ -34,6 +39,73 @@ def test_eight_threads_share_a_reader(random_weights, engine):
                 np.testing.assert_allclose(
                     [one.confidence for one in again], [one.confidence for one in alone], rtol=1e-3
                 )
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "onnx",
+        pytest.param("keras", marks=pytest.mark.slow),
+        pytest.param("openvino", marks=pytest.mark.slow),
+    ],
+)
+def test_a_copied_reader_reads_as_the_first(random_weights, engine, tmp_path, monkeypatch):
+    image = np.random.default_rng(0).integers(0, 256, (64, 128), np.uint8)
+    monkeypatch.chdir(random_weights.parent)
+    reader = PlateReader(random_weights.name, engine, threads=3, careful=True)
+    monkeypatch.chdir(tmp_path)
+    for other in (copy.deepcopy(reader), pickle.loads(pickle.dumps(reader))):
+        assert other.engine is not reader.engine and other.careful
+        assert other.threads == reader.threads
+        assert other.read(image) == reader.read(image)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_reader_goes_to_a_pool_of_processes(random_weights, method):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    reader = PlateReader(random_weights, threads=1)
+    images = list(np.random.default_rng(0).integers(0, 256, (3, 64, 128), np.uint8))
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        assert pool.submit(reader.read, images).result(60) == reader.read(images)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_reads_though_a_thread_holds_a_lock_of_the_session(random_weights):
+    reader = PlateReader(random_weights, threads=1)
+    image = np.random.default_rng(0).integers(0, 256, (64, 128), np.uint8)
+    expected = reader.read(image)
+
+    class Locked:
+        """As a session is in the child where another thread runs it during the fork."""
+
+        def run(self, *_):
+            threading.Event().wait()
+
+    reader.engine.sessions[os.getpid()] = Locked()
+    assert succeeds_in_a_fork(lambda: reader.read(image) == expected)
+    assert succeeds_in_a_fork(lambda: list(reader.stream([image])) == [expected])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
+def test_an_engine_that_would_wait_for_ever_in_a_forked_child_is_refused(random_weights, engine):
+    image = np.full((64, 128), 255, np.uint8)
+    reader = PlateReader(random_weights, engine)
+    reader.read(image)
+
+    def refused(work):
+        with pytest.raises(RuntimeError, match=engine):
+            work()
+        return True
+
+    assert succeeds_in_a_fork(lambda: refused(lambda: reader.read(image)))
+    assert succeeds_in_a_fork(lambda: refused(lambda: PlateReader(random_weights, engine)))
+    assert reader.read(image)
 
 
 @pytest.mark.slow

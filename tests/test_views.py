@@ -145,6 +145,15 @@ def test_a_text_that_another_look_finds_possible_has_that_counted_too():
     assert together.texts == ["12345"]
 
 
+def test_a_look_without_finite_logits_costs_no_other_look_its_say():
+    looks = np.stack([logits_of("12345", 8.0), logits_of("12345", 7.0)])[:, None]
+    looks = np.repeat(looks, 2, axis=1)
+    looks[0, 1, 3, 2] = np.nan
+    together = agree(looks, np.tile([1.0, 0.0], (2, 2, 1)), digits=5)
+    assert together.texts == ["12345", "12345"]
+    assert 0.4 < together.text_probability[1] / together.text_probability[0] < 0.6
+
+
 @pytest.mark.parametrize("digits", DIGIT_COUNTS)
 def test_plates_of_any_count_of_digits_are_looked_at_again(digits):
     texts = "1234567"[:digits], "7654321"[:digits]
