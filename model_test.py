@@ -5,6 +5,7 @@ Exit codes: 0 all read; 1 some files could not be read; 2 nothing to do or unusa
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -184,6 +185,8 @@ def draw(path: Path, rows: list[Row], summary: dict) -> None:
 
     Shows it in a notebook or a window where there is one.
     """
+    # Matplotlib keeps a list of fonts, which goes here and not into the home folder.
+    os.environ.setdefault("MPLCONFIGDIR", str(Path(__file__).parent / ".cache" / "matplotlib"))
     import matplotlib.pyplot as plt  # slow, and needed only here
 
     from plate_ocr.plotting import prediction_grid, save_figure

@@ -45,7 +45,7 @@ def is_image_name(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
 
 
-def load_plate(source: ImageSource) -> np.ndarray:
+def load_plate(source: ImageSource, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
     """Turn an image into what the reader takes.
 
     As `load_gray`, and another size is letterboxed.
@@ -55,6 +55,7 @@ def load_plate(source: ImageSource) -> np.ndarray:
 
     Args:
         source: what `load_gray` takes.
+        max_pixels: of a file or Pillow image; a larger one is refused before it is decoded.
 
     Returns:
         uint8 array of shape (64, 128), grayscale, 255 is white.
@@ -62,11 +63,11 @@ def load_plate(source: ImageSource) -> np.ndarray:
     Raises:
         UnreadableImage: the source is no image of these kinds, is broken or too large.
     """
-    gray = load_gray(source)
+    gray = load_gray(source, max_pixels)
     return gray if gray.shape == (PLATE_HEIGHT, PLATE_WIDTH) else letterbox(gray)
 
 
-def load_gray(source: ImageSource) -> np.ndarray:
+def load_gray(source: ImageSource, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
     """Read an image in its own size.
 
     Rotation by EXIF is applied, transparency is flattened on white, 16 bits become 8, of several
@@ -76,6 +77,7 @@ def load_gray(source: ImageSource) -> np.ndarray:
         source: a path, the bytes of a file, an open binary file, a Pillow image, or an array of
             shape (height, width), (height, width, 1), (..., 3) RGB or (..., 4) RGBA, of dtype
             uint8, uint16, bool, or floats from 0 to 1.
+        max_pixels: of a file or Pillow image; a larger one is refused before it is decoded.
 
     Returns:
         uint8 array of shape (height, width), grayscale, 255 is white.
@@ -88,13 +90,13 @@ def load_gray(source: ImageSource) -> np.ndarray:
     elif isinstance(source, Image.Image):
         name = f"image {source.mode} {source.size[0]} x {source.size[1]}"
         with _named_errors(name):
-            gray = _decode(source, name)
+            gray = _decode(source, name, max_pixels)
     elif isinstance(source, bytes | bytearray | memoryview):
-        gray = _open(BytesIO(source), f"{len(source):,} bytes")
+        gray = _open(BytesIO(source), f"{len(source):,} bytes", max_pixels)
     elif isinstance(source, str | os.PathLike):
-        gray = _open(os.fspath(source), os.fspath(source))
+        gray = _open(os.fspath(source), os.fspath(source), max_pixels)
     elif hasattr(source, "read"):
-        gray = _open(source, str(getattr(source, "name", "open file")))
+        gray = _open(source, str(getattr(source, "name", "open file")), max_pixels)
     else:
         raise UnreadableImage(f"{type(source).__name__}: not a path, bytes, image or array")
     return gray
@@ -126,12 +128,12 @@ def border_of(gray: np.ndarray) -> np.ndarray:
     return np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
 
 
-def _open(file: str | BinaryIO, name: str) -> np.ndarray:
+def _open(file: str | BinaryIO, name: str, max_pixels: int) -> np.ndarray:
     with _named_errors(name):
         if isinstance(file, str) and not stat.S_ISREG(Path(file).stat().st_mode):
             raise UnreadableImage(f"{name}: not a file")  # opening a pipe would wait for ever
         with Image.open(file, formats=FORMATS) as image:
-            return _decode(image, name)
+            return _decode(image, name, max_pixels)
 
 
 @contextmanager
@@ -148,11 +150,11 @@ def _named_errors(name: str) -> Iterator[None]:
         raise UnreadableImage(f"{name}: {reason}") from error
 
 
-def _decode(image: Image.Image, name: str) -> np.ndarray:
+def _decode(image: Image.Image, name: str, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
     """Flatten a Pillow image to uint8 gray of its own size."""
     width, height = image.size
-    if not 0 < width * height <= LARGEST_PIXELS:
-        most = f"at most {LARGEST_PIXELS // 10**6} million are"
+    if not 0 < width * height <= max_pixels:
+        most = f"at most {max_pixels // 10**6} million are"
         raise UnreadableImage(f"{name}: {width} x {height} pixels is not a size we read; {most}")
     with _one_large_image if width * height > TILE**2 else nullcontext():
         image.load()
