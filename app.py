@@ -1,9 +1,16 @@
 """A page to read plates and to draw them: `make app`, or a Hugging Face Space (docs/space.md)."""
 
+import asyncio
 import base64
+import json
+import os
+import threading
 from html import escape
 from io import BytesIO
 from pathlib import Path
+
+# Matplotlib keeps a list of fonts, which goes here and not into the home folder.
+os.environ.setdefault("MPLCONFIGDIR", str(Path(__file__).parent / ".cache" / "matplotlib"))
 
 import gradio as gr
 import matplotlib.pyplot as plt
@@ -11,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plate_ocr import PlateReader, UnreadableImage
 from plate_ocr.alphabet import PLATE_DIGITS, is_plate_text
@@ -24,11 +31,17 @@ from plate_ocr.rendering import MARGIN, MINIMUM_GAP, draw_glyphs, place_glyphs, 
 
 LARGEST_FILE = 5_000_000  # bytes
 LARGEST_REQUEST = LARGEST_FILE * 4 // 3 + 10_000  # that file in base64, and the event around it
-EVENTS = ("/queue/join", "/cancel", "/reset")  # nothing else may be posted
+LARGEST_TOGETHER = 200_000_000  # bytes of all requests that are arriving
+SECONDS_TO_ARRIVE = 60  # for a request
+LARGEST_PICTURE = 4_000_000  # pixels
+MOST_SCANS = 100  # of a JPEG file; progressive ones have ten, and each costs a pass over all pixels
+EVENTS = "/queue/join"  # nothing may be posted elsewhere
+FIELDS = {"data", "event_data", "fn_index", "trigger_id", "session_hash"}  # of an event
 EXAMPLES = sorted((Path(__file__).parent / "data" / "test").glob("*.png"))[::12]
 FONTS = {font.family: font for font in load_fonts()}
 WEIGHT_STEPS = 24  # steps from light to heavy
 READER = PlateReader(engine="onnx")
+ONE_FIGURE = threading.Lock()  # at a time: Matplotlib is not made for threads
 plt.switch_backend("Agg")  # figures are made in threads, where no window may open
 
 
@@ -80,7 +93,10 @@ def answer(reading: Reading, least: float) -> str:
     return (
         f'<div class="{verdict}"><ol>{digits}</ol><p><strong>{verdict.title()}:</strong> '
         f"the probability that all five are right is {percent(reading.confidence)}, "
-        f"and {100 * least:.0f} % is asked for.</p></div>"
+        f"and {100 * least:.0f} % is asked for.</p>"
+        "<p>Only that probability is calibrated: it was fitted to how often readings "
+        "of plates like these are right. What stands below a digit is the network's own "
+        "probability at that digit's time step, which can be lower.</p></div>"
     )
 
 
@@ -89,13 +105,14 @@ def explain(plate: np.ndarray, least: float) -> tuple[str, str, str]:
     Image.fromarray(plate).save(shown := BytesIO(), "PNG")
     look = READER.look(plate[None, :, :, None])
     reading = readings_from_look(look, READER.calibration)[0]
-    figure = step_probabilities(
-        plate, softmax(look.logits)[0], title="", digits=reading.digits, frame=look.frames[0]
-    )
-    figure.set_size_inches(5, 4.2)  # letters large enough on a phone
-    figure.savefig(steps := BytesIO(), dpi=200)
-    plt.close(figure)
-    picture = f'<img src="{data_url(steps)}" alt="probability of every digit at every step">'
+    with ONE_FIGURE:
+        figure = step_probabilities(
+            plate, softmax(look.logits)[0], title="", digits=reading.digits, frame=look.frames[0]
+        )
+        figure.set_size_inches(5, 4.2)  # letters large enough on a phone
+        figure.savefig(steps := BytesIO(), dpi=200)
+        plt.close(figure)
+    picture = f'<img src="{data_url(steps)}" alt="probability of every digit at every time step">'
     return data_url(shown), answer(reading, least), picture
 
 
@@ -104,43 +121,155 @@ def no_answer(reason: object) -> tuple[None, str, str]:
     return None, f'<p class="message">{escape(str(reason))}</p>', ""
 
 
-def on_picture(picture: str | None, least: float) -> tuple[str | None, str, str]:
-    """Read a picture that came as a data URL."""
+def plate_of(picture: object) -> np.ndarray:
+    """The plate in a picture that came as a data URL.
+
+    Raises:
+        ValueError: there is none, or it cannot be read; the message is for the visitor.
+    """
     if not isinstance(picture, str):
-        return no_answer("Nothing to read yet.")
+        raise ValueError("Nothing to read yet.")
     try:
-        return explain(load_plate(base64.b64decode(picture.partition(",")[2])), least)
-    except (UnreadableImage, ValueError) as error:
-        return no_answer(f"This file cannot be read. {error}")
+        content = base64.b64decode(picture.partition(",")[2])
+        if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > MOST_SCANS:
+            raise UnreadableImage(f"It is a JPEG image of more than {MOST_SCANS} scans.")
+        return load_plate(content, max_pixels=LARGEST_PICTURE)
+    except ValueError as error:
+        raise ValueError(f"This file cannot be read. {error}") from error
 
 
-def on_drawing(picture: str | None, least: float) -> tuple[str, str]:
-    """Somebody draws, or the limit moved: the frame stays as it is."""
-    return on_picture(picture, least)[1:]
+def value_of(component: gr.Slider | gr.Dropdown | gr.Textbox, value: object) -> str | float:
+    """The value of a component: a visitor may type any number, and a program may send anything.
+
+    Raises:
+        ValueError: it is of another type or out of range; the message is for the visitor.
+    """
+    if isinstance(component, gr.Slider):
+        low, high = component.minimum, component.maximum
+        wanted = f"a number from {low} to {high}"
+        if type(value) in (int, float) and low <= value <= high:  # NaN is not
+            return round(value) if isinstance(component.step, int) else value
+    elif isinstance(component, gr.Dropdown):
+        wanted = "one of the list"
+        if any(value == choice for _, choice in component.choices):
+            return value
+    else:
+        wanted = "text"
+        if isinstance(value, str):
+            return value
+    raise ValueError(f"{component.label}: must be {wanted}.")
 
 
-def on_sliders(least: float, *settings: str | float) -> tuple[str | None, str, str]:
-    """Draw a plate and read it."""
+def on_picture(picture: object, least: object) -> tuple[str | None, str, str]:
+    """Read a picture that came as a data URL."""
     try:
-        return explain(draw(*settings), least)
+        return explain(plate_of(picture), value_of(threshold, least))
     except ValueError as error:
         return no_answer(error)
 
 
-def only_events(app: ASGIApp) -> ASGIApp:
-    """Let in events of limited size and nothing else, so that no upload is ever stored."""
+def on_drawing(picture: object, least: object) -> tuple[str, str]:
+    """Somebody draws, or the threshold moved: the frame stays as it is."""
+    return on_picture(picture, least)[1:]
 
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        respond = app
-        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
-            length = dict(scope["headers"]).get(b"content-length", b"")
+
+def on_sliders(least: object, *values: object) -> tuple[str | None, str, str]:
+    """Draw a plate and read it."""
+    try:
+        plate = draw(*map(value_of, settings, values))
+        return explain(plate, value_of(threshold, least))
+    except ValueError as error:
+        return no_answer(error)
+
+
+def is_event(body: bytes) -> bool:
+    """Whether a request is an event of this page: of anything else Gradio writes a traceback."""
+    try:
+        event = json.loads(body.decode())
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(event, dict) or not event.keys() <= FIELDS:
+        return False
+    index, data, session = (event.get(name) for name in ("fn_index", "data", "session_hash"))
+    return (
+        type(index) is int
+        and index in page.fns
+        and isinstance(event.get("trigger_id"), int | None)
+        and isinstance(data, list)
+        and len(data) == len(page.fns[index].inputs)
+        and all(isinstance(value, str | int | float | None) for value in data)
+        and isinstance(session, str)
+        and session.isalnum()
+        and len(session) <= 64
+    )
+
+
+class Refused(Exception):
+    """A request is not let in.
+
+    Args:
+        status: of the response.
+        reason: its text.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.response = PlainTextResponse(f"{reason}\n", status, {"Connection": "close"})
+
+
+class OnlyEvents:
+    """Lets in events of limited size and nothing else, so that no upload is ever stored.
+
+    The bytes of a request are counted as they arrive: its headers may say anything of its length.
+
+    Args:
+        app: what answers the events.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.arriving = 0  # bytes of all requests that are not complete
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self.app(scope, receive, send)
+            return
+        try:
             if not scope["path"].rstrip("/").endswith(EVENTS):
-                respond = PlainTextResponse("Nothing is uploaded here.", 403)
-            elif not length.isdigit() or int(length) > LARGEST_REQUEST:
-                respond = PlainTextResponse("This is too large.", 413)
-        await respond(scope, receive, send)
+                raise Refused(403, "Nothing is uploaded here.")
+            body = await self._receive_all(receive)
+            if not is_event(body):
+                raise Refused(400, "This is not an event of this page.")
+        except Refused as refused:
+            await refused.response(scope, receive, send)
+            return
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
 
-    return guarded
+        async def received() -> Message:
+            return messages.pop() if messages else await receive()
+
+        await self.app(scope, received, send)
+
+    async def _receive_all(self, receive: Receive) -> bytes:
+        body = bytearray()
+        more = True
+        try:
+            async with asyncio.timeout(SECONDS_TO_ARRIVE):
+                while more:
+                    message = await receive()
+                    body += (part := message.get("body", b""))
+                    self.arriving += len(part)
+                    if len(body) > LARGEST_REQUEST:
+                        raise Refused(413, "This is too large.")
+                    if self.arriving > LARGEST_TOGETHER:
+                        raise Refused(503, "Too much arrives at once.")
+                    more = message.get("more_body", False)
+        except TimeoutError as error:
+            raise Refused(408, "This took too long to arrive.") from error
+        finally:
+            self.arriving -= len(body)
+        return bytes(body)
 
 
 THUMBNAILS = "".join(
@@ -229,7 +358,7 @@ STYLE = """
 .answer .refused strong { color: #D55E00; }
 .answer .accepted strong { color: #009E73; }
 .answer .message { margin: 24px 0; font-size: 1.25rem; }
-.pairs .form { display: grid; grid-template-columns: 1fr 1fr; }
+.pairs .form { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); }
 @media (min-width: 768px) {
   .parts { display: grid; grid-template: auto auto 1fr / 1fr 1fr; column-gap: 24px; }
   .parts > :nth-child(1) { grid-area: 1 / 1 / 3; }
@@ -247,7 +376,7 @@ with gr.Blocks(title="Plate OCR", analytics_enabled=False) as page:
             frame = gr.HTML(html_template=FRAME, css_template=FRAME_STYLE, js_on_load=FRAME_SCRIPT)
         with gr.Column():
             shown = gr.HTML(elem_classes="answer")
-            least = gr.Slider(0, 1, 0.9, step=0.01, label="Refuse readings below this confidence")
+            threshold = gr.Slider(0, 1, 0.9, step=0.01, label="Confidence threshold")
         with gr.Column():
             gr.Markdown("### Or draw one with sliders")
             with gr.Row(elem_classes="pairs"):
@@ -263,24 +392,32 @@ with gr.Blocks(title="Plate OCR", analytics_enabled=False) as page:
                 ]
         with gr.Column():
             gr.Markdown(
-                "### What the network sees\nA step is a sixteenth of what it looks at. The "
-                "darker a cell, the more probable its digit; lines mark where the five were read."
+                "### What the network sees\nThe network reads its input crop, tinted blue "
+                "below, in 16 time steps from left to right. The darker a cell, the more probable "
+                "its digit at that step, or blank, which is no digit. Orange lines mark the time "
+                "steps at which the five digits were read."
             )
             why = gr.HTML()
+    gr.Markdown(
+        "What you send is read in the server's memory and stored nowhere. Nothing about it or you "
+        "is reported: Gradio's analytics and ONNX Runtime's telemetry are off."
+    )
 
     event = {
-        "concurrency_id": "read",  # one at a time: Matplotlib is not made for threads
+        "concurrency_id": "read",
+        "concurrency_limit": 4,  # a slow one does not hold up the others
+        "preprocess": False,  # value_of does it, with a line for the visitor
         "trigger_mode": "always_last",  # what is on its way need not be followed at every step
         "show_progress": "hidden",
         "api_visibility": "private",
     }
     everything = [frame, shown, why]
-    frame.upload(on_picture, [frame, least], everything, **event)
-    frame.input(on_drawing, [frame, least], [shown, why], **event)
-    least.input(on_drawing, [frame, least], [shown, why], **event)
+    frame.upload(on_picture, [frame, threshold], everything, **event)
+    frame.input(on_drawing, [frame, threshold], [shown, why], **event)
+    threshold.input(on_drawing, [frame, threshold], [shown, why], **event)
     # Not input: a digit taken away from the number fires none.
     moves = [page.load, *(one.change for one in settings)]
-    gr.on(moves, on_sliders, [least, *settings], everything, **event)
+    gr.on(moves, on_sliders, [threshold, *settings], everything, **event)
 
 page.queue(max_size=50)  # further events are told that it is full
 
@@ -292,5 +429,5 @@ if __name__ == "__main__":
         run_history=False,
         ssr_mode=False,
         state_session_capacity=100,  # visitors whose last picture stays in memory
-        app_kwargs={"middleware": [Middleware(only_events)]},
+        app_kwargs={"middleware": [Middleware(OnlyEvents)]},
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -214,6 +215,8 @@ def draw(path: Path, rows: list[Row], summary: dict) -> None:
 
     Shows it in a notebook or a window where there is one.
     """
+    # Matplotlib keeps a list of fonts, which goes here and not into the home folder.
+    os.environ.setdefault("MPLCONFIGDIR", str(Path(__file__).parent / ".cache" / "matplotlib"))
     import matplotlib.pyplot as plt  # slow, and needed only here
 
     from plate_ocr.plotting import prediction_grid, save_figure

@@ -107,7 +107,7 @@ def is_unread_image_name(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in UNREAD_SUFFIXES
 
 
-def load_plate(source: ImageSource) -> np.ndarray:
+def load_plate(source: ImageSource, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
     """Turn an image into what the reader takes.
 
     As `load_gray`, and another size is letterboxed.
@@ -117,6 +117,7 @@ def load_plate(source: ImageSource) -> np.ndarray:
 
     Args:
         source: what `load_gray` takes.
+        max_pixels: of a file or Pillow image; a larger one is refused before it is decoded.
 
     Returns:
         uint8 array of shape (64, 128), grayscale, 255 is white.
@@ -124,11 +125,11 @@ def load_plate(source: ImageSource) -> np.ndarray:
     Raises:
         UnreadableImage: the source is no image of these kinds, is broken or too large.
     """
-    gray = load_gray(source)
+    gray = load_gray(source, max_pixels)
     return gray if gray.shape == (PLATE_HEIGHT, PLATE_WIDTH) else letterbox(gray)
 
 
-def load_gray(source: ImageSource) -> np.ndarray:
+def load_gray(source: ImageSource, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
     """Read an image in its own size.
 
     Rotation by EXIF is applied, transparency is flattened on white, 12 or 16 bits become 8, of
@@ -139,6 +140,7 @@ def load_gray(source: ImageSource) -> np.ndarray:
         source: a path, the bytes of a file, an open binary file, a Pillow image, or an array of
             shape (height, width), (height, width, 1), (..., 3) RGB or (..., 4) RGBA, of dtype
             uint8, uint16, bool, or floats from 0 to 1, in any byte order.
+        max_pixels: of a file or Pillow image; a larger one is refused before it is decoded.
 
     Returns:
         uint8 array of shape (height, width), grayscale, 255 is white.
@@ -152,15 +154,15 @@ def load_gray(source: ImageSource) -> np.ndarray:
         if isinstance(source, Image.Image):
             name = f"image {source.mode} {source.size[0]} x {source.size[1]}"
             with _named_errors(name), _decoding.whole_files():
-                return _decode(source, name)
+                return _decode(source, name, max_pixels)
         if isinstance(source, bytes | bytearray | memoryview):
             content = bytes(source)
-            return _open(BytesIO(content), _name_of(content))
+            return _open(BytesIO(content), _name_of(content), max_pixels)
         if isinstance(source, str | os.PathLike):
             path = os.fsdecode(source)
-            return _open(path, shown(path))
+            return _open(path, shown(path), max_pixels)
         if hasattr(source, "read"):
-            return _open(source, shown(str(getattr(source, "name", "open file"))))
+            return _open(source, shown(str(getattr(source, "name", "open file"))), max_pixels)
         raise UnreadableImage(f"{type(source).__name__}: not a path, bytes, image or array")
 
 
@@ -203,12 +205,12 @@ def _name_of(content: bytes) -> str:
     return name
 
 
-def _open(file: str | BinaryIO, name: str) -> np.ndarray:
+def _open(file: str | BinaryIO, name: str, max_pixels: int) -> np.ndarray:
     with _named_errors(name), _decoding.whole_files():
         if isinstance(file, str) and not stat.S_ISREG(Path(file).stat().st_mode):
             raise UnreadableImage(f"{name}: not a file")  # opening a pipe would wait for ever
         with Image.open(file, formats=FORMATS) as image:
-            return _decode(image, name)
+            return _decode(image, name, max_pixels)
 
 
 @contextmanager
@@ -226,11 +228,11 @@ def _named_errors(name: str) -> Iterator[None]:
         raise UnreadableImage(f"{name}: {reason}") from error
 
 
-def _decode(image: Image.Image, name: str) -> np.ndarray:
+def _decode(image: Image.Image, name: str, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
     """Flatten a Pillow image to uint8 gray of its own size."""
     width, height = image.size
-    if not 0 < width * height <= LARGEST_PIXELS:
-        most = f"at most {LARGEST_PIXELS // 10**6} million are"
+    if not 0 < width * height <= max_pixels:
+        most = f"at most {max_pixels // 10**6} million are"
         raise UnreadableImage(f"{name}: {width} x {height} pixels is not a size we read; {most}")
     with _decoding.one_large_image if width * height > TILE**2 else nullcontext():
         if image.format == "PNG" and image.tile and "transparency" in image.info:

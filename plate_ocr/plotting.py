@@ -341,7 +341,7 @@ def step_probabilities(
         extent=(left, right, probabilities.shape[1] - 0.5, -0.5),
     )
     grid.set_yticks(range(probabilities.shape[1]), ["blank", *"0123456789"], fontsize=8)
-    grid.set(xlabel=f"image column; {len(probabilities)} steps share what the network looks at")
+    grid.set(xlabel=f"image column; {len(probabilities)} time steps share the input crop")
     plate.set_xlim(-0.5, width - 0.5)
     for one in digits:
         for axis in (plate, grid):

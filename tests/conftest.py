@@ -50,6 +50,17 @@ def succeeds_in_a_fork(function, seconds=10):
     return False
 
 
+def left_in_an_empty_home(home, *command):
+    """Run Python in a process of its own, with an empty folder as home: what it leaves there."""
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "HOME": str(home)}
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "ORT_DISABLE_TELEMETRY"):
+        environment.pop(name, None)
+    home.mkdir()
+    command = [sys.executable, *map(str, command)]
+    subprocess.run(command, cwd=PROJECT, env=environment, check=True, input=b"", timeout=120)
+    return list(home.rglob("*"))
+
+
 @pytest.fixture(scope="session")
 def fonts():
     return load_fonts()

@@ -1,10 +1,12 @@
 """The parts of benchmarks/ that need neither network nor peers."""
 
+import os
 import sys
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from conftest import left_in_an_empty_home
 
 from benchmarks import compare, peers, process, report
 from benchmarks.peers import BARE_IMPORTS, GENERATORS, READERS, Peer, PeerFailed
@@ -159,6 +161,12 @@ def test_worker_answers(here, tmp_path):
     assert worker.ask("multiply_matrices", side=64) > 0
     worker.close()
     assert worker.process.returncode == 0
+
+
+def test_a_peer_leaves_an_empty_home_empty(tmp_path):
+    command = ("-m", "benchmarks.worker", BARE_IMPORTS.module, BARE_IMPORTS.variant)
+    core = max(os.sched_getaffinity(0))
+    assert left_in_an_empty_home(tmp_path / "home", *command, core) == []
 
 
 def test_worker_that_ends_tells_why(here):

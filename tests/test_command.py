@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, left_in_an_empty_home
 
 import plate_ocr
 from plate_ocr.__main__ import main
@@ -58,6 +58,12 @@ def test_json_csv_and_standard_input(plates):
     assert [row["text"] for row in table] == [row["text"] for row in rows]
     code, out, _ = run("read", "-", stdin=plates[0].read_bytes())
     assert code == 0 and out.split("\t")[:2] == ["-", rows[0]["text"]]
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_reading_leaves_an_empty_home_empty(plates, tmp_path, engine):
+    command = ("-m", "plate_ocr", "read", "--engine", engine, plates[0])
+    assert left_in_an_empty_home(tmp_path / "home", *command) == []
 
 
 def test_refuses_what_is_not_sure(plates):

@@ -388,6 +388,11 @@ def test_bombs_folders_and_missing_files(tmp_path):
     wide = Image.new("1", (LARGEST_PIXELS // 1000 + 1, 1000))
     with pytest.raises(UnreadableImage, match="not a size we read"):
         load_plate(encoded(wide, format="PNG"))
+    small = Image.new("1", (100, 50))
+    for source in (small, encoded(small, format="PNG")):
+        assert load_plate(source, max_pixels=5_000).shape == (64, 128)
+        with pytest.raises(UnreadableImage, match="100 x 50"):
+            load_plate(source, max_pixels=4_999)
     for path in (tmp_path, tmp_path / "missing.png"):
         with pytest.raises(UnreadableImage, match=path.name):
             load_plate(path)

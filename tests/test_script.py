@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, left_in_an_empty_home
 from PIL import Image
 
 import model_test
@@ -93,6 +93,13 @@ def test_the_committed_test_set_with_keras(tmp_path):
         assert reading["text"] == reading["label"] == reading["file_name"][:5]
     with Image.open(plot) as image:
         assert image.size[0] > 500 and np.asarray(image.convert("L")).std() > 10
+
+
+def test_an_empty_home_stays_empty(folder):
+    command = (PROJECT / "model_test.py", "--engine", "onnx", folder / "plates")
+    plot = folder / "plot.png"
+    assert left_in_an_empty_home(folder / "home", *command, "--plot", plot) == []
+    assert plot.is_file()
 
 
 def test_unreadable_files_are_named_and_the_rest_is_read(folder):

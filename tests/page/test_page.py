@@ -1,14 +1,19 @@
 """`app.py` as a visitor meets it: a server of its own, and a real browser without a screen."""
 
+import asyncio
 import base64
 import http.client
 import io
+import json
 import os
 import re
 import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,21 +32,46 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
     " --disable-background-networking --disable-component-update --window-size=1280,1100"
 )
+JOIN = "/gradio_api/queue/join"
+SLIDERS = [0.9, "37463", "Overpass", 8, 25, 6, 0, 0, 0]  # as the page begins
 NAME = "<img src=x onerror=document.title='hacked'><b>bold</b>.png"
 
 
-def post(address, path, **headers):
-    """Ask to post something and return the status."""
-    connection = http.client.HTTPConnection(address.removeprefix("http://").rstrip("/"))
-    connection.putrequest("POST", path)
-    for name, value in headers.items():
-        connection.putheader(name.replace("_", "-"), value)
-    connection.endheaders()
-    if headers.get("Content_Length") == "2":
-        connection.send(b"{}")
+def post(server, path, content=b"{}", **headers):
+    """Post something and return the status."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    connection.request("POST", path, content, {"Content-Type": "application/json"} | headers)
     status = connection.getresponse().status
     connection.close()
     return status
+
+
+def event(data, session="visitor", **others):
+    """The body of an event of the sliders."""
+    return json.dumps({"data": data, "fn_index": 3, "session_hash": session} | others).encode()
+
+
+def join(server, content):
+    """Post an event and return the status."""
+    return post(server, JOIN, content)
+
+
+def answers(server, session):
+    """When and how a visitor's events that wait or run are answered."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    connection.request("GET", f"/gradio_api/queue/data?session_hash={session}")
+    for line in connection.getresponse():
+        message = json.loads(line.removeprefix(b"data:")) if line.startswith(b"data:") else {}
+        if message.get("msg") == "process_completed":
+            yield time.monotonic(), str(message["output"]["data"])
+        elif message.get("msg") == "close_stream":
+            break
+    connection.close()
+
+
+def data_url(picture, kind="PNG", **options):
+    picture.save(file := io.BytesIO(), kind, **options)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def is_open(port):
@@ -51,24 +81,34 @@ def is_open(port):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """The address of the page, its log, and the folder where Gradio would store uploads."""
+    """A server with a home of its own, its log, and where Gradio would store uploads."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     folder = tmp_path_factory.mktemp("server")
-    log, stored = folder / "log", folder / "stored"
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(stored)}
+    log, stored, home = folder / "log", folder / "stored", folder / "home"
+    home.mkdir()
+    environment = os.environ | {
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_TEMP_DIR": str(stored),
+        "HOME": str(home),
+    }
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "ORT_DISABLE_TELEMETRY"):
+        environment.pop(name, None)
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "app.py"], cwd=PROJECT, env=environment, stdout=output, stderr=output
         )
     address = f"http://127.0.0.1:{port}/"
+    page = SimpleNamespace(
+        address=address, port=port, log=log, stored=stored, home=home, pid=process.pid
+    )
     try:
         until = time.monotonic() + 5 * PATIENCE
         while not is_open(port):
             assert process.poll() is None and time.monotonic() < until, log.read_text()
             time.sleep(0.2)
-        yield address, log, stored
+        yield page
     finally:
         process.terminate()
         process.wait()
@@ -144,7 +184,7 @@ class Page:
 
 @pytest.fixture
 def page(browser, server):
-    browser.get(server[0])
+    browser.get(server.address)
     page = Page(browser)
     page.reads("37463")
     return page
@@ -179,10 +219,10 @@ def test_the_reading_follows_number_and_sliders(page):
 
 
 def test_the_limit_decides_what_is_refused(page):
-    page.slide("Refuse", Keys.END)
+    page.slide("threshold", Keys.END)
     page.says("Refused")
     assert page.digits() == "37463"
-    page.slide("Refuse", Keys.HOME)
+    page.slide("threshold", Keys.HOME)
     page.says("Accepted")
 
 
@@ -227,9 +267,42 @@ def test_what_is_no_image_is_named_and_its_name_is_only_text(page, tmp_path):
 
 
 def test_too_many_pixels(page, tmp_path):
-    Image.new("1", (9_000, 9_000)).save(tmp_path / "huge.png")
+    Image.new("1", (2_100, 2_000)).save(tmp_path / "huge.png")
     page.upload(tmp_path / "huge.png")
-    page.says("9000 x 9000 pixels is not a size we read")
+    page.says("2100 x 2000 pixels")
+
+
+def test_a_small_file_of_many_pixels_costs_no_time():
+    import app
+
+    picture = data_url(Image.new("1", (1, 24_000_000)))
+    begun = time.process_time()
+    shown, answer, _ = app.on_picture(picture, 0.9)
+    assert time.process_time() - begun < 0.5
+    assert shown is None and "24000000 pixels" in answer
+
+
+def test_a_jpeg_of_very_many_scans_is_not_decoded():
+    import app
+
+    Image.new("L", (640, 320), 128).save(file := io.BytesIO(), "JPEG", progressive=True)
+    content = file.getvalue()
+    last = content.rindex(b"\xff\xda")
+    many = content[:last] + 200 * content[last:-2] + content[-2:]
+    for file, refused in ((content, False), (many, True)):
+        url = "data:image/jpeg;base64," + base64.b64encode(file).decode()
+        assert (app.on_picture(url, 0.9)[0] is None) == refused
+
+
+def test_slow_events_do_not_hold_up_another_visitor(server):
+    slow = data_url(Image.new("RGBA", (1, 4_000_000)))
+    for _ in range(3):
+        assert join(server, event([slow, 0.9], "slow", fn_index=0)) == 200
+    assert join(server, event(SLIDERS, "fast")) == 200
+    with ThreadPoolExecutor() as pool:
+        slow, fast = pool.map(lambda session: list(answers(server, session)), ("slow", "fast"))
+    assert len(slow) == 3 and "Accepted" in fast[0][1]
+    assert fast[0][0] < slow[-1][0]
 
 
 def test_too_many_bytes(page, tmp_path):
@@ -245,27 +318,188 @@ def test_too_many_bytes(page, tmp_path):
 
 
 def test_nothing_else_is_taken(server):
-    address, _, stored = server
-    form = "multipart/form-data; boundary=x"
-    assert post(address, "/gradio_api/upload", Content_Length="2", Content_Type=form) == 403
-    assert post(address, "/gradio_api/component_server", Content_Length="2") == 403
-    assert post(address, "/gradio_api/queue/join", Content_Length="7000000") == 413
-    assert post(address, "/gradio_api/queue/join", Transfer_Encoding="chunked") == 413
-    assert post(address, "/gradio_api/queue/join", Content_Length="2") not in (403, 413)
-    assert [path for path in stored.rglob("*") if path.is_file()] == []
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert post(server, "/gradio_api/upload", **form) == 403
+    for path in ("component_server", "reset", "cancel", "run/predict"):
+        assert post(server, f"/gradio_api/{path}") == 403
+    assert join(server, event(SLIDERS)) == 200
+    assert [path for path in server.stored.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Transfer-Encoding: chunked",
+        "Content-Length: 2\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 2",
+        "Content-Length: 60000000",
+    ],
+)
+def test_no_request_over_the_limit_is_taken_whatever_its_headers_say(server, headers):
+    before = most_memory(server)
+    taken, status = send_much(server, headers)
+    assert taken < 30_000_000  # the limit, and what the system's buffers hold
+    assert status in (413, None)  # none where the connection ended first
+    assert most_memory(server) - before < 60_000_000
+    assert join(server, event(SLIDERS)) == 200
+
+
+def most_memory(server):
+    """Bytes the server has held at most."""
+    status = Path(f"/proc/{server.pid}/status").read_text(encoding="ascii")
+    return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status)[1])
+
+
+def send_much(server, headers):
+    """Send 60 MB in pieces: how many bytes were taken, and the status."""
+    piece = b" " * 100_000
+    if "chunked" in headers:
+        piece = b"186a0\r\n" + piece + b"\r\n"
+    taken = 0
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
+        client.sendall(f"POST {JOIN} HTTP/1.1\r\nHost: page\r\n{headers}\r\n\r\n".encode())
+        try:
+            while taken < 60_000_000:
+                client.sendall(piece)
+                taken += 100_000
+        except OSError:
+            pass
+        try:
+            answer = client.recv(100).split()
+        except OSError:
+            answer = []
+    return taken, int(answer[1]) if answer else None
+
+
+def test_a_request_longer_than_it_says_is_cut_there(server):
+    whole = event(SLIDERS)
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
+        head = f"POST {JOIN} HTTP/1.1\r\nHost: page\r\nContent-Length: 20\r\n\r\n"
+        client.sendall(head.encode() + whole)
+        assert b" 400 " in client.recv(100)
+    assert join(server, whole) == 200
+
+
+def test_a_request_shorter_than_it_says_does_not_hold_up_others(server):
+    head = f"POST {JOIN} HTTP/1.1\r\nHost: page\r\nContent-Length: 900\r\n\r\n{{"
+    clients = [socket.create_connection(("127.0.0.1", server.port), PATIENCE) for _ in range(60)]
+    for client in clients:
+        client.sendall(head.encode())
+    assert join(server, event(SLIDERS, "others")) == 200
+    assert "Accepted" in next(answers(server, "others"))[1]
+    for client in clients:
+        client.close()
+
+
+def guarded(parts, **limits):
+    """The status of a request whose parts arrive so, and what the app behind it was given."""
+    import app
+
+    given, statuses, parts = [], [], iter(parts)
+
+    async def behind(scope, receive, send):
+        given.append((await receive())["body"])
+
+    async def receive():
+        body = next(parts, None)
+        if body is None:
+            await asyncio.sleep(PATIENCE)
+        return {"type": "http.request", "body": body, "more_body": True}
+
+    async def send(message):
+        statuses.append(message.get("status"))
+
+    scope = {"type": "http", "method": "POST", "path": JOIN, "headers": []}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, limit in limits.items():
+            patch.setattr(app, name, limit)
+        asyncio.run(app.OnlyEvents(behind)(scope, receive, send))
+    return statuses[0], given
+
+
+def test_a_request_that_does_not_end_is_given_up():
+    assert guarded([b"{"], SECONDS_TO_ARRIVE=0.1) == (408, [])
+
+
+def test_requests_together_have_a_limit_too():
+    assert guarded([b"{" * 1000], LARGEST_TOGETHER=900) == (503, [])
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"fn_index": -1},
+        {"fn_index": 99},
+        {"fn_index": True},
+        {"fn_index": "3"},
+        {"fn_index": None},
+        {"data": 7},
+        {"data": []},
+        {"data": [*SLIDERS, 1]},
+        {"data": [{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, *SLIDERS[1:]]},
+        {"data": [[1], *SLIDERS[1:]]},
+        {"session_hash": None},
+        {"session_hash": "\ud800"},
+        {"session_hash": "long" * 100},
+        {"trigger_id": float("nan")},
+        {"batched": True},
+    ],
+)
+def test_events_of_another_form_are_refused(server, others):
+    assert (
+        join(server, event(SLIDERS) if not others else event(**{"data": SLIDERS} | others)) == 400
+    )
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"7", b"\xff", b"[" * 100_000, b'{"data":' * 9_000, b"\0{\0}"]
+)
+def test_what_is_no_event_is_refused(server, content):
+    assert join(server, content) == 400
+
+
+WRONG = [float("nan"), float("inf"), -1e9, 1e9, 10**400, "7", "", None, True]
+
+
+@pytest.mark.parametrize("place", range(len(SLIDERS)))
+@pytest.mark.parametrize("wrong", WRONG, ids=map("{:.5}".format, map(str, WRONG)))
+def test_values_of_another_kind_get_a_reason(place, wrong):
+    import app
+
+    shown, answer, steps = app.on_sliders(*SLIDERS[:place], wrong, *SLIDERS[place + 1 :])
+    assert shown is None and steps == "" and "message" in answer
+    if place == 0:
+        assert "message" in app.on_picture(data_url(Image.open(TEST[0])), wrong)[1]
+
+
+def test_a_number_typed_beside_a_slider_may_be_out_of_range(page):
+    number = page.find("input[type=number][aria-label*='Weight']")
+    number.send_keys(Keys.CONTROL, "a")
+    number.send_keys("99")
+    page.says("Weight: ")
+    number.send_keys(Keys.CONTROL, "a")
+    number.send_keys("9")
+    page.reads("37463")
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_fits_the_screen_and_asks_no_other_host(page, server, width):
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 800}
     page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    page.browser.get(server[0])
+    page.browser.get(server.address)
     page.reads("37463")
     assert page.browser.execute_script("return document.documentElement.scrollWidth") <= width
     names = page.browser.execute_script(
         "return performance.getEntriesByType('resource').map(entry => entry.name)"
     )
-    assert names and all(name.startswith((server[0], "data:", "blob:")) for name in names)
+    assert names and all(name.startswith((server.address, "data:", "blob:")) for name in names)
+    apart = page.browser.execute_script(
+        """return [...document.querySelectorAll('input[type=number]')].map(box => {
+             const label = box.closest('.block').querySelector('label, [data-testid=block-info]');
+             return box.getBoundingClientRect().top - label.getBoundingClientRect().top;
+           })"""
+    )
+    assert len(apart) == 7 and max(map(abs, apart)) < 10  # every label stands beside its number
     page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
@@ -304,4 +538,8 @@ def test_events_of_another_shape_get_a_reason(picture):
 
 
 def test_the_server_wrote_no_traceback(server):
-    assert "Traceback" not in server[1].read_text()
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_an_empty_home_stays_empty(server, page):
+    assert list(server.home.rglob("*")) == []
