@@ -42,6 +42,7 @@ from plate_ocr.rendering import DEFAULT_SEED
 from plate_ocr.weights import WEIGHTS, WeightsError
 
 STANDARD_INPUT = "-"
+REFUSALS = (DatasetError, FontError, UnreadableImage, WeightsError)  # what is wrong is in one line
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         return options.run(options)
 
-    return run_command(command, DatasetError, FontError, UnreadableImage, WeightsError)
+    return run_command(command, *REFUSALS)
 
 
 def _parser() -> argparse.ArgumentParser:

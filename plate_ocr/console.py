@@ -45,8 +45,8 @@ def run_command(command: Callable[[], int | None], *refusals: type[Exception]) -
         return 0
     except refusals as error:
         print_error(error)
-    except ModuleNotFoundError as error:
-        print_error(missing(error))
+    except ImportError as error:
+        print_error(missing(error) if isinstance(error, ModuleNotFoundError) else error)
     except OSError as error:
         print_error(f"{error.filename or 'error'}: {error.strerror or error}")
     except KeyboardInterrupt:
@@ -132,15 +132,16 @@ def output_file(text: str) -> Path:
 
 
 def weights_to_write(text: str) -> Path:
-    """An argument that names weights to write: Keras takes other endings for other formats."""
-    if not text.endswith(".h5") or text.endswith(".weights.h5"):
+    """An argument that names weights: Keras takes other endings for other formats."""
+    path = Path(text)
+    if path.suffix != ".h5" or path.name.endswith(".weights.h5"):
         raise argparse.ArgumentTypeError(f"must end in .h5, not in .weights.h5: {text}")
-    return output_file(text)
+    return path
 
 
 def missing(error: ModuleNotFoundError) -> str:
     """The line that says how to get a module that only some uses need."""
-    extra = EXTRAS.get(str(error.name).partition(".")[0], "train")
+    extra = EXTRAS.get(str(error.name), "train")
     return (
         f"{error.name} is missing: it comes with the extra [{extra}] of this project; "
         f"in its folder, pip install '.[{extra}]'"
