@@ -36,6 +36,7 @@ from plate_ocr.dataset import (
     mix,
 )
 from plate_ocr.engines import ENGINES
+from plate_ocr.files import try_to_write
 from plate_ocr.fonts import FontError
 from plate_ocr.hosts import ALONE, HostError, in_own_process, join
 from plate_ocr.images import UnreadableImage
@@ -370,6 +371,8 @@ def _train_here(options: argparse.Namespace) -> int:
         if options.coordinator:
             host = join(options.coordinator, options.host, options.hosts)
         with host.together():
+            if host.index == 0:
+                try_to_write(options.weights)
             plates = load_folder(options.directory)
             recipe = replace(recipe, plates=len(plates))
             if recipe.drawn_plates:

@@ -140,7 +140,7 @@ def weights_to_write(text: str) -> Path:
     """An argument that names weights to write: Keras takes other endings for other formats."""
     if not text.endswith(".h5") or text.endswith(".weights.h5"):
         raise argparse.ArgumentTypeError(f"must end in .h5, not in .weights.h5: {text:.60}")
-    return output_file(text)
+    return Path(text)
 
 
 def missing(error: ImportError, library: str | None = None) -> str:
