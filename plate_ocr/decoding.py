@@ -283,7 +283,8 @@ def _digits_along(
     at_left, at_right = starts % steps == 0, after % steps == 0
     before, after = np.where(at_left, after, before), np.where(at_right, before, after)
     sides = each[classes * np.array([before, after]) + labels]
-    falls = np.log(np.maximum(peaks, LEAST) / np.maximum(sides, LEAST)).clip(min=LEAST)
+    falls = np.log(np.maximum(peaks, LEAST) / np.maximum(sides, LEAST))
+    falls = np.maximum(falls, LEAST)  # a run need not be the highest around
     shifts = (falls[0] - falls[1]) / (falls[0] + falls[1]) / 2
     places = (starts % steps + lengths / 2 + shifts) / steps
     shape = (len(paths), digits)
