@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 
 import keras
 import numpy as np
-from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the package, where it is not installed
 
@@ -38,6 +37,10 @@ from plate_ocr.reader import readings_from_look
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training import augmentation_of, describe_device, versions
 from plate_ocr.weights import EXPORT
+
+# isort: split
+# After plate_ocr, which turns off its telemetry.
+from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
 RESULTS = Path(__file__).parents[1] / "results" / "architectures.json"
 ROUNDS = 40

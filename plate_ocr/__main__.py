@@ -247,7 +247,8 @@ def _read(options: argparse.Namespace) -> int:
     if not names:
         return 2
     reader = PlateReader(options.weights, options.engine, options.threads, options.careful)
-    sources = (_standard_input() if name == STANDARD_INPUT else name for name in names)
+    piped = _standard_input() if STANDARD_INPUT in names else None  # a stream has another thread
+    sources = (piped if name == STANDARD_INPUT else name for name in names)
     write = _writer(options)
     unreadable = 0
     for name, reading in zip(

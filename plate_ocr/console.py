@@ -4,17 +4,18 @@ import argparse
 import io
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from plate_ocr.files import one_line, try_to_write
+
 # The only place that lists them; `--help` of every command ends with it.
 EXIT_CODES = (
     "Exit codes: 0 all done, also where the reader of the output closed it; 1 some images could "
-    "not be read, or problems were found; 2 nothing to do, or unusable arguments, among them a "
-    "path that is not there; 130 interrupted."
+    "not be read, or problems were found; 2 nothing could be done, or arguments are unusable; "
+    "130 interrupted."
 )
 EXTRAS = {
     "onnxruntime": None,
@@ -69,16 +70,8 @@ def _drop_unwritable_output() -> None:
 
 def print_error(error: object) -> None:
     """Print a line on standard error, where somebody reads it."""
-    with suppress(BrokenPipeError):
+    with suppress(OSError):
         print(one_line(str(error)), file=sys.stderr)
-
-
-def one_line(text: str) -> str:
-    """A text such as the name of a file, with escapes for what would break or garble its line."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )
 
 
 def prepare_console() -> None:
@@ -127,18 +120,16 @@ def output_file(text: str) -> Path:
     name = path(text)
     if not name.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{text}: there is no folder {name.parent}")
-    if name.is_dir():
-        raise argparse.ArgumentTypeError(f"{text}: is a folder")
     try:
-        with tempfile.TemporaryFile(dir=name.parent):
-            return name
+        try_to_write(name)
     except OSError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error.strerror or error}") from error
+    return name
 
 
 def weights_to_write(text: str) -> Path:
     """An argument that names weights to write: Keras takes other endings for other formats."""
-    if not text.endswith(".h5") or text.endswith(".weights.h5"):
+    if Path(text).suffix != ".h5" or text.endswith(".weights.h5"):
         raise argparse.ArgumentTypeError(f"must end in .h5, not in .weights.h5: {text:.60}")
     return Path(text)
 

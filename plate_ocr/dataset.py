@@ -468,19 +468,19 @@ def _repeated(names: Iterable[str]) -> str | None:
 
 def _rows_of_table(path: Path, file: TextIO) -> Iterator[tuple[int, dict[str, str]]]:
     """The last line of every row of a table, and the row under the names of the first line."""
-    header = file.readline()
+    separator = _separator(file.readline())
     file.seek(0)
     rows = csv.DictReader(file, strict=True, skipinitialspace=True)
     try:
-        columns = () if _separator(header) else rows.fieldnames or ()
+        columns = () if separator else rows.fieldnames or ()
         if not {"file_name", "text"} <= set(columns):
-            found = f", not {_separator(header)}" if _separator(header) else ""
+            found = f", not {separator}" if separator else ""
             raise DatasetError(
                 f"{path}:1: the first line must name the columns file_name,text "
                 f"with commas between them{found}"
             )
-        if _repeated(columns):
-            raise DatasetError(f"{path}:1: the column {_repeated(columns)} stands twice")
+        if repeated := _repeated(columns):
+            raise DatasetError(f"{path}:1: the column {repeated} stands twice")
         for row in rows:
             if None in row or None in row.values():
                 raise DatasetError(f"{path}:{rows.line_num}: not of {len(columns)} columns")
@@ -609,9 +609,14 @@ def load_or_generate(
     complete = (directory / "metadata.jsonl").exists() and (
         sum(1 for path in _images(directory) if path.stat().st_size) >= len(positions)
     )
+    draw = partial(generate, directory, start=start, count=count, seed=seed, digits=digits)
     if found != wanted or not complete:
-        generate(directory, start=start, count=count, seed=seed, digits=digits)
-    return load_folder(directory, digits)
+        draw()
+    try:
+        return load_folder(directory, digits)
+    except UnreadableImage:  # a plate that was cut short is drawn again
+        draw()
+        return load_folder(directory, digits)
 
 
 def check_folder(directory: Path | str, digits: int | None = None) -> list[str]:

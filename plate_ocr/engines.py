@@ -5,6 +5,7 @@ Each engine imports its library when it is made: a reader loads only what it use
 
 import importlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -177,6 +178,7 @@ class OpenvinoEngine:
         largest: Sequence[float | None] = (),
         exact: bool = False,
     ):
+        sys.modules.setdefault("openvino_telemetry", None)  # it reports to Google if found
         openvino = load_library("openvino")
         refuse_after_fork("openvino")
         self.core = openvino.Core()

@@ -142,7 +142,15 @@ def write_text(path: Path | str, text: str, first: bool = False) -> None:
 def shown(name: str) -> str:
     """A name as a message tells it: on one line, and cut where it is too long for a path."""
     name = name if len(name) <= LONGEST_NAME else f"{name[:50]}...{name[-50:]}"
-    return name if name.isprintable() else repr(name)[1:-1]
+    return one_line(name)
+
+
+def one_line(text: str) -> str:
+    """A text such as the name of a file, with escapes for what would break or garble its line."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def try_to_write(path: Path, size: int = 1) -> None:

@@ -123,8 +123,10 @@ def in_own_process(work: Callable[[], int]) -> int:
         work: returns an exit code.
 
     Raises:
-        HostError: a signal ended the process.
+        HostError: a signal ended the process, or this system has no fork.
     """
+    if not hasattr(os, "fork"):
+        raise HostError("several hosts need an operating system that forks, as Linux does")
     process = multiprocessing.get_context("fork").Process(target=_work, args=(work,))
     process.start()
     try:
@@ -142,7 +144,7 @@ def in_own_process(work: Callable[[], int]) -> int:
 def _work(work: Callable[[], int]) -> None:
     follow_parent()
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3":  # Python alone writes to standard error
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     code = work()
     sys.stdout.flush()

@@ -40,6 +40,7 @@ TURNS = {
 }
 SIXTEEN_BITS = 2**16 - 1  # the lightest of them
 DARK = 2**14 - 1  # of 16 bits; an image without a lighter pixel may well use fewer
+TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
 TILE = 1024  # pixels a side: what is flattened to gray at a time
 # Pillow brings a PNG's values of 2, 4 and 16 bits to 8, but not the value that is transparent.
 TRANSPARENT_VALUES = {
@@ -73,7 +74,8 @@ class _Decoding:
     def whole_files(self) -> Iterator[None]:
         """Let Pillow refuse files that end early, whatever another library has asked of it.
 
-        Its flag is one for all threads, so it is put back when no thread of ours decodes.
+        Its flag is one for all threads: it is put back when no thread of ours decodes, and until
+        then other libraries decode without it too.
         """
         with self._counting:
             self._takes_cut_files = self._takes_cut_files or ImageFile.LOAD_TRUNCATED_IMAGES
@@ -125,8 +127,7 @@ def load_plate(source: ImageSource, max_pixels: int = LARGEST_PIXELS) -> np.ndar
     Raises:
         UnreadableImage: the source is no image of these kinds, is broken or too large.
     """
-    gray = load_gray(source, max_pixels)
-    return gray if gray.shape == (PLATE_HEIGHT, PLATE_WIDTH) else letterbox(gray)
+    return letterbox(load_gray(source, max_pixels))
 
 
 def load_gray(source: ImageSource, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
@@ -148,9 +149,9 @@ def load_gray(source: ImageSource, max_pixels: int = LARGEST_PIXELS) -> np.ndarr
     Raises:
         UnreadableImage: the source is no image of these kinds, is broken or too large.
     """
-    if isinstance(source, np.ndarray):
-        return _array_to_gray(source)
-    with _named_errors(type(source).__name__):
+    with _named_errors(type(source).__name__):  # an object of somebody's own can raise anything
+        if isinstance(source, np.ndarray):
+            return _array_to_gray(source)
         if isinstance(source, Image.Image):
             name = f"image {source.mode} {source.size[0]} x {source.size[1]}"
             with _named_errors(name), _decoding.whole_files():
@@ -167,7 +168,7 @@ def load_gray(source: ImageSource, max_pixels: int = LARGEST_PIXELS) -> np.ndarr
 
 
 def letterbox(gray: np.ndarray) -> np.ndarray:
-    """Scale a gray image of any size into the plate's frame, keeping its proportions.
+    """Scale a gray image of another size into the plate's frame, keeping its proportions.
 
     The rest is filled with the median grey of the image's own border, because white would frame an
     inverted plate.
@@ -178,6 +179,8 @@ def letterbox(gray: np.ndarray) -> np.ndarray:
     Returns:
         uint8 array of shape (64, 128).
     """
+    if gray.shape == (PLATE_HEIGHT, PLATE_WIDTH):
+        return gray
     left, top, *size = box_in_plate(*gray.shape)
     scaled = Image.fromarray(gray).resize(tuple(size), Image.Resampling.BICUBIC)
     plate = Image.new("L", (PLATE_WIDTH, PLATE_HEIGHT), int(np.median(border_of(gray))))
@@ -231,10 +234,11 @@ def _named_errors(name: str) -> Iterator[None]:
 def _decode(image: Image.Image, name: str, max_pixels: int = LARGEST_PIXELS) -> np.ndarray:
     """Flatten a Pillow image to uint8 gray of its own size."""
     width, height = image.size
-    if not 0 < width * height <= max_pixels:
+    decoded = max(width * height, _tile_pixels(image))
+    if not width * height or decoded > max_pixels:
         most = f"at most {max_pixels // 10**6} million are"
         raise UnreadableImage(f"{name}: {width} x {height} pixels is not a size we read; {most}")
-    with _decoding.one_large_image if width * height > TILE**2 else nullcontext():
+    with _decoding.one_large_image if decoded > TILE**2 else nullcontext():
         if image.format == "PNG" and image.tile and "transparency" in image.info:
             to_eight_bits = TRANSPARENT_VALUES.get(image.tile[0][3], lambda value: value)
             image.info["transparency"] = to_eight_bits(image.info["transparency"])
@@ -283,6 +287,12 @@ def _sixteen_to_gray(values: np.ndarray, white: int, image: Image.Image) -> np.n
 def _tag(image: Image.Image, tag: int) -> Any:
     """What a TIFF file says of its pixels; None of another one."""
     return getattr(image, "tag_v2", {}).get(tag)
+
+
+def _tile_pixels(image: Image.Image) -> int:
+    """Pixels of a tile of a TIFF file, which may be larger than the image; 0 of another one."""
+    width, height = (_tag(image, tag) for tag in (TILE_WIDTH, TILE_LENGTH))
+    return int(width or 0) * int(height or 0)
 
 
 def _warn_if_dark(largest: int) -> None:

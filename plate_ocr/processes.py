@@ -51,7 +51,10 @@ class _Context(SpawnContext):
 
 
 def spawned(processes: int) -> ProcessPoolExecutor:
-    """Processes that take functions of modules, with their arguments; a context that ends them."""
+    """Processes that take functions of modules, with their arguments; a context that ends them.
+
+    A function of the caller's script is not found in them.
+    """
     # They begin where this process is now, not where it was when it began: in Colab a notebook
     # changes into its clone, from where alone they can import this package.
     multiprocessing.process.ORIGINAL_DIR = str(Path.cwd())  # type: ignore[attr-defined]
@@ -121,8 +124,9 @@ def in_batches(
 ) -> Iterator[Any]:
     """Call a function with batches of items, in threads.
 
-    Results come as soon as they are there: a batch is full, or holds what came in `PATIENCE`. One
-    more thread takes the items, a few batches ahead, so no result waits for a later item.
+    Results come as soon as they are there: a batch is full, or holds what came in `PATIENCE` and
+    while all threads were busy. One more thread takes the items, a few batches ahead, so no result
+    waits for a later item.
 
     Args:
         function: batch -> a result of each of its items.
@@ -146,13 +150,15 @@ def in_batches(
                 feeder.room.release(len(results))
                 yield from results
                 continue
-            what, value = feeder.wait(full_by if batch else None)
+            idle = sum(not one.done() for one in pending) < threads
+            what, value = feeder.wait(full_by if batch and idle else None)
             if what == "item":
                 full_by = full_by if batch else time.monotonic() + PATIENCE
                 batch.append(value)
             elif what == "end":
                 end = (value,)
-            if batch and (len(batch) == size or end or time.monotonic() >= full_by):
+            late = idle and time.monotonic() >= full_by
+            if batch and (len(batch) == size or end or late):
                 pending.append(pool.submit(function, batch))
                 pending[-1].add_done_callback(lambda _: feeder.events.put(("done", None)))
                 batch = []

@@ -267,15 +267,8 @@ class PlateReader:
 
 
 def _load(source: ImageSource) -> Plate:
-    try:
-        gray = load_gray(source)
-        shape = gray.shape
-        return gray if shape == (PLATE_HEIGHT, PLATE_WIDTH) else letterbox(gray), shape
-    except UnreadableImage:
-        raise
-    except Exception as error:  # an object of somebody's own can raise anything
-        reason = " ".join(str(error).split())
-        raise UnreadableImage(f"{type(source).__name__}: {reason:.200}") from error
+    gray = load_gray(source)
+    return letterbox(gray), gray.shape
 
 
 def _fetch(source: ImageSource) -> ImageSource:

@@ -87,11 +87,11 @@ def read_many(source: Path | str, output: Path | str, weights: Path | str = WEIG
     source, weights = Path(source).absolute(), Path(weights).absolute()
     PlateReader(weights)  # refused here, not by every worker
     tables = sorted(map(str, source.glob("*.parquet")))
-    # A name that is no text becomes one that is not found: an error as of any other bad file.
     beside = [path for path in source.iterdir() if is_image_name(path.name)] if tables else []
     if beside:
         raise DatasetError(f"{min(beside)}: lies beside Parquet files; keep one kind in a folder")
     images = [] if tables else list_images(source)
+    # A name that is no text becomes one that is not found: an error as of any other bad file.
     names = [path.name.encode(errors="backslashreplace").decode() for path in images]
     count = sum(map(_rows_of, tables)) if tables else len(names)
     if not count:

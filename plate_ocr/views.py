@@ -24,7 +24,8 @@ USUAL = (PLATE_WIDTH - 8, 18)  # what the digits fit into; nine in ten as they a
 CUT_OUT = ((PLATE_WIDTH - 4, 32), (0.8 * PLATE_WIDTH, 0.8 * PLATE_HEIGHT))
 STRONGEST = PLATE_WIDTH * PLATE_HEIGHT // 200  # as many pixels tell how dark the ink is
 # Columns of its frame by which the network says a digit too far left. It puts 1.5 of them there
-# itself, because its convolutions with strides are padded on the right; the others are learned.
+# itself, because its convolutions with strides are padded on the right; the others are learned,
+# and may differ with other weights.
 TOO_FAR_LEFT = 2.9
 FAINTEST = 20  # grey levels between the ground and what counts as ink
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels

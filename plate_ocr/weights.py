@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from plate_ocr import resources
 from plate_ocr.alphabet import DIGIT_COUNTS, DIGITS
-from plate_ocr.files import checksum, write_text
+from plate_ocr.files import checksum, shown, write_text
 from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 if TYPE_CHECKING:
@@ -32,7 +32,11 @@ def check_weights(weights: Path) -> dict:
         WeightsError: either file is missing or unreadable, the weights differ from the hash, or
             were made for another alphabet, image size or count of digits.
     """
-    if not weights.is_file():
+    try:
+        found = weights.is_file()
+    except OSError as error:  # such as of a name that is too long
+        raise WeightsError(f"{shown(str(weights))}: {error.strerror or error}") from error
+    if not found:
         raise WeightsError(f"{weights}: there is no such file")
     if weights.suffix != ".h5":
         raise WeightsError(f"{weights}: not weights; give the HDF5 file, {weights.stem}.h5")

@@ -102,6 +102,7 @@ def test_it_tells_its_version():
         (("read", "--min-confidence", "much", "x.png"), "must be 0 to 1, not much"),
         (("read", "--weights", PROJECT / "README.md", TEST), "give the HDF5 file, README.h5"),
         (("train", "data/test", "mine.weights.h5"), "must end in .h5"),
+        (("train", "data/test", ".h5"), "must end in .h5"),
         (
             ("generate", PROJECT / "README.md", "--start", 0, "--count", 1),
             "README.md: is not a folder",
@@ -140,6 +141,26 @@ def test_the_help_names_all_recipes():
 
     _, out, _ = run("train", "--help")
     assert all(name in out for name in RECIPES)
+
+
+def test_interrupted_while_it_waits_for_standard_input_it_says_so():
+    process = subprocess.Popen(
+        [*COMMAND, "read", "-"],
+        cwd=PROJECT,
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    process.stdin.write("x" * 200_000)  # more than a pipe holds: until it reads
+    process.stdin.flush()
+    time.sleep(0.5)  # until it has read all of that and waits for more
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    assert process.stderr.read() == "interrupted\n"
+    process.stdin.close()
+    process.stderr.close()
 
 
 def test_interrupted_it_says_so(tmp_path):
@@ -222,6 +243,11 @@ def test_a_full_disk_behind_the_output_is_one_line():
     done = in_shell("$PYTHON -m plate_ocr read data/test > /dev/full")
     assert done.returncode == 2 and "No space left on device" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_full_disk_behind_the_errors_stops_no_reading():
+    done = in_shell("$PYTHON -m plate_ocr read none.png data/test/12891.png 2> /dev/full")
+    assert done.returncode == 1 and "12891" in done.stdout
 
 
 def test_closed_outputs_stay_empty_and_take_nothing_of_one_another():

@@ -384,6 +384,23 @@ def test_a_pillow_image_that_cannot_be_decoded(plate):
         load_plate(Image.open(BytesIO(data[:-40])))
 
 
+def tiff_of_one_tile(side):
+    """A TIFF file of a single pixel, in a tile of so many pixels a side."""
+    tile = zlib.compress(bytes(side * side))
+    tags = {256: 1, 257: 1, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side}
+    tags |= {324: 10 + 12 * 10 + 4, 325: len(tile)}  # where the tile lies, and its bytes
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + tile
+
+
+def test_a_tile_of_more_pixels_than_the_image_is_refused():
+    assert load_plate(tiff_of_one_tile(512)).shape == (64, 128)
+    with pytest.raises(UnreadableImage, match="not a size we read"):
+        load_plate(tiff_of_one_tile(5_008))
+    with pytest.raises(UnreadableImage, match="not a size we read"):
+        load_plate(tiff_of_one_tile(512), max_pixels=512 * 512 - 1)
+
+
 def test_bombs_folders_and_missing_files(tmp_path):
     wide = Image.new("1", (LARGEST_PIXELS // 1000 + 1, 1000))
     with pytest.raises(UnreadableImage, match="not a size we read"):

@@ -39,6 +39,25 @@ def test_items_that_are_there_share_a_batch():
     assert len(sizes) <= 13  # ten, but for a machine that stood still
 
 
+def test_items_that_come_while_all_threads_are_busy_share_a_batch():
+    sizes = []
+    all_came = threading.Event()
+
+    def items():
+        for number in range(6):
+            time.sleep(2 * processes.PATIENCE)
+            yield number
+        all_came.set()
+
+    def work(batch):
+        sizes.append(len(batch))
+        assert all_came.wait(10)
+        return batch
+
+    assert list(in_batches(work, items(), threads=1, size=100)) == list(range(6))
+    assert sizes == [1, 5]
+
+
 def test_an_error_of_the_work_is_raised():
     with pytest.raises(ZeroDivisionError):
         list(in_batches(lambda batch: [1 / item for item in batch], [0], threads=1, size=2))

@@ -405,6 +405,12 @@ def test_truncated_weights_are_refused_before_they_are_opened(copied, keep):
     assert "\n" not in str(error.value)
 
 
+def test_a_name_that_is_too_long_for_weights_is_cut_in_the_error():
+    with pytest.raises(WeightsError) as error:
+        PlateReader("x" * 100_000)
+    assert len(str(error.value)) < 300
+
+
 def other_network(path):
     inputs = keras.Input((64, 128, 1))
     keras.Model(inputs, keras.layers.Dense(3)(inputs)).save(path)

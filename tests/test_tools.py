@@ -1,4 +1,5 @@
 import base64
+import os
 import shutil
 import subprocess
 import sys
@@ -73,7 +74,10 @@ def test_tidy_drops_standard_error_and_tells_it(tmp_path, capsys):
 def test_make_train_shows_what_the_notebook_prints_while_it_runs(tmp_path):
     """Its own commands, on a notebook that waits until what it printed was seen."""
     make = ["make", "-n", "-o", ".venv/ready", "train", f"RUN={sys.executable}"]
-    told = subprocess.run(make, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    environment = {name: os.environ[name] for name in os.environ if not name.startswith("MAKE")}
+    told = subprocess.run(
+        make, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True
+    ).stdout
     commands = told.partition(" -m plate_ocr export")[0].splitlines()[:-1]
     waits = "import time, pathlib\nprint('Epoch 1')\nwhile not pathlib.Path('seen').exists():\n"
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}

@@ -24,7 +24,9 @@ def tidy(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
-        cell.metadata = {key: cell.metadata[key] for key in KEPT_METADATA & set(cell.metadata)}
+        cell.metadata = {
+            key: value for key, value in cell.metadata.items() if key in KEPT_METADATA and value
+        }
         if "outputs" in cell:
             cell.outputs = without_noise(cell.outputs)
         for output in cell.get("outputs", []):
