@@ -394,8 +394,8 @@ with gr.Blocks(title="Plate OCR", analytics_enabled=False) as page:
             gr.Markdown(
                 "### What the network sees\nThe network reads its input crop, tinted blue "
                 "below, in 16 time steps from left to right. The darker a cell, the more probable "
-                "its digit at that step, or blank, which is no digit. Orange lines mark the time "
-                "steps at which the five digits were read."
+                "its digit at that step, or blank, which is no digit. Orange lines mark the middle "
+                "of each digit that was read."
             )
             why = gr.HTML()
     gr.Markdown(
