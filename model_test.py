@@ -179,9 +179,9 @@ def report(rows: list[Row], summary: dict, min_confidence: float) -> None:
         print(f"... and {len(read) - shown} more")
     if summary["exact_match"] is not None:
         labelled = sum(row.label is not None for row in rows)
-        for told, key in (("", "exact_match"), ("greedy ", "exact_match_greedy")):
+        for decoding, key in (("", "exact_match"), ("greedy ", "exact_match_greedy")):
             right = round(summary[key] * labelled)
-            print(f"{told}exact match  {right}/{labelled}  {100 * summary[key]:.2f} %")
+            print(f"{decoding}exact match  {right}/{labelled}  {100 * summary[key]:.2f} %")
         print(f"character error rate  {100 * summary['character_error_rate']:.2f} %")
     if read:
         mean = sum(row.reading.confidence for row in read) / len(read)

@@ -138,7 +138,7 @@ def missing(error: ImportError, library: str | None = None) -> str:
     """The line that says how to get a module that only some uses need.
 
     Args:
-        error: that it is missing; any other error tells its own line.
+        error: that it is missing; of any other error, its own message is the line.
         library: that needs the module, if it is not used for itself.
     """
     if not isinstance(error, ModuleNotFoundError):

@@ -521,7 +521,7 @@ def _why_unlabelled(name: str, records: dict[str, dict], digits: int) -> str:
 
 
 def list_images(directory: Path | str) -> list[Path]:
-    """The image files of a folder in name order; a warning tells of those that are not read.
+    """The image files of a folder in name order; a warning names those that are not read.
 
     Raises:
         DatasetError: there is no such folder, or no image in it.

@@ -140,7 +140,7 @@ def write_text(path: Path | str, text: str, first: bool = False) -> None:
 
 
 def shown(name: str) -> str:
-    """A name as a message tells it: on one line, and cut where it is too long for a path."""
+    """A name for a message: on one line, and cut where it is too long for a path."""
     name = name if len(name) <= LONGEST_NAME else f"{name[:50]}...{name[-50:]}"
     return one_line(name)
 

@@ -26,7 +26,7 @@ if hasattr(os, "register_at_fork"):  # a forked process finds it free
 
 
 class _Process(SpawnProcess):
-    """A process that does not run the caller's script anew, as a spawned one does.
+    """A process that does not run the caller's script again, as a spawned one does.
 
     It needs nothing of it, and a script without `if __name__ == "__main__"` would start processes
     in every process.

@@ -20,7 +20,7 @@ def processor_name() -> str:
 
 
 def cores() -> int:
-    """How many cores this process may use: fewer than the machine has, where it was told so."""
+    """How many cores this process may use: fewer than the machine has, where it is limited."""
     if hasattr(os, "process_cpu_count"):  # from Python 3.13 on; obeys PYTHON_CPU_COUNT too
         return os.process_cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):

@@ -274,7 +274,7 @@ def _load(source: ImageSource) -> Plate:
 def _fetch(source: ImageSource) -> ImageSource:
     """A small file as its content, under its name: threads that open files wait for one another.
 
-    All else stays as it is; `_load` tells what is wrong with it, or decodes it in parallel.
+    All else stays as it is; `_load` reports what is wrong with it, or decodes it in parallel.
     """
     if not isinstance(source, str | os.PathLike):
         return source

@@ -256,7 +256,7 @@ class Checkpoints(keras.callbacks.Callback):
         if found and found["run"] != run:
             raise TrainingError(
                 f"{self.directory}: holds another run, of other plates, settings or code; "
-                "choose another directory, or delete it to start anew"
+                "choose another directory, or delete it to start again"
             )
         self.state: dict[str, Any] = found or {
             "run": run,
@@ -339,7 +339,7 @@ class Checkpoints(keras.callbacks.Callback):
             state["best_loss"], state["best_epoch"] = float(logs["loss"]), epoch + 1
         state["stopped"] = state["epoch"] - state["best_epoch"] >= self.patience
         self.model.stop_training = state["stopped"]
-        self.try_to_write(self.model, epochs=1)  # HDF5 would tell of a full disk in many lines
+        self.try_to_write(self.model, epochs=1)  # HDF5 reports a full disk in many lines
         with self.host.saving(self.directory) as directory:
             directory.mkdir(parents=True, exist_ok=True)
             path = _weights(directory, self.epoch)
@@ -355,7 +355,7 @@ class Checkpoints(keras.callbacks.Callback):
     def _read(self) -> dict[str, Any] | None:
         """The state in the directory; `None` where there is none."""
         path = self.directory / "state.json"
-        remedy = f"delete {self.directory} to start anew"
+        remedy = f"delete {self.directory} to start again"
         try:
             found = read_json(path)
             intact = found["checksum"] == checksum(found)
@@ -378,7 +378,7 @@ class Checkpoints(keras.callbacks.Callback):
         if not intact and self.host.index == 0:  # others hashed what they threw away
             raise TrainingError(
                 f"{path}: truncated, changed or of another run; "
-                f"delete {self.directory} to start anew"
+                f"delete {self.directory} to start again"
             )
 
     def _kept(self, directory: Path) -> set[Path]:

@@ -86,10 +86,12 @@ def test_what_is_committed(name):
 
 def test_the_committed_readings_are_of_the_committed_weights():
     line = re.compile(r"^(\S+\.png) +\d+ +(\d+) +([\d.]+)%", re.MULTILINE)
-    told = line.findall(text_of(read("data_generation.ipynb")))
-    told = {name: (text, pytest.approx(float(share), abs=0.05)) for name, text, share in told}
+    rows = line.findall(text_of(read("data_generation.ipynb")))
+    printed = {name: (text, pytest.approx(float(share), abs=0.05)) for name, text, share in rows}
     readings = dict(PlateReader().read_folder(PROJECT / "data" / "test"))
-    assert told == {path.name: (one.text, 100 * one.confidence) for path, one in readings.items()}
+    assert printed == {
+        path.name: (one.text, 100 * one.confidence) for path, one in readings.items()
+    }
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 from conftest import PROJECT
 from nbclient import NotebookClient
 
-# What each writes into quick/ of the clone, and part of what it tells.
+# What each writes into quick/ of the clone, and part of what it prints.
 RESULTS = {
     "data_generation.ipynb": ({"train", "results/predictions.png"}, "exact match  60/60"),
     "training.ipynb": (
@@ -64,19 +64,19 @@ def colab(tmp_path, monkeypatch):
 def set_up(notebook, address):
     """Set what somebody sets in Colab, which has imported its own modules before."""
     setup, parameters, *_ = (cell for cell in notebook.cells if cell.cell_type == "code")
-    for cell, told, wanted in (
+    for cell, default, wanted in (
         (setup, 'REPOSITORY = ""', f'REPOSITORY = "{address}"'),
         (parameters, "quick = False", "quick = True"),
     ):
-        assert cell.source.count(told) == 1
-        cell.source = cell.source.replace(told, wanted)
+        assert cell.source.count(default) == 1
+        cell.source = cell.source.replace(default, wanted)
     setup.source = "import google.colab\n" + setup.source
 
 
 def test_the_versions_are_those_of_colab():
     lines = (PROJECT / "requirements-colab.txt").read_text(encoding="utf-8").splitlines()
-    told = dict(line.split("==") for line in lines if "==" in line)
-    assert told == {name: installed(name) for name in told}
+    listed = dict(line.split("==") for line in lines if "==" in line)
+    assert listed == {name: installed(name) for name in listed}
     assert not any(map(find_spec, ("onnxruntime", "openvino", "papermill", "tf2onnx")))
 
 
@@ -86,15 +86,15 @@ def test_alone_in_an_empty_folder(name, colab, repository):
     set_up(notebook, repository.as_uri())
     NotebookClient(notebook, resources={"metadata": {"path": str(colab)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    told = {"stdout": "", "stderr": ""}
+    printed = {"stdout": "", "stderr": ""}
     for output in outputs:
         if output.output_type == "stream":
-            told[output.name] += output.text
-    stray = [line for line in told["stderr"].splitlines() if not PROGRESS.search(line)]
+            printed[output.name] += output.text
+    stray = [line for line in printed["stderr"].splitlines() if not PROGRESS.search(line)]
     assert not any(line.strip() for line in stray), stray
     assert any("image/png" in output.get("data", {}) for output in outputs)
     made, line = RESULTS[name]
-    assert line in told["stdout"]
+    assert line in printed["stdout"]
     assert [path.name for path in colab.iterdir()] == ["plate-ocr"]
     assert all((colab / "plate-ocr" / "quick" / path).exists() for path in made)
     changed = ["git", "-C", colab / "plate-ocr", "status", "--porcelain"]
