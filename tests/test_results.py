@@ -70,9 +70,9 @@ def test_readme_tells_the_runs(run):
 
 def test_readme_tells_what_the_demo_prints():
     summary = result("test")["summary"]
-    for told, key in (("", "exact_match"), ("greedy ", "exact_match_greedy")):
+    for decoding, key in (("", "exact_match"), ("greedy ", "exact_match_greedy")):
         right = round(summary[key] * summary["images"])
-        line = f"\n{told}exact match  {right}/{summary['images']}  {100 * summary[key]:.2f} %\n"
+        line = f"\n{decoding}exact match  {right}/{summary['images']}  {100 * summary[key]:.2f} %\n"
         assert line in README, key
 
 

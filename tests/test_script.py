@@ -214,7 +214,7 @@ def test_labels_of_seven_digits(folder):
         (["plates", "--plot", "plot.docx", "--json", "out.json"], "plot.docx: not a kind of"),
         (["plates", "--weights", "."], ".: there is no such file"),
         (["plates", "--min-confidence", "2"], "--min-confidence: must be 0 to 1"),
-        (["plates", "--json", "plates"], "plates: is a folder"),
+        (["plates", "--json", "plates"], "plates: Is a directory"),
         (["plates", "--plot", "/proc/plot.png"], "/proc/plot.png: "),
         (["plates", "--json", "/proc/out.json"], "/proc/out.json: "),
         (["plates", "--json", "plot.svg", "--plot", "plot.svg"], "plot.svg"),

@@ -40,7 +40,7 @@ def tidy(path: Path) -> None:
 def without_noise(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """The outputs of a cell, with what it printed in one piece, as it stood in the end.
 
-    Standard error, where progress and the log lines of libraries go, is told here and left out.
+    Standard error, where progress and the log lines of libraries go, is reported here and left out.
     """
     kept: list[NotebookNode] = []
     left_out = ""
