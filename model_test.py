@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,8 @@ from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.weights import WeightsError
 
 PICTURES = (".png", ".jpg", ".pdf", ".svg")
+# Matplotlib keeps a list of fonts, which goes here and not into the home folder.
+os.environ.setdefault("MPLCONFIGDIR", str(Path(__file__).parent / ".cache" / "matplotlib"))
 SHOWN = 60  # plates of the plot, and rows of the table where no more are wrong
 
 
@@ -215,8 +218,6 @@ def draw(path: Path, rows: list[Row], summary: dict) -> None:
 
     Shows it in a notebook or a window where there is one.
     """
-    # Matplotlib keeps a list of fonts, which goes here and not into the home folder.
-    os.environ.setdefault("MPLCONFIGDIR", str(Path(__file__).parent / ".cache" / "matplotlib"))
     import matplotlib.pyplot as plt  # slow, and needed only here
 
     from plate_ocr.plotting import prediction_grid, save_figure
@@ -247,6 +248,8 @@ def main(arguments: list[str] | None = None) -> int:
         # Before the slow import.
         images = [options.plates] if options.plates.is_file() else list_images(options.plates)
         check_outputs(options, images)
+        if find_spec("matplotlib") is None:
+            raise ModuleNotFoundError("no picture without it", name="matplotlib")
         print(f"restoring {options.weights} with {options.engine}", flush=True)
         reader = PlateReader(options.weights, options.engine, careful=options.careful)
         rows, images_per_second = read_plates(images, reader)

@@ -425,13 +425,16 @@ def read_records(directory: Path | str) -> dict[str, dict]:
                             f"{path}:{number}: not a record with a file_name and a text"
                         )
                     name = record["file_name"]
-                    if not isinstance(name, str) or not name or name in records:
+                    if not isinstance(name, str) or not name:
                         raise DatasetError(
-                            f"{path}:{number}: file_name is no text or stands twice: "
-                            f"{reprlib.repr(name)}"
+                            f"{path}:{number}: file_name must be text, not {reprlib.repr(name)}"
                         )
+                    if name in records:
+                        raise DatasetError(f"{path}:{number}: {shown(name)} stands twice")
                     records[name] = record
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise DatasetError(f"{path}: not UTF-8; save it so ({error})") from error
+        except OSError as error:
             raise DatasetError(f"{path}: cannot be read ({error})") from error
         if not records:
             raise DatasetError(f"{path}: holds no records")
@@ -474,16 +477,16 @@ def _rows_of_table(path: Path, file: TextIO) -> Iterator[tuple[int, dict[str, st
     try:
         columns = () if separator else rows.fieldnames or ()
         if not {"file_name", "text"} <= set(columns):
-            found = f", not {separator}" if separator else ""
+            found = f"not {separator}" if separator else f"not {shown(','.join(columns))!r:.60}"
             raise DatasetError(
                 f"{path}:1: the first line must name the columns file_name,text "
-                f"with commas between them{found}"
+                f"with commas between them, {found}"
             )
         if repeated := _repeated(columns):
             raise DatasetError(f"{path}:1: the column {repeated} stands twice")
         for row in rows:
             if None in row or None in row.values():
-                raise DatasetError(f"{path}:{rows.line_num}: not of {len(columns)} columns")
+                raise DatasetError(f"{path}:{rows.line_num}: has not {len(columns)} columns")
             yield rows.line_num, row
     except csv.Error as error:
         raise DatasetError(f"{path}:{rows.reader.line_num}: {error}") from error
@@ -533,12 +536,12 @@ def list_images(directory: Path | str) -> list[Path]:
         name = shown(str(directory))
         raise DatasetError(f"{name}: {error.strerror or error}") from error
     unread = list(filter(is_unread_image_name, names))
-    also = f"{len(unread)} of formats that are not read, {shown(unread[0])} first" if unread else ""
+    example = f", such as {shown(unread[0])}; convert them to PNG" if unread else ""
     paths = [directory / name for name in names if is_image_name(name)]
     if not paths:
-        raise DatasetError(f"{directory}: holds no images{also and f' but {also}'}")
+        raise DatasetError(f"{directory}: holds no images of the formats that are read{example}")
     if unread:
-        warnings.warn(f"{directory}: also holds images, {also}", stacklevel=1)
+        warnings.warn(f"{directory}: {len(unread)} images are not read{example}", stacklevel=1)
     return paths
 
 
@@ -672,7 +675,7 @@ def check_folder(directory: Path | str, digits: int | None = None) -> list[str]:
                 break
     names = {path.name for path in paths}
     problems += [
-        f"{Path(directory) / shown(name)}: has a record but no image"
+        f"{directory}: has a record of {shown(name)}, but no such image"
         for name in records
         if name not in names
     ]

@@ -58,12 +58,15 @@ def load_library(name: str) -> ModuleType:
 
     Raises:
         ImportError: it is missing, and the message says how to get it; or it is broken.
+        KeyboardInterrupt: as ever, also within the start of a compiled module.
     """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:  # itself, or what it needs
         raise ImportError(missing(error, library=name), name=error.name) from error
     except Exception as error:  # a damaged installation can raise anything
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error  # compiled modules turn it into an ImportError
         reason = " ".join(str(error).split())
         raise ImportError(
             f"{name}: install it again, it is broken ({reason})", name=name

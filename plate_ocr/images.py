@@ -210,8 +210,12 @@ def _name_of(content: bytes) -> str:
 
 def _open(file: str | BinaryIO, name: str, max_pixels: int) -> np.ndarray:
     with _named_errors(name), _decoding.whole_files():
-        if isinstance(file, str) and not stat.S_ISREG(Path(file).stat().st_mode):
-            raise UnreadableImage(f"{name}: not a file")  # opening a pipe would wait for ever
+        if isinstance(file, str):
+            status = Path(file).stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableImage(f"{name}: not a file")  # opening a pipe would wait for ever
+            if not status.st_size:
+                raise UnreadableImage(f"{name}: is empty")
         with Image.open(file, formats=FORMATS) as image:
             return _decode(image, name, max_pixels)
 

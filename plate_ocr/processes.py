@@ -9,6 +9,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -25,6 +27,20 @@ if hasattr(os, "register_at_fork"):  # a forked process finds it free
     )
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Let processes that are started here never see Ctrl-C: the one that starts them ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # would unblock them when it is started later
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Process(SpawnProcess):
     """A process that does not run the caller's script again, as a spawned one does.
 
@@ -33,7 +49,7 @@ class _Process(SpawnProcess):
     """
 
     def start(self) -> None:
-        with _starting:
+        with _starting, _interrupts_blocked():
             main = sys.modules["__main__"]
             stand_in = ModuleType("__main__")
             stand_in.__dict__.update(vars(main), __spec__=None, __file__=None)  # so none is found

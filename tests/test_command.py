@@ -163,6 +163,28 @@ def test_interrupted_while_it_waits_for_standard_input_it_says_so():
     process.stderr.close()
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are read from /proc")
+def test_interrupted_while_its_processes_start_it_says_so(tmp_path):
+    command = [*COMMAND, "generate", str(tmp_path / "mine"), "--start", "0", "--count", "60000"]
+    process = subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while len(children.read_text().split()) < 2:  # one of them tracks resources
+        time.sleep(0.002)
+    time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.splitlines()[-1] == "interrupted", err
+    assert "Traceback" not in err, err
+
+
 def test_interrupted_it_says_so(tmp_path):
     command = [*COMMAND, "generate", str(tmp_path / "mine"), "--start", "0", "--count", "60000"]
     process = subprocess.Popen(

@@ -13,6 +13,7 @@ from conftest import PROJECT
 import plate_ocr
 from plate_ocr import PlateReader
 from plate_ocr.console import missing
+from plate_ocr.engines import load_library
 
 DESCRIPTION = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Reads by library and command; prints the texts, and what that has imported.
@@ -101,6 +102,15 @@ def test_a_missing_engine_is_an_import_error_that_says_how_to_get_it(
     assert raised.value.name == library and f"{library} is missing: " in str(raised.value)
     assert how in str(raised.value) and "\n" not in str(raised.value)
     assert missing(raised.value) == str(raised.value)  # the commands print the same
+
+
+def test_an_interrupt_while_a_library_starts_is_no_broken_library(tmp_path, monkeypatch):
+    lines = "try:\n    raise KeyboardInterrupt\nexcept KeyboardInterrupt as error:\n"
+    lines += "    raise ImportError('initialization failed') from error\n"  # as compiled modules do
+    (tmp_path / "interrupted_library.py").write_text(lines, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        load_library("interrupted_library")
 
 
 @pytest.mark.parametrize("needed", ["", "import something_not_there"])
