@@ -411,12 +411,13 @@ def read_records(directory: Path | str) -> dict[str, dict]:
             a `file_name` and a `text`, or names a file, a column or a key twice; empty lines are
             left out.
     """
-    paths = [path for name in RECORDS if (path := Path(directory) / name).exists()]
+    names = os.listdir(directory) if Path(directory).is_dir() else []  # noqa: PTH208
+    paths = [Path(directory, name) for one in RECORDS for name in names if name.lower() == one]
     if len(paths) > 1:
         raise DatasetError(f"{paths[1]}: stands beside {paths[0].name}; keep one of them")
     records: dict[str, dict] = {}
     for path in paths:
-        rows = _rows_of_table if path.suffix == ".csv" else _lines_of_json
+        rows = _rows_of_table if path.suffix.lower() == ".csv" else _lines_of_json
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:  # Excel writes a mark first
                 for number, record in rows(path, file):

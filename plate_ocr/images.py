@@ -27,6 +27,7 @@ UNREAD_SUFFIXES = frozenset(  # of images that are not read
     ".avif .gif .heic .heif .ico .j2k .jp2 .jxl .mpo .pbm .pgm .ppm .psd .svg .tga".split()  # noqa: SIM905
 )
 LARGEST_PIXELS = 24_000_000  # what a camera makes of a plate; more would cost 150 MB to decode
+LARGEST_SIDE = 65_535  # pixels, as of a JPEG; to scale longer ones takes hundreds of megabytes
 # Orientation in EXIF -> rows and columns exchanged, then the steps through both.
 UPRIGHT = (False, 1, 1)
 TURNS = {
@@ -40,7 +41,7 @@ TURNS = {
 }
 SIXTEEN_BITS = 2**16 - 1  # the lightest of them
 DARK = 2**14 - 1  # of 16 bits; an image without a lighter pixel may well use fewer
-TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
+COMPRESSION, PLANES, TILE_WIDTH, TILE_LENGTH = 259, 284, 322, 323  # tags of TIFF
 TILE = 1024  # pixels a side: what is flattened to gray at a time
 # Pillow brings a PNG's values of 2, 4 and 16 bits to 8, but not the value that is transparent.
 TRANSPARENT_VALUES = {
@@ -239,9 +240,11 @@ def _decode(image: Image.Image, name: str, max_pixels: int = LARGEST_PIXELS) -> 
     """Flatten a Pillow image to uint8 gray of its own size."""
     width, height = image.size
     decoded = max(width * height, _tile_pixels(image))
-    if not width * height or decoded > max_pixels:
+    if not width * height or decoded > max_pixels or max(width, height) > LARGEST_SIDE:
         most = f"at most {max_pixels // 10**6} million are"
         raise UnreadableImage(f"{name}: {width} x {height} pixels is not a size we read; {most}")
+    if _tag(image, PLANES) == 2 and _bits(image) == 16 and _tag(image, COMPRESSION) in (None, 1):
+        raise UnreadableImage(f"{name}: has colours of 16 bits in planes, which Pillow takes apart")
     with _decoding.one_large_image if decoded > TILE**2 else nullcontext():
         if image.format == "PNG" and image.tile and "transparency" in image.info:
             to_eight_bits = TRANSPARENT_VALUES.get(image.tile[0][3], lambda value: value)
@@ -257,10 +260,10 @@ def _flatten(image: Image.Image, name: str) -> np.ndarray:
     if image.mode == "L" and "transparency" not in image.info:
         return np.array(image)
     if image.mode in ("I", "F"):
-        raise UnreadableImage(f"{name}: has 32 bits a pixel; we read 8 and 16")
+        raise UnreadableImage(f"{name}: has values of 32 or of signed bits; 8 and 16 are read")
     width, height = image.size
     gray = np.empty((height, width), np.uint8)
-    white = 2 ** (_tag(image, ExifTags.Base.BitsPerSample) or (16,))[0] - 1
+    white = 2 ** _bits(image) - 1
     largest = 0
     for top, left in product(range(0, height, TILE), range(0, width, TILE)):
         bottom, right = min(top + TILE, height), min(left + TILE, width)
@@ -293,6 +296,11 @@ def _tag(image: Image.Image, tag: int) -> Any:
     return getattr(image, "tag_v2", {}).get(tag)
 
 
+def _bits(image: Image.Image) -> int:
+    """How many bits of a value a TIFF file uses; 16 of another one."""
+    return (_tag(image, ExifTags.Base.BitsPerSample) or (16,))[0]
+
+
 def _tile_pixels(image: Image.Image) -> int:
     """Pixels of a tile of a TIFF file, which may be larger than the image; 0 of another one."""
     width, height = (_tag(image, tag) for tag in (TILE_WIDTH, TILE_LENGTH))
@@ -311,14 +319,16 @@ def _warn_if_dark(largest: int) -> None:
 
 def _array_to_gray(array: np.ndarray, name: str | None = None) -> np.ndarray:
     """Bring an array's values to uint8 and its colours to gray."""
-    if array.dtype == np.uint8 and array.ndim == 2 and 0 < array.size <= LARGEST_PIXELS:
+    small = 0 < array.size <= LARGEST_PIXELS and max(array.shape, default=0) <= LARGEST_SIDE
+    if array.dtype == np.uint8 and array.ndim == 2 and small:
         return np.ascontiguousarray(array)  # as most are: no name, no further question
     name = name or f"array {array.dtype} {array.shape}"
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise UnreadableImage(f"{name}: not (height, width) with 1, 3 or 4 channels")
-    if not 0 < array.shape[0] * array.shape[1] <= LARGEST_PIXELS:
+    pixels = array.shape[0] * array.shape[1]
+    if not 0 < pixels <= LARGEST_PIXELS or max(array.shape) > LARGEST_SIDE:
         raise UnreadableImage(f"{name}: not a size we read")
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -139,8 +139,8 @@ class PlateReader:
         else:
             raise ValueError(f"engine must be keras, onnx or openvino, not {engine!r}")
 
-    def __reduce__(self) -> tuple[type["PlateReader"], tuple]:
-        return type(self), self._arguments
+    def __reduce__(self) -> tuple[Callable, tuple]:
+        return _opened, self._arguments
 
     @property
     def model(self) -> "keras.Model":
@@ -264,6 +264,27 @@ class PlateReader:
     def _read_plates(self, plates: list[Plate]) -> list[Reading]:
         images, shapes = zip(*plates, strict=True)
         return _readings(self.decode(np.array(images)[..., None]), self.calibration, shapes)
+
+
+class _Unopened:
+    """What stands for a reader whose weights could not be opened: any use of it raises why.
+
+    Raised while arguments of a task are unpickled, the error would end the process of a pool.
+    """
+
+    def __init__(self, error: Exception):
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        raise self._error
+
+
+def _opened(*arguments: Any) -> "PlateReader | _Unopened":
+    """A copy of a reader, in whatever process it is needed."""
+    try:
+        return PlateReader(*arguments)
+    except Exception as error:
+        return _Unopened(error)
 
 
 def _load(source: ImageSource) -> Plate:

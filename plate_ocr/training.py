@@ -455,7 +455,11 @@ def train(
         if initial_weights is None and not callback.epoch:
             covered = CoveredPlates(*shuffled, host=host)
             finding = Checkpoints(
-                callback.directory / "finding", run, covered, recipe.finding_epochs, host=host
+                callback.directory / "finding",
+                run | {"part": "finding"},
+                covered,
+                recipe.finding_epochs,
+                host=host,
             )
             learn_to_find(model, covered, recipe.finding_epochs, finding, verbose)
         finder_of(model).trainable = False

@@ -603,6 +603,18 @@ def test_images_of_other_formats_are_told(own, recwarn):
         list_images(own)
 
 
+def test_a_table_by_a_name_in_capitals_is_not_passed_over(own):
+    (own / "metadata.csv").rename(own / "Metadata.CSV")
+    assert read_records(own)["three.jpeg"]["text"] == "45678"
+
+
+def test_a_link_to_a_table_that_is_gone_is_named(own):
+    (own / "metadata.csv").unlink()
+    (own / "metadata.csv").symlink_to(own / "gone.csv")
+    with pytest.raises(DatasetError, match=r"metadata\.csv"):
+        read_records(own)
+
+
 def test_two_files_of_records_are_one_too_many(own):
     (own / "metadata.jsonl").touch()
     with pytest.raises(DatasetError, match=r"csv: stands beside metadata\.jsonl; keep one of them"):

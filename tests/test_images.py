@@ -401,6 +401,34 @@ def test_a_tile_of_more_pixels_than_the_image_is_refused():
         load_plate(tiff_of_one_tile(512), max_pixels=512 * 512 - 1)
 
 
+def tiff_of_planes(bits):
+    """A TIFF file of 16 x 8 gray pixels, with red, green and blue one after another."""
+    plane = (np.arange(128, dtype=f"<u{bits // 8}") << (bits - 8)).tobytes()
+    start = 10 + 12 * 10 + 4
+    three = struct.pack("<3H", *3 * [bits])
+    data = start + len(three) + 24
+    tags = [(256, 4, 1, 16), (257, 4, 1, 8), (258, 3, 3, start), (259, 3, 1, 1), (262, 3, 1, 2)]
+    tags += [(273, 4, 3, start + 6), (277, 3, 1, 3), (278, 4, 1, 8), (279, 4, 3, start + 18)]
+    tags += [(284, 3, 1, 2)]
+    places = struct.pack("<3I", *(data + number * len(plane) for number in range(3)))
+    lengths = struct.pack("<3I", *3 * [len(plane)])
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    return head + three + places + lengths + 3 * plane
+
+
+def test_planes_of_sixteen_bits_are_refused_and_not_read_wrong():
+    assert np.array_equal(load_gray(tiff_of_planes(8)).ravel(), np.arange(128))
+    with pytest.raises(UnreadableImage, match="planes"):
+        load_gray(tiff_of_planes(16))
+
+
+def test_a_side_that_is_very_long_is_refused():
+    for source in (np.zeros((1, 70_000), np.uint8), Image.new("L", (70_000, 1))):
+        with pytest.raises(UnreadableImage, match="not a size we read"):
+            load_plate(source)
+
+
 def test_bombs_folders_and_missing_files(tmp_path):
     wide = Image.new("1", (LARGEST_PIXELS // 1000 + 1, 1000))
     with pytest.raises(UnreadableImage, match="not a size we read"):

@@ -60,6 +60,17 @@ def test_a_copied_reader_reads_as_the_first(random_weights, engine, tmp_path, mo
         assert other.read(image) == reader.read(image)
 
 
+def test_a_copy_whose_weights_are_gone_says_so_when_it_is_used(random_weights, tmp_path):
+    for path in random_weights.parent.glob(f"{random_weights.stem}.*"):
+        shutil.copy(path, tmp_path)
+    sent = pickle.dumps(PlateReader(tmp_path / random_weights.name))
+    for path in tmp_path.iterdir():
+        path.unlink()
+    reader = pickle.loads(sent)
+    with pytest.raises(WeightsError, match=random_weights.name):
+        reader.read(np.zeros((64, 128), np.uint8))
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_reader_goes_to_a_pool_of_processes(random_weights, method):

@@ -373,6 +373,14 @@ def test_finding_digits_goes_on_where_it_was_interrupted(plates, tmp_path, monke
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+def test_checkpoints_of_reading_are_not_those_of_finding(
+    plates, validation, uninterrupted, finished, tmp_path
+):
+    shutil.copytree(finished, tmp_path / "finding", ignore=shutil.ignore_patterns("finding"))
+    with pytest.raises(TrainingError, match="finding: holds another run"):
+        train(plates, validation, TINY, tmp_path, validation.images[:2], verbose=0)
+
+
 def test_the_weights_of_the_best_epoch_are_returned(
     plates, validation, uninterrupted, finished, tmp_path
 ):
