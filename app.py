@@ -4,10 +4,12 @@ import asyncio
 import base64
 import json
 import os
+import re
 import threading
 from html import escape
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import parse_qs
 
 # Matplotlib keeps a list of fonts, which goes here and not into the home folder.
 os.environ.setdefault("MPLCONFIGDIR", str(Path(__file__).parent / ".cache" / "matplotlib"))
@@ -17,6 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageFilter
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,7 +38,15 @@ LARGEST_TOGETHER = 200_000_000  # bytes of all requests that are arriving
 SECONDS_TO_ARRIVE = 60  # for a request
 LARGEST_PICTURE = 4_000_000  # pixels
 MOST_SCANS = 100  # of a JPEG file; progressive ones have ten, and each costs a pass over all pixels
-EVENTS = "/queue/join"  # nothing may be posted elsewhere
+EVENTS = "/gradio_api/queue/join"  # nothing may be posted elsewhere
+ANSWERS = "/gradio_api/queue/data"
+# What the page gets. Others of Gradio's addresses write visitors' pictures to disk or tracebacks.
+READABLE = re.compile(
+    r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)"
+    rf"|/(assets|static)/[\w./-]{{1,200}}|/gradio_api/(app_id|startup-events)|{ANSWERS}",
+    re.ASCII,
+)
+READING = ("GET", "HEAD")
 FIELDS = {"data", "event_data", "fn_index", "trigger_id", "session_hash"}  # of an event
 EXAMPLES = sorted((Path(__file__).parent / "data" / "test").glob("*.png"))[::12]
 FONTS = {font.family: font for font in load_fonts()}
@@ -217,8 +228,30 @@ class Refused(Exception):
         self.response = PlainTextResponse(f"{reason}\n", status, {"Connection": "close"})
 
 
+def check_head(scope: Scope) -> None:
+    """Let nothing pass but events and what the page gets.
+
+    Raises:
+        Refused: the request is another one.
+    """
+    path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+    if scope["method"] not in READING:
+        if path != EVENTS:
+            raise Refused(403, "Nothing is uploaded here.")
+    elif not READABLE.fullmatch(path):
+        raise Refused(404, "There is no such page.")
+    elif path == ANSWERS:
+        session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
+        if session not in page._queue.pending_messages_per_session:
+            raise Refused(404, "There is no such session.")
+    try:
+        gr.route_utils.get_root_url(Request(scope), path, None)
+    except Exception as error:  # Gradio does so itself, and would write a traceback
+        raise Refused(400, "The name of the host is not valid.") from error
+
+
 class OnlyEvents:
-    """Lets in events of limited size and nothing else, so that no upload is ever stored.
+    """Lets in what the page gets and events of limited size, so that nothing is ever stored.
 
     The bytes of a request are counted as they arrive: its headers may say anything of its length.
 
@@ -232,12 +265,14 @@ class OnlyEvents:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         try:
-            if not scope["path"].rstrip("/").endswith(EVENTS):
-                raise Refused(403, "Nothing is uploaded here.")
+            check_head(scope)
+            if scope["method"] in READING:
+                await self.app(scope, receive, send)
+                return
             body = await self._receive_all(receive)
             if not is_event(body):
                 raise Refused(400, "This is not an event of this page.")

@@ -46,6 +46,15 @@ def post(server, path, content=b"{}", **headers):
     return status
 
 
+def get(server, path, **headers):
+    """Get something and return the status."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    connection.request("GET", path, headers=headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
 def event(data, session="visitor", **others):
     """The body of an event of the sliders."""
     return json.dumps({"data": data, "fn_index": 3, "session_hash": session} | others).encode()
@@ -326,6 +335,69 @@ def test_nothing_else_is_taken(server):
     assert [path for path in server.stored.rglob("*") if path.is_file()] == []
 
 
+def test_no_picture_is_written_to_disk(server):
+    assert join(server, event([data_url(Image.open(TEST[0])), 0.9], "kept", fn_index=0)) == 200
+    assert "Accepted" in next(answers(server, "kept"))[1]
+    assert get(server, "/gradio_api/deep_link?session_hash=kept") == 404
+    assert [path for path in server.stored.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/queue/data",
+        "/gradio_api/queue/data?session_hash=nobody",
+        "/gradio_api/queue/data?session_hash=%ff",
+        "/gradio_api/call/x/y",
+        "/gradio_api/proxy=%00",
+        "/gradio_api/proxy=http://x/assets/x.js",
+        "/gradio_api/file=app.py",
+        "/gradio_api/heartbeat/x",
+        "/gradio_api/info",
+        "/gradio_api/runs",
+        "/static/" + 300 * "a",
+        "/static/img",
+        "/static/%00",
+        "/static/../../routes.py",
+        "/assets/%ff",
+        "/svelte/%00",
+        "/pwa_icon/9",
+        "/login_check",
+        "/monitoring",
+        "/%0a",
+    ],
+)
+def test_the_page_alone_can_be_got(server, path):
+    log = server.log.read_text()
+    assert get(server, path) in (403, 404)
+    assert get(server, "/") == get(server, "/config") == 200
+    assert server.log.read_text() == log
+
+
+@pytest.mark.parametrize("host", ["\x01", "x:y", "[", "x:99999999", "xn--\xff", "/", " "])
+@pytest.mark.parametrize("header", ["X-Forwarded-Host", "X-Gradio-Server", "Host"])
+def test_the_name_of_the_host_may_be_anything(server, header, host):
+    log = server.log.read_text()
+    for status in (
+        get(server, "/", **{header: host}),
+        post(server, JOIN, event(SLIDERS), **{header: host}),
+    ):
+        assert status in (200, 400)
+    assert server.log.read_text() == log
+
+
+@pytest.mark.parametrize("root", ["", "/plates"])
+def test_the_page_may_stand_below_another_address(root):
+    import app
+
+    head = {"type": "http", "method": "GET", "query_string": b"", "root_path": root}
+    head |= {"headers": [], "server": ("page", 80)}
+    for path in ("/", "/config", "/assets/index.js", "/gradio_api/startup-events"):
+        app.check_head(head | {"path": root + path})
+    with pytest.raises(app.Refused):
+        app.check_head(head | {"path": f"{root}/gradio_api/deep_link"})
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -409,7 +481,7 @@ def guarded(parts, **limits):
     async def send(message):
         statuses.append(message.get("status"))
 
-    scope = {"type": "http", "method": "POST", "path": JOIN, "headers": []}
+    scope = {"type": "http", "method": "POST", "path": JOIN, "headers": [], "server": ("page", 80)}
     with pytest.MonkeyPatch.context() as patch:
         for name, limit in limits.items():
             patch.setattr(app, name, limit)
