@@ -38,6 +38,9 @@ LARGEST_TOGETHER = 200_000_000  # bytes of all requests that are arriving
 SECONDS_TO_ARRIVE = 60  # for a request
 LARGEST_PICTURE = 4_000_000  # pixels
 MOST_SCANS = 100  # of a JPEG file; progressive ones have ten, and each costs a pass over all pixels
+MOST_PROFILES = 10  # of colour in a PNG file, which has one; each may decompress to a megabyte
+MOST_READS_JPEG = 5_000  # from a JPEG file of 5 MB: few parts, joined to others of their kind
+MOST_READS = 100_000  # from another file; some PNG, TIFF and BMP files have many parts
 EVENTS = "/gradio_api/queue/join"  # nothing may be posted elsewhere
 ANSWERS = "/gradio_api/queue/data"
 # What the page gets. Others of Gradio's addresses write visitors' pictures to disk or tracebacks.
@@ -132,6 +135,34 @@ def no_answer(reason: object) -> tuple[None, str, str]:
     return None, f'<p class="message">{escape(str(reason))}</p>', ""
 
 
+class FewReads(BytesIO):
+    """The content of a file, which is refused where it is made of so many parts that it costs time.
+
+    Args:
+        content: of the file; Pillow reads it part by part.
+
+    Raises:
+        UnreadableImage: it has too many parts; here, or while it is read.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.name = f"{len(content):,} bytes"
+        is_jpeg = content.startswith(b"\xff\xd8")
+        self._left = MOST_READS_JPEG if is_jpeg else MOST_READS
+        if is_jpeg and content.count(b"\xff\xda") > MOST_SCANS:
+            raise UnreadableImage(f"It is a JPEG image of more than {MOST_SCANS} scans.")
+        if content.count(b"iCCP") > MOST_PROFILES:
+            raise UnreadableImage(f"It has more than {MOST_PROFILES} colour profiles.")
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next bytes."""
+        self._left -= 1
+        if self._left < 0:
+            raise UnreadableImage(f"{self.name}: has too many parts.")
+        return super().read(size)
+
+
 def plate_of(picture: object) -> np.ndarray:
     """The plate in a picture that came as a data URL.
 
@@ -142,9 +173,7 @@ def plate_of(picture: object) -> np.ndarray:
         raise ValueError("Nothing to read yet.")
     try:
         content = base64.b64decode(picture.partition(",")[2])
-        if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > MOST_SCANS:
-            raise UnreadableImage(f"It is a JPEG image of more than {MOST_SCANS} scans.")
-        return load_plate(content, max_pixels=LARGEST_PICTURE)
+        return load_plate(FewReads(content), max_pixels=LARGEST_PICTURE)
     except ValueError as error:
         raise ValueError(f"This file cannot be read. {error}") from error
 

@@ -8,9 +8,11 @@ import json
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -301,6 +303,59 @@ def test_a_jpeg_of_very_many_scans_is_not_decoded():
     for file, refused in ((content, False), (many, True)):
         url = "data:image/jpeg;base64," + base64.b64encode(file).decode()
         assert (app.on_picture(url, 0.9)[0] is None) == refused
+
+
+def chunks(kind, content, count):
+    """The same part of a PNG file many times."""
+    check = struct.pack(">I", zlib.crc32(kind + content))
+    return count * (struct.pack(">I", len(content)) + kind + content + check)
+
+
+EXIF = b"\xff\xe1\0\x0aExif\0\0II"
+LONG_EXIF = b"\xff\xe1\x01\x0aExif\0\0II" + bytes(256)
+PROFILE = b"a\0\0" + zlib.compress(bytes(1_000_000))
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "parts", "refused"),
+    [
+        ("JPEG", 2, 100 * EXIF, False),
+        ("JPEG", 2, 400_000 * EXIF, True),
+        ("JPEG", 2, 18_000 * LONG_EXIF, True),
+        ("JPEG", 2, 4_800_000 * b"\xff", True),
+        ("JPEG", 2, 2_400_000 * b"\xff\0", True),
+        ("JPEG", 2, 1_000_000 * b"\xff\xdb\0\x02", True),
+        ("PNG", 33, chunks(b"iCCP", PROFILE, 1), False),
+        ("PNG", 33, chunks(b"iCCP", PROFILE, 4_000), True),
+        ("PNG", 33, chunks(b"tEXt", b"a\0b", 5_000), False),
+        ("PNG", 33, chunks(b"tEXt", b"a\0b", 300_000), True),
+        ("PNG", -12, chunks(b"tEXt", b"a\0b", 300_000), True),
+    ],
+    ids=range(11),
+)
+def test_a_file_of_very_many_parts_costs_no_time(kind, at, parts, refused):
+    import app
+
+    Image.open(TEST[0]).save(file := io.BytesIO(), kind)
+    content = file.getvalue()
+    content = content[:at] + parts + content[at:]
+    begun = time.process_time()
+    try:
+        app.plate_of("," + base64.b64encode(content).decode())
+        assert not refused
+    except ValueError:
+        assert refused
+    assert time.process_time() - begun < 1
+
+
+def test_an_image_of_very_many_strips_costs_no_time():
+    import app
+
+    picture = data_url(Image.new("L", (1, 150_000)), "TIFF", tiffinfo={278: 1})
+    begun = time.process_time()
+    with pytest.raises(ValueError, match="parts"):
+        app.plate_of(picture)
+    assert time.process_time() - begun < 2
 
 
 def test_slow_events_do_not_hold_up_another_visitor(server):
