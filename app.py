@@ -36,6 +36,8 @@ LARGEST_FILE = 5_000_000  # bytes
 LARGEST_REQUEST = LARGEST_FILE * 4 // 3 + 10_000  # that file in base64, and the event around it
 LARGEST_TOGETHER = 200_000_000  # bytes of all requests that are arriving
 SECONDS_TO_ARRIVE = 60  # for a request
+MOST_UNREAD = 30  # messages to a visitor, of about four for every event
+MOST_UNREAD_TOGETHER = 2_000  # to all visitors
 LARGEST_PICTURE = 4_000_000  # pixels
 MOST_SCANS = 100  # of a JPEG file; progressive ones have ten, and each costs a pass over all pixels
 MOST_PROFILES = 10  # of colour in a PNG file, which has one; each may decompress to a megabyte
@@ -222,16 +224,16 @@ def on_sliders(least: object, *values: object) -> tuple[str | None, str, str]:
         return no_answer(error)
 
 
-def is_event(body: bytes) -> bool:
-    """Whether a request is an event of this page: of anything else Gradio writes a traceback."""
+def session_of(body: bytes) -> str | None:
+    """The session of an event of this page: of anything else Gradio writes a traceback."""
     try:
         event = json.loads(body.decode())
     except (ValueError, RecursionError):
-        return False
+        return None
     if not isinstance(event, dict) or not event.keys() <= FIELDS:
-        return False
+        return None
     index, data, session = (event.get(name) for name in ("fn_index", "data", "session_hash"))
-    return (
+    is_event = (
         type(index) is int
         and index in page.fns
         and isinstance(event.get("trigger_id"), int | None)
@@ -242,6 +244,7 @@ def is_event(body: bytes) -> bool:
         and session.isalnum()
         and len(session) <= 64
     )
+    return session if is_event else None
 
 
 class Refused(Exception):
@@ -279,6 +282,22 @@ def check_head(scope: Scope) -> None:
         raise Refused(400, "The name of the host is not valid.") from error
 
 
+def check_unread(session: str) -> None:
+    """Keep few messages that nobody fetches in memory: of all sessions, the oldest are dropped.
+
+    Raises:
+        Refused: this session must fetch its own first.
+    """
+    waiting = page._queue.pending_messages_per_session
+    if session in waiting and waiting[session].qsize() > MOST_UNREAD:
+        raise Refused(503, "Earlier answers have not been fetched.")
+    unread = sum(messages.qsize() for messages in waiting.values())
+    for messages in waiting.values():
+        while unread > MOST_UNREAD_TOGETHER and not messages.empty():
+            messages.get_nowait()
+            unread -= 1
+
+
 class OnlyEvents:
     """Lets in what the page gets and events of limited size, so that nothing is ever stored.
 
@@ -303,8 +322,10 @@ class OnlyEvents:
                 await self.app(scope, receive, send)
                 return
             body = await self._receive_all(receive)
-            if not is_event(body):
+            session = session_of(body)
+            if session is None:
                 raise Refused(400, "This is not an event of this page.")
+            check_unread(session)
         except Refused as refused:
             await refused.response(scope, receive, send)
             return

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import time
+import uuid
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -57,8 +58,9 @@ def get(server, path, **headers):
     return status
 
 
-def event(data, session="visitor", **others):
-    """The body of an event of the sliders."""
+def event(data, session=None, **others):
+    """The body of an event of the sliders, of a session of its own or of this one."""
+    session = session or uuid.uuid4().hex
     return json.dumps({"data": data, "fn_index": 3, "session_hash": session} | others).encode()
 
 
@@ -546,6 +548,36 @@ def guarded(parts, **limits):
 
 def test_a_request_that_does_not_end_is_given_up():
     assert guarded([b"{"], SECONDS_TO_ARRIVE=0.1) == (408, [])
+
+
+def test_a_visitor_who_fetches_no_answers_gets_no_more(server):
+    statuses = set()
+    until = time.monotonic() + PATIENCE
+    while 503 not in statuses or len(statuses) < 2:
+        statuses.add(join(server, event(SLIDERS, "deaf")))
+        assert time.monotonic() < until and statuses <= {200, 503}
+    until = time.monotonic() + PATIENCE
+    while join(server, event(SLIDERS, "hearing")) == 503:  # while the queue is full
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert "Accepted" in next(answers(server, "hearing"))[1]
+    assert join(server, event(SLIDERS, "deaf")) == 503
+    assert len(list(answers(server, "deaf"))) >= 5
+    assert join(server, event(SLIDERS, "deaf")) == 200
+
+
+def test_the_oldest_answers_that_nobody_fetches_are_dropped(monkeypatch):
+    import app
+
+    waiting = {name: asyncio.Queue() for name in ("old", "new")}
+    for messages in waiting.values():
+        for number in range(20):
+            messages.put_nowait(number)
+    queue = SimpleNamespace(pending_messages_per_session=waiting)
+    monkeypatch.setattr(app, "page", SimpleNamespace(_queue=queue))
+    monkeypatch.setattr(app, "MOST_UNREAD_TOGETHER", 25)
+    app.check_unread("another")
+    assert (waiting["old"].qsize(), waiting["new"].qsize()) == (5, 20)
 
 
 def test_requests_together_have_a_limit_too():
