@@ -4,10 +4,12 @@ import asyncio
 import base64
 import json
 import os
+import re
 import threading
 from html import escape
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import parse_qs
 
 # Matplotlib keeps a list of fonts, which goes here and not into the home folder.
 os.environ.setdefault("MPLCONFIGDIR", str(Path(__file__).parent / ".cache" / "matplotlib"))
@@ -17,6 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageFilter
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,9 +36,22 @@ LARGEST_FILE = 5_000_000  # bytes
 LARGEST_REQUEST = LARGEST_FILE * 4 // 3 + 10_000  # that file in base64, and the event around it
 LARGEST_TOGETHER = 200_000_000  # bytes of all requests that are arriving
 SECONDS_TO_ARRIVE = 60  # for a request
+MOST_UNREAD = 30  # messages to a visitor, of about four for every event
+MOST_UNREAD_TOGETHER = 2_000  # to all visitors
 LARGEST_PICTURE = 4_000_000  # pixels
 MOST_SCANS = 100  # of a JPEG file; progressive ones have ten, and each costs a pass over all pixels
-EVENTS = "/queue/join"  # nothing may be posted elsewhere
+MOST_PROFILES = 10  # of colour in a PNG file, which has one; each may decompress to a megabyte
+MOST_READS_JPEG = 5_000  # from a JPEG file of 5 MB: few parts, joined to others of their kind
+MOST_READS = 100_000  # from another file; some PNG, TIFF and BMP files have many parts
+EVENTS = "/gradio_api/queue/join"  # nothing may be posted elsewhere
+ANSWERS = "/gradio_api/queue/data"
+# What the page gets. Others of Gradio's addresses write visitors' pictures to disk or tracebacks.
+READABLE = re.compile(
+    r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)"
+    rf"|/(assets|static)/[\w./-]{{1,200}}|/gradio_api/(app_id|startup-events)|{ANSWERS}",
+    re.ASCII,
+)
+READING = ("GET", "HEAD")
 FIELDS = {"data", "event_data", "fn_index", "trigger_id", "session_hash"}  # of an event
 EXAMPLES = sorted((Path(__file__).parent / "data" / "test").glob("*.png"))[::12]
 FONTS = {font.family: font for font in load_fonts()}
@@ -121,6 +137,34 @@ def no_answer(reason: object) -> tuple[None, str, str]:
     return None, f'<p class="message">{escape(str(reason))}</p>', ""
 
 
+class FewReads(BytesIO):
+    """The content of a file, which is refused where it is made of so many parts that it costs time.
+
+    Args:
+        content: of the file; Pillow reads it part by part.
+
+    Raises:
+        UnreadableImage: it has too many parts; here, or while it is read.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.name = f"{len(content):,} bytes"
+        is_jpeg = content.startswith(b"\xff\xd8")
+        self._left = MOST_READS_JPEG if is_jpeg else MOST_READS
+        if is_jpeg and content.count(b"\xff\xda") > MOST_SCANS:
+            raise UnreadableImage(f"It is a JPEG image of more than {MOST_SCANS} scans.")
+        if content.count(b"iCCP") > MOST_PROFILES:
+            raise UnreadableImage(f"It has more than {MOST_PROFILES} colour profiles.")
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next bytes."""
+        self._left -= 1
+        if self._left < 0:
+            raise UnreadableImage(f"{self.name}: has too many parts.")
+        return super().read(size)
+
+
 def plate_of(picture: object) -> np.ndarray:
     """The plate in a picture that came as a data URL.
 
@@ -131,9 +175,7 @@ def plate_of(picture: object) -> np.ndarray:
         raise ValueError("Nothing to read yet.")
     try:
         content = base64.b64decode(picture.partition(",")[2])
-        if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > MOST_SCANS:
-            raise UnreadableImage(f"It is a JPEG image of more than {MOST_SCANS} scans.")
-        return load_plate(content, max_pixels=LARGEST_PICTURE)
+        return load_plate(FewReads(content), max_pixels=LARGEST_PICTURE)
     except ValueError as error:
         raise ValueError(f"This file cannot be read. {error}") from error
 
@@ -182,16 +224,16 @@ def on_sliders(least: object, *values: object) -> tuple[str | None, str, str]:
         return no_answer(error)
 
 
-def is_event(body: bytes) -> bool:
-    """Whether a request is an event of this page: of anything else Gradio writes a traceback."""
+def session_of(body: bytes) -> str | None:
+    """The session of an event of this page: of anything else Gradio writes a traceback."""
     try:
         event = json.loads(body.decode())
     except (ValueError, RecursionError):
-        return False
+        return None
     if not isinstance(event, dict) or not event.keys() <= FIELDS:
-        return False
+        return None
     index, data, session = (event.get(name) for name in ("fn_index", "data", "session_hash"))
-    return (
+    is_event = (
         type(index) is int
         and index in page.fns
         and isinstance(event.get("trigger_id"), int | None)
@@ -202,6 +244,7 @@ def is_event(body: bytes) -> bool:
         and session.isalnum()
         and len(session) <= 64
     )
+    return session if is_event else None
 
 
 class Refused(Exception):
@@ -217,8 +260,46 @@ class Refused(Exception):
         self.response = PlainTextResponse(f"{reason}\n", status, {"Connection": "close"})
 
 
+def check_head(scope: Scope) -> None:
+    """Let nothing pass but events and what the page gets.
+
+    Raises:
+        Refused: the request is another one.
+    """
+    path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+    if scope["method"] not in READING:
+        if path != EVENTS:
+            raise Refused(403, "Nothing is uploaded here.")
+    elif not READABLE.fullmatch(path):
+        raise Refused(404, "There is no such page.")
+    elif path == ANSWERS:
+        session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
+        if session not in page._queue.pending_messages_per_session:
+            raise Refused(404, "There is no such session.")
+    try:
+        gr.route_utils.get_root_url(Request(scope), path, None)
+    except Exception as error:  # Gradio does so itself, and would write a traceback
+        raise Refused(400, "The name of the host is not valid.") from error
+
+
+def check_unread(session: str) -> None:
+    """Keep few messages that nobody fetches in memory: of all sessions, the oldest are dropped.
+
+    Raises:
+        Refused: this session must fetch its own first.
+    """
+    waiting = page._queue.pending_messages_per_session
+    if session in waiting and waiting[session].qsize() > MOST_UNREAD:
+        raise Refused(503, "Earlier answers have not been fetched.")
+    unread = sum(messages.qsize() for messages in waiting.values())
+    for messages in waiting.values():
+        while unread > MOST_UNREAD_TOGETHER and not messages.empty():
+            messages.get_nowait()
+            unread -= 1
+
+
 class OnlyEvents:
-    """Lets in events of limited size and nothing else, so that no upload is ever stored.
+    """Lets in what the page gets and events of limited size, so that nothing is ever stored.
 
     The bytes of a request are counted as they arrive: its headers may say anything of its length.
 
@@ -232,15 +313,19 @@ class OnlyEvents:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         try:
-            if not scope["path"].rstrip("/").endswith(EVENTS):
-                raise Refused(403, "Nothing is uploaded here.")
+            check_head(scope)
+            if scope["method"] in READING:
+                await self.app(scope, receive, send)
+                return
             body = await self._receive_all(receive)
-            if not is_event(body):
+            session = session_of(body)
+            if session is None:
                 raise Refused(400, "This is not an event of this page.")
+            check_unread(session)
         except Refused as refused:
             await refused.response(scope, receive, send)
             return

@@ -8,9 +8,12 @@ import json
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import time
+import uuid
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,8 +49,18 @@ def post(server, path, content=b"{}", **headers):
     return status
 
 
-def event(data, session="visitor", **others):
-    """The body of an event of the sliders."""
+def get(server, path, **headers):
+    """Get something and return the status."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    connection.request("GET", path, headers=headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def event(data, session=None, **others):
+    """The body of an event of the sliders, of a session of its own or of this one."""
+    session = session or uuid.uuid4().hex
     return json.dumps({"data": data, "fn_index": 3, "session_hash": session} | others).encode()
 
 
@@ -294,6 +307,59 @@ def test_a_jpeg_of_very_many_scans_is_not_decoded():
         assert (app.on_picture(url, 0.9)[0] is None) == refused
 
 
+def chunks(kind, content, count):
+    """The same part of a PNG file many times."""
+    check = struct.pack(">I", zlib.crc32(kind + content))
+    return count * (struct.pack(">I", len(content)) + kind + content + check)
+
+
+EXIF = b"\xff\xe1\0\x0aExif\0\0II"
+LONG_EXIF = b"\xff\xe1\x01\x0aExif\0\0II" + bytes(256)
+PROFILE = b"a\0\0" + zlib.compress(bytes(1_000_000))
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "parts", "refused"),
+    [
+        ("JPEG", 2, 100 * EXIF, False),
+        ("JPEG", 2, 400_000 * EXIF, True),
+        ("JPEG", 2, 18_000 * LONG_EXIF, True),
+        ("JPEG", 2, 4_800_000 * b"\xff", True),
+        ("JPEG", 2, 2_400_000 * b"\xff\0", True),
+        ("JPEG", 2, 1_000_000 * b"\xff\xdb\0\x02", True),
+        ("PNG", 33, chunks(b"iCCP", PROFILE, 1), False),
+        ("PNG", 33, chunks(b"iCCP", PROFILE, 4_000), True),
+        ("PNG", 33, chunks(b"tEXt", b"a\0b", 5_000), False),
+        ("PNG", 33, chunks(b"tEXt", b"a\0b", 300_000), True),
+        ("PNG", -12, chunks(b"tEXt", b"a\0b", 300_000), True),
+    ],
+    ids=range(11),
+)
+def test_a_file_of_very_many_parts_costs_no_time(kind, at, parts, refused):
+    import app
+
+    Image.open(TEST[0]).save(file := io.BytesIO(), kind)
+    content = file.getvalue()
+    content = content[:at] + parts + content[at:]
+    begun = time.process_time()
+    try:
+        app.plate_of("," + base64.b64encode(content).decode())
+        assert not refused
+    except ValueError:
+        assert refused
+    assert time.process_time() - begun < 1
+
+
+def test_an_image_of_very_many_strips_costs_no_time():
+    import app
+
+    picture = data_url(Image.new("L", (1, 150_000)), "TIFF", tiffinfo={278: 1})
+    begun = time.process_time()
+    with pytest.raises(ValueError, match="parts"):
+        app.plate_of(picture)
+    assert time.process_time() - begun < 2
+
+
 def test_slow_events_do_not_hold_up_another_visitor(server):
     slow = data_url(Image.new("RGBA", (1, 4_000_000)))
     for _ in range(3):
@@ -324,6 +390,69 @@ def test_nothing_else_is_taken(server):
         assert post(server, f"/gradio_api/{path}") == 403
     assert join(server, event(SLIDERS)) == 200
     assert [path for path in server.stored.rglob("*") if path.is_file()] == []
+
+
+def test_no_picture_is_written_to_disk(server):
+    assert join(server, event([data_url(Image.open(TEST[0])), 0.9], "kept", fn_index=0)) == 200
+    assert "Accepted" in next(answers(server, "kept"))[1]
+    assert get(server, "/gradio_api/deep_link?session_hash=kept") == 404
+    assert [path for path in server.stored.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/queue/data",
+        "/gradio_api/queue/data?session_hash=nobody",
+        "/gradio_api/queue/data?session_hash=%ff",
+        "/gradio_api/call/x/y",
+        "/gradio_api/proxy=%00",
+        "/gradio_api/proxy=http://x/assets/x.js",
+        "/gradio_api/file=app.py",
+        "/gradio_api/heartbeat/x",
+        "/gradio_api/info",
+        "/gradio_api/runs",
+        "/static/" + 300 * "a",
+        "/static/img",
+        "/static/%00",
+        "/static/../../routes.py",
+        "/assets/%ff",
+        "/svelte/%00",
+        "/pwa_icon/9",
+        "/login_check",
+        "/monitoring",
+        "/%0a",
+    ],
+)
+def test_the_page_alone_can_be_got(server, path):
+    log = server.log.read_text()
+    assert get(server, path) in (403, 404)
+    assert get(server, "/") == get(server, "/config") == 200
+    assert server.log.read_text() == log
+
+
+@pytest.mark.parametrize("host", ["\x01", "x:y", "[", "x:99999999", "xn--\xff", "/", " "])
+@pytest.mark.parametrize("header", ["X-Forwarded-Host", "X-Gradio-Server", "Host"])
+def test_the_name_of_the_host_may_be_anything(server, header, host):
+    log = server.log.read_text()
+    for status in (
+        get(server, "/", **{header: host}),
+        post(server, JOIN, event(SLIDERS), **{header: host}),
+    ):
+        assert status in (200, 400)
+    assert server.log.read_text() == log
+
+
+@pytest.mark.parametrize("root", ["", "/plates"])
+def test_the_page_may_stand_below_another_address(root):
+    import app
+
+    head = {"type": "http", "method": "GET", "query_string": b"", "root_path": root}
+    head |= {"headers": [], "server": ("page", 80)}
+    for path in ("/", "/config", "/assets/index.js", "/gradio_api/startup-events"):
+        app.check_head(head | {"path": root + path})
+    with pytest.raises(app.Refused):
+        app.check_head(head | {"path": f"{root}/gradio_api/deep_link"})
 
 
 @pytest.mark.parametrize(
@@ -409,7 +538,7 @@ def guarded(parts, **limits):
     async def send(message):
         statuses.append(message.get("status"))
 
-    scope = {"type": "http", "method": "POST", "path": JOIN, "headers": []}
+    scope = {"type": "http", "method": "POST", "path": JOIN, "headers": [], "server": ("page", 80)}
     with pytest.MonkeyPatch.context() as patch:
         for name, limit in limits.items():
             patch.setattr(app, name, limit)
@@ -419,6 +548,36 @@ def guarded(parts, **limits):
 
 def test_a_request_that_does_not_end_is_given_up():
     assert guarded([b"{"], SECONDS_TO_ARRIVE=0.1) == (408, [])
+
+
+def test_a_visitor_who_fetches_no_answers_gets_no_more(server):
+    statuses = set()
+    until = time.monotonic() + PATIENCE
+    while 503 not in statuses or len(statuses) < 2:
+        statuses.add(join(server, event(SLIDERS, "deaf")))
+        assert time.monotonic() < until and statuses <= {200, 503}
+    until = time.monotonic() + PATIENCE
+    while join(server, event(SLIDERS, "hearing")) == 503:  # while the queue is full
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert "Accepted" in next(answers(server, "hearing"))[1]
+    assert join(server, event(SLIDERS, "deaf")) == 503
+    assert len(list(answers(server, "deaf"))) >= 5
+    assert join(server, event(SLIDERS, "deaf")) == 200
+
+
+def test_the_oldest_answers_that_nobody_fetches_are_dropped(monkeypatch):
+    import app
+
+    waiting = {name: asyncio.Queue() for name in ("old", "new")}
+    for messages in waiting.values():
+        for number in range(20):
+            messages.put_nowait(number)
+    queue = SimpleNamespace(pending_messages_per_session=waiting)
+    monkeypatch.setattr(app, "page", SimpleNamespace(_queue=queue))
+    monkeypatch.setattr(app, "MOST_UNREAD_TOGETHER", 25)
+    app.check_unread("another")
+    assert (waiting["old"].qsize(), waiting["new"].qsize()) == (5, 20)
 
 
 def test_requests_together_have_a_limit_too():
