@@ -16,7 +16,6 @@ from plate_ocr.alphabet import BLANK, CLASSES, PLATE_DIGITS, decode
 # Halves of paths that are multiplied at once: for more, OpenBLAS would start threads of its own,
 # which hinder those that read.
 TOGETHER = 48
-LEAST = 1e-13  # what counts as a probability beside a peak
 IMPOSSIBLE = -1e30  # log of zero that stays finite in sums and differences
 
 Halves = tuple[np.ndarray, np.ndarray]  # of paths: what `_met` takes
@@ -226,7 +225,7 @@ class Decoded(NamedTuple):
     texts: list[str]  # exactly as many digits each as were asked for
     greedy: list[str]  # by greedy decoding, any number of digits
     digit_probability: np.ndarray  # of every digit at its peak, float64 (n, digits)
-    digit_place: np.ndarray  # where the steps say it, 0 left to 1 right, (n, digits)
+    digit_place: np.ndarray  # the middle of the steps that say it, 0 left to 1 right, (n, digits)
     text_probability: np.ndarray  # P(text | image), float64 (n,)
     length_probability: np.ndarray  # P(exactly so many digits | image), float64 (n,)
 
@@ -265,30 +264,17 @@ def decode_plates(logits: np.ndarray, digits: int = PLATE_DIGITS) -> Decoded:
 def _digits_along(
     probabilities: np.ndarray, paths: np.ndarray, emits: np.ndarray, digits: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Class, peak and place of every digit's run of steps along paths of so many digits.
-
-    The place lies between the steps: at the summit of a parabola through the logarithms of the peak
-    and of what the steps before and after the run say of the digit.
-    """
+    """Class, peak and place of every digit's run of steps along paths of so many digits."""
     steps, classes = probabilities.shape[1:]
     path = paths.ravel()
     (starts,) = emits.ravel().nonzero()
     says = path != BLANK
-    each = probabilities.ravel()
-    along = each[path + np.arange(0, probabilities.size, classes)]
+    along = probabilities.ravel()[path + np.arange(0, probabilities.size, classes)]
     peaks = np.maximum.reduceat(along * says, starts)  # blanks may follow a run
     lengths = np.add.reduceat(says, starts, dtype=int)
-    labels = path[starts]
-    before, after = starts - 1, starts + lengths
-    at_left, at_right = starts % steps == 0, after % steps == 0
-    before, after = np.where(at_left, after, before), np.where(at_right, before, after)
-    sides = each[classes * np.array([before, after]) + labels]
-    falls = np.log(np.maximum(peaks, LEAST) / np.maximum(sides, LEAST))
-    falls = np.maximum(falls, LEAST)  # a run need not be the highest around
-    shifts = (falls[0] - falls[1]) / (falls[0] + falls[1]) / 2
-    places = (starts % steps + lengths / 2 + shifts) / steps
+    places = (starts % steps + lengths / 2) / steps
     shape = (len(paths), digits)
-    return labels.reshape(shape), peaks.reshape(shape), places.reshape(shape)
+    return path[starts].reshape(shape), peaks.reshape(shape), places.reshape(shape)
 
 
 def probability_over_all_alignments(probabilities: np.ndarray, classes: Sequence[int]) -> float:

@@ -26,7 +26,7 @@ STRONGEST = PLATE_WIDTH * PLATE_HEIGHT // 200  # as many pixels tell how dark th
 # Columns of its frame by which the network says a digit too far left. It puts 1.5 of them there
 # itself, because its convolutions with strides are padded on the right; the others are learned,
 # and may differ with other weights.
-TOO_FAR_LEFT = 2.9
+TOO_FAR_LEFT = 3.3
 FAINTEST = 20  # grey levels between the ground and what counts as ink
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 

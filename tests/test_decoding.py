@@ -152,18 +152,6 @@ def test_digits_stand_where_the_path_says_them():
     np.testing.assert_allclose(decoded.digit_probability, peak)
 
 
-def test_a_digit_stands_nearer_to_the_neighbouring_step_that_finds_it_likelier():
-    path = np.zeros(32, int)
-    path[[2, 7, 12, 17, 31]] = 4, 1, 1, 10, 4
-    logits = path_logits(path, peak=9)
-    logits[0, 8, 1] += 4
-    logits[0, 11, 1] += 4
-    logits[0, 30, 4] += 4  # the last step has no other neighbour
-    first, right, left, fourth, last = decode_plates(logits).digit_place[0] * 32 - 0.5
-    assert 7 < right < 7.5 and 11.5 < left < 12 and right - 7 == pytest.approx(12 - left)
-    assert (first, fourth, last) == pytest.approx((2, 17, 31))
-
-
 def test_the_confidence_of_a_digit_is_that_of_its_peak():
     path = np.zeros(32, int)
     path[[2, 3, 4]], path[[7, 12, 17, 22]] = 4, (1, 2, 3, 4)
