@@ -269,7 +269,7 @@ class PlateReader:
 class _Unopened:
     """What stands for a reader whose weights could not be opened: any use of it raises why.
 
-    Raised while arguments of a task are unpickled, the error would end the process of a pool.
+    Raised while a task is taken from its queue, the error would end the process of a pool.
     """
 
     def __init__(self, error: Exception):

@@ -118,7 +118,7 @@ def test_digits_stand_in_their_ink_in_images_of_any_size(fonts, scale, left, top
         images.append(np.pad(scaled, ((top, bottom), (left, right)), constant_values=255))
     readings = PlateReader().read(images)
     inside, apart = inside_ink(readings, columns * scale + left, plates.texts)
-    assert inside.mean() >= 0.95 and abs(apart.mean()) < 0.5 * scale
+    assert inside.mean() >= 0.95 and abs(apart.mean()) < scale
 
 
 def test_digits_stand_in_the_image_as_it_is_upright():
