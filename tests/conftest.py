@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -28,6 +29,21 @@ def run_python(*command):
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
+
+
+def start_interruptible(*command, **options):
+    """Start Python in a process of its own, with its standard error as text, to interrupt it.
+
+    A shell lets what runs in the background ignore SIGINT, and tests would pass that on.
+    """
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
 
 
 def succeeds_in_a_fork(function, seconds=10):

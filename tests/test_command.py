@@ -9,11 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, left_in_an_empty_home
+from conftest import PROJECT, left_in_an_empty_home, start_interruptible
 
 import plate_ocr
 from plate_ocr.__main__ import main
@@ -144,15 +143,7 @@ def test_the_help_names_all_recipes():
 
 
 def test_interrupted_while_it_waits_for_standard_input_it_says_so():
-    process = subprocess.Popen(
-        [*COMMAND, "read", "-"],
-        cwd=PROJECT,
-        env=ENVIRONMENT,
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
+    process = start_interruptible(*COMMAND[1:], "read", "-", cwd=PROJECT, stdin=subprocess.PIPE)
     process.stdin.write("x" * 200_000)  # more than a pipe holds: until it reads
     process.stdin.flush()
     time.sleep(0.5)  # until it has read all of that and waits for more
@@ -165,16 +156,8 @@ def test_interrupted_while_it_waits_for_standard_input_it_says_so():
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are read from /proc")
 def test_interrupted_while_its_processes_start_it_says_so(tmp_path):
-    command = [*COMMAND, "generate", str(tmp_path / "mine"), "--start", "0", "--count", "60000"]
-    process = subprocess.Popen(
-        command,
-        cwd=PROJECT,
-        env=ENVIRONMENT,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
+    command = [*COMMAND[1:], "generate", tmp_path / "mine", "--start", 0, "--count", 60_000]
+    process = start_interruptible(*command, cwd=PROJECT, start_new_session=True)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while len(children.read_text().split()) < 2:  # one of them tracks resources
         time.sleep(0.002)
@@ -186,17 +169,8 @@ def test_interrupted_while_its_processes_start_it_says_so(tmp_path):
 
 
 def test_interrupted_it_says_so(tmp_path):
-    command = [*COMMAND, "generate", str(tmp_path / "mine"), "--start", "0", "--count", "60000"]
-    process = subprocess.Popen(
-        command,
-        cwd=PROJECT,
-        env=ENVIRONMENT,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # A shell lets what runs in the background ignore it, and these tests pass that on.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
+    command = [*COMMAND[1:], "generate", tmp_path / "mine", "--start", 0, "--count", 60_000]
+    process = start_interruptible(*command, cwd=PROJECT, start_new_session=True)
     while not any(tmp_path.glob("mine/[0-9]*.png")):
         assert process.poll() is None
         time.sleep(0.02)

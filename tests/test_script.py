@@ -7,12 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PROJECT, left_in_an_empty_home
+from conftest import PROJECT, left_in_an_empty_home, start_interruptible
 from PIL import Image
 
 import model_test
@@ -305,15 +304,8 @@ def test_any_name_of_a_file_is_one_line(folder):
 
 
 def test_interrupted_it_says_so(folder):
-    process = subprocess.Popen(
-        [sys.executable, PROJECT / "model_test.py", "plates", "--engine", "keras"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell lets what runs in the background ignore it, and these tests pass that on.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
+    command = [PROJECT / "model_test.py", "plates", "--engine", "keras"]
+    process = start_interruptible(*command, cwd=folder, stdout=subprocess.PIPE)
     assert process.stdout.readline().startswith("restoring ")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
