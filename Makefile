@@ -48,7 +48,7 @@ lint: .venv/ready  ## check style, in notebooks too
 
 data: .venv/ready  ## draw data/train: 60,000 plates, seconds
 	$(EXECUTE) data_generation.ipynb
-	$(RUN) tools/tidy_notebooks.py data_generation.ipynb
+	$(RUN) -m tools.clean_notebooks data_generation.ipynb
 
 train: .venv/ready  ## fit, export, calibrate and test the reader; goes on where it was stopped
 	mkdir -p .cache
@@ -56,15 +56,15 @@ train: .venv/ready  ## fit, export, calibrate and test the reader; goes on where
 	mv .cache/training.ipynb training.ipynb
 	$(RUN) -m plate_ocr export
 	$(EXECUTE) evaluation.ipynb
-	$(RUN) tools/tidy_notebooks.py training.ipynb evaluation.ipynb
+	$(RUN) -m tools.clean_notebooks training.ipynb evaluation.ipynb
 	$(RUN) model_test.py --plot results/predictions.png --json results/test.json
 
 evaluate: .venv/ready  ## calibrate, and measure on data/benchmark
 	$(EXECUTE) evaluation.ipynb
-	$(RUN) tools/tidy_notebooks.py evaluation.ipynb
+	$(RUN) -m tools.clean_notebooks evaluation.ipynb
 
 figures: .venv/ready  ## draw the pictures in results/ anew from the figures in results/
-	$(RUN) tools/draw_figures.py
+	$(RUN) -m tools.draw_figures
 
 benchmark: .venv/ready  ## ours against others, which it installs into .cache: 10 to 35 minutes
 	$(RUN) -m benchmarks.compare
@@ -74,7 +74,7 @@ compatibility: .venv/ready  ## the weights on the oldest and newest Keras, which
 
 scale: .venv-scale/ready  ## 60,000 plates on Ray, which loses workers; what more hosts would give
 	.venv-scale/bin/python -m benchmarks.scale
-	.venv-scale/bin/python tools/scale_page.py
+	.venv-scale/bin/python -m tools.scale_page
 
 soak: .venv/ready  ## a million readings in one process
 	$(RUN) -m benchmarks.soak

@@ -23,14 +23,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from plate_ocr import PlateReader, UnreadableImage
-from plate_ocr.alphabet import PLATE_DIGITS, is_plate_text
-from plate_ocr.decoding import softmax
-from plate_ocr.fonts import load_fonts
-from plate_ocr.images import SUFFIXES, load_plate
-from plate_ocr.plotting import step_probabilities
-from plate_ocr.reader import Reading, readings_from_look
-from plate_ocr.rendering import MARGIN, MINIMUM_GAP, draw_glyphs, place_glyphs, room
+from plate_ocr import ImageError, PlateReader
+from plate_ocr.evaluation.plots import ctc_posteriors
+from plate_ocr.plates.alphabet import NUM_DIGITS, is_valid_label
+from plate_ocr.plates.fonts import load_fonts
+from plate_ocr.plates.images import SUFFIXES, load_plate
+from plate_ocr.plates.rendering import MARGIN, MIN_SPACING, compose_plate, render_glyphs, room
+from plate_ocr.reading.ctc import softmax
+from plate_ocr.reading.reader import Reading, to_readings
 
 LARGEST_FILE = 5_000_000  # bytes
 LARGEST_REQUEST = LARGEST_FILE * 4 // 3 + 10_000  # that file in base64, and the event around it
@@ -56,7 +56,7 @@ FIELDS = {"data", "event_data", "fn_index", "trigger_id", "session_hash"}  # of 
 EXAMPLES = sorted((Path(__file__).parent / "data" / "test").glob("*.png"))[::12]
 FONTS = {font.family: font for font in load_fonts()}
 WEIGHT_STEPS = 24  # steps from light to heavy
-READER = PlateReader(engine="onnx")
+READER = PlateReader(backend="onnx")
 ONE_FIGURE = threading.Lock()  # at a time: Matplotlib is not made for threads
 plt.switch_backend("Agg")  # figures are made in threads, where no window may open
 
@@ -78,16 +78,16 @@ def draw(
     Raises:
         ValueError: the number is not five digits, or does not fit.
     """
-    if not is_plate_text(number):
+    if not is_valid_label(number):
         raise ValueError("A plate has exactly five digits.")
     instances = sorted(FONTS[family].instances, key=lambda axes: dict(axes).get("wght", 0))
     instance = instances[round((weight - 1) / (WEIGHT_STEPS - 1) * (len(instances) - 1))]
-    ten = draw_glyphs(FONTS[family].path, instance, size)
+    ten = render_glyphs(FONTS[family].path, instance, size)
     glyphs = [ten[int(digit)] for digit in number]
     columns, rows = room(glyphs, gap)
     if columns < 0 or rows < 0:
         raise ValueError("This does not fit on the plate: choose a smaller size or gap.")
-    plate = place_glyphs(glyphs, gap, MARGIN + columns // 2, MARGIN + rows // 2)
+    plate = compose_plate(glyphs, gap, MARGIN + columns // 2, MARGIN + rows // 2)
     image = Image.fromarray(plate).rotate(tilt, Image.Resampling.BICUBIC, fillcolor=255)
     blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(blur)), dtype=float)
     grain = np.random.default_rng(0).normal(0, noise, plate.shape)  # alike as other sliders move
@@ -119,11 +119,11 @@ def answer(reading: Reading, least: float) -> str:
 def explain(plate: np.ndarray, least: float) -> tuple[str, str, str]:
     """Read a plate: the plate for the frame, the answer, and the picture of how it came about."""
     Image.fromarray(plate).save(shown := BytesIO(), "PNG")
-    look = READER.look(plate[None, :, :, None])
-    reading = readings_from_look(look, READER.calibration)[0]
+    look = READER.forward(plate[None, :, :, None])
+    reading = to_readings(look, READER.calibration)[0]
     with ONE_FIGURE:
-        figure = step_probabilities(
-            plate, softmax(look.logits)[0], title="", digits=reading.digits, frame=look.frames[0]
+        figure = ctc_posteriors(
+            plate, softmax(look.logits)[0], title="", digits=reading.digits, frame=look.crop[0]
         )
         figure.set_size_inches(5, 4.2)  # letters large enough on a phone
         figure.savefig(steps := BytesIO(), dpi=200)
@@ -153,15 +153,15 @@ class FewReads(BytesIO):
         is_jpeg = content.startswith(b"\xff\xd8")
         self._left = MOST_READS_JPEG if is_jpeg else MOST_READS
         if is_jpeg and content.count(b"\xff\xda") > MOST_SCANS:
-            raise UnreadableImage(f"It is a JPEG image of more than {MOST_SCANS} scans.")
+            raise ImageError(f"It is a JPEG image of more than {MOST_SCANS} scans.")
         if content.count(b"iCCP") > MOST_PROFILES:
-            raise UnreadableImage(f"It has more than {MOST_PROFILES} colour profiles.")
+            raise ImageError(f"It has more than {MOST_PROFILES} colour profiles.")
 
     def read(self, size: int | None = -1) -> bytes:
         """The next bytes."""
         self._left -= 1
         if self._left < 0:
-            raise UnreadableImage(f"{self.name}: has too many parts.")
+            raise ImageError(f"{self.name}: has too many parts.")
         return super().read(size)
 
 
@@ -466,11 +466,11 @@ with gr.Blocks(title="Plate OCR", analytics_enabled=False) as page:
             gr.Markdown("### Or draw one with sliders")
             with gr.Row(elem_classes="pairs"):
                 settings = [
-                    gr.Textbox("37463", label="Number", max_length=PLATE_DIGITS),
+                    gr.Textbox("37463", label="Number", max_length=NUM_DIGITS),
                     gr.Dropdown(list(FONTS), label="Font"),
                     gr.Slider(1, WEIGHT_STEPS, WEIGHT_STEPS // 3, step=1, label="Weight"),
                     gr.Slider(12, 40, 25, step=1, label="Size, pixels"),
-                    gr.Slider(MINIMUM_GAP, 20, 6, step=1, label="Gap, pixels"),
+                    gr.Slider(MIN_SPACING, 20, 6, step=1, label="Gap, pixels"),
                     gr.Slider(-15, 15, 0, step=1, label="Tilt, degrees"),
                     gr.Slider(0, 3, 0, step=0.1, label="Blur, pixels"),
                     gr.Slider(0, 120, 0, step=5, label="Noise, greys"),

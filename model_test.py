@@ -11,23 +11,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plate_ocr.console import (
-    EXIT_CODES,
-    one_line,
-    output_file,
-    path,
-    print_error,
-    run_command,
-    share,
+from plate_ocr.cli import EXIT_CODES, output_file, path, print_error, run_command, share
+from plate_ocr.evaluation.metrics import character_error_rate, exact_match_rate
+from plate_ocr.network.checkpoint import WeightsError
+from plate_ocr.plates.dataset import (
+    METADATA_FILES,
+    DatasetError,
+    label_for,
+    list_images,
+    read_metadata,
 )
-from plate_ocr.dataset import RECORDS, DatasetError, label_of, list_images, read_records
-from plate_ocr.engines import ENGINES
-from plate_ocr.evaluation import character_error_rate, exact_match_rate
-from plate_ocr.files import write_text
-from plate_ocr.images import UnreadableImage, is_image_name, load_plate
-from plate_ocr.reader import AT_A_TIME, PlateReader, Reading
-from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.weights import WeightsError
+from plate_ocr.plates.images import ImageError, is_image_name, load_plate
+from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.reading.backends import BACKENDS
+from plate_ocr.reading.reader import AT_A_TIME, PlateReader, Reading
+from plate_ocr.utils import one_line, write_text
 
 PICTURES = (".png", ".jpg", ".pdf", ".svg")
 # Matplotlib keeps a list of fonts, which goes here and not into the home folder.
@@ -67,10 +65,10 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--weights", type=path, default=Path("dr_model.h5"), help=f"HDF5 file; {default}"
     )
     parser.add_argument(
-        "--engine", choices=ENGINES, default="keras", help=f"what runs it; {default}"
+        "--backend", choices=BACKENDS, default="keras", help=f"what runs it; {default}"
     )
     parser.add_argument(
-        "--careful",
+        "--tta",
         action="store_true",
         help="read what is not certain in five augmented views, too (test-time augmentation)",
     )
@@ -102,7 +100,7 @@ def check_outputs(options: argparse.Namespace, images: list[Path]) -> None:
         DatasetError: an output would; it is named.
     """
     folder, weights = images[0].parent.resolve(), options.weights.resolve()
-    read = {images[0].resolve()} | {folder / name for name in RECORDS}
+    read = {images[0].resolve()} | {folder / name for name in METADATA_FILES}
     read |= {weights.parent / f"{weights.stem}{ending}" for ending in (".h5", ".json", ".onnx")}
     outputs = [output for output in (options.plot, options.json) if output]
     places = [output.resolve() for output in outputs]
@@ -121,17 +119,17 @@ def read_plates(images: list[Path], reader: PlateReader) -> tuple[list[Row], flo
     Returns:
         The rows in name order, and images read a second (decoding of files included).
     """
-    records = read_records(images[0].parent)
+    records = read_metadata(images[0].parent)
     blank = np.full((PLATE_HEIGHT, PLATE_WIDTH), 255, np.uint8)
     # The first batch of a size is compiled for; that is not timed.
     reader.read([blank] * min(len(images), AT_A_TIME))
     begun = time.perf_counter()
     rows = []
     for image, reading in zip(images, reader.stream(images), strict=True):
-        if isinstance(reading, UnreadableImage):
+        if isinstance(reading, ImageError):
             print_error(f"unreadable: {reading}")
             reading = None
-        rows.append(Row(image, label_of(image.name, records, reader.digits), reading))
+        rows.append(Row(image, label_for(image.name, records, reader.digits), reading))
     left_out = [row.path for row in rows if row.label is None]
     if not records:  # names that are no numbers are no labels
         left_out = [path for path in left_out if path.stem.isdigit()]
@@ -147,15 +145,15 @@ def read_plates(images: list[Path], reader: PlateReader) -> tuple[list[Row], flo
 def summary_of(rows: list[Row], images_per_second: float) -> dict:
     """The summary; rates are over all labelled files, unreadable ones counted wrong."""
     labelled = [row for row in rows if row.label is not None]
-    truths = [row.label for row in labelled]
+    labels = [row.label for row in labelled]
     texts = [row.reading.text if row.reading else "" for row in labelled]
-    greedy = [row.reading.greedy if row.reading else "" for row in labelled]
+    greedy = [row.reading.greedy_text if row.reading else "" for row in labelled]
     return {
         "images": len(rows),
         "unreadable": sum(row.reading is None for row in rows),
-        "exact_match": exact_match_rate(truths, texts) if labelled else None,
-        "exact_match_greedy": exact_match_rate(truths, greedy) if labelled else None,
-        "character_error_rate": character_error_rate(truths, texts) if labelled else None,
+        "exact_match": exact_match_rate(labels, texts) if labelled else None,
+        "exact_match_greedy": exact_match_rate(labels, greedy) if labelled else None,
+        "character_error_rate": character_error_rate(labels, texts) if labelled else None,
         "images_per_second": round(images_per_second, 1),
     }
 
@@ -203,7 +201,7 @@ def write_json(path: Path, rows: list[Row], summary: dict) -> None:
             "label": row.label,
             "text": row.reading.text,
             "confidence": row.reading.confidence,
-            "greedy": row.reading.greedy,
+            "greedy": row.reading.greedy_text,
         }
         for row in rows
         if row.reading
@@ -220,7 +218,7 @@ def draw(path: Path, rows: list[Row], summary: dict) -> None:
     """
     import matplotlib.pyplot as plt  # slow, and needed only here
 
-    from plate_ocr.plotting import prediction_grid, save_figure
+    from plate_ocr.evaluation.plots import prediction_grid, save_figure
 
     read = [row for row in rows if row.reading]
     title = f"{len(read)} plates"
@@ -250,8 +248,8 @@ def main(arguments: list[str] | None = None) -> int:
         check_outputs(options, images)
         if find_spec("matplotlib") is None:
             raise ModuleNotFoundError("no picture without it", name="matplotlib")
-        print(f"restoring {options.weights} with {options.engine}", flush=True)
-        reader = PlateReader(options.weights, options.engine, careful=options.careful)
+        print(f"restoring {options.weights} with {options.backend}", flush=True)
+        reader = PlateReader(options.weights, options.backend, tta=options.tta)
         rows, images_per_second = read_plates(images, reader)
         summary = summary_of(rows, images_per_second)
         report(rows, summary, options.min_confidence)
@@ -261,7 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
             draw(options.plot, rows, summary)
         return 1 if summary["unreadable"] else 0
 
-    return run_command(command, DatasetError, UnreadableImage, WeightsError)
+    return run_command(command, DatasetError, ImageError, WeightsError)
 
 
 if __name__ == "__main__":

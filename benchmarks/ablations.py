@@ -20,58 +20,53 @@ from tempfile import TemporaryDirectory
 import keras
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the package, where it is not installed
-sys.path.insert(0, str(Path(__file__).parents[1] / "data" / "benchmark"))
-
-import faces
-
-from plate_ocr.augmentation import (
-    CLEAN_SHARE,
-    Box,
-    box_of_ink,
-    change_geometry,
-    change_picture,
-)
-from plate_ocr.console import run_command
-from plate_ocr.dataset import PlateSet, draw_plates, generate, load_folder
-from plate_ocr.decoding import Decoded, decode_plates
-from plate_ocr.engines import BATCH
-from plate_ocr.evaluation import SETS, BenchmarkSet, evaluate, load_benchmark
-from plate_ocr.files import read_json, write_text
-from plate_ocr.fonts import FONT_DIRECTORY
-from plate_ocr.framing import ink_of
-from plate_ocr.model import (
+from benchmarks.datasets import fonts as benchmark_fonts
+from plate_ocr.cli import run_command
+from plate_ocr.evaluation.benchmark import SETS, BenchmarkSet, evaluate, load_benchmark
+from plate_ocr.network.crnn import (
+    architecture_hash,
     build_model,
     compile_model,
-    finder_of,
-    fingerprint,
-    read_columns,
+    localization_model,
+    recognition_network,
 )
-from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.training import (
-    RECIPES,
-    Augment,
-    Checkpoints,
-    CoveredPlates,
-    Recipe,
-    ShuffledPlates,
-    augmentation_of,
-    describe_device,
-    fastest_precision,
-    learn_to_find,
+from plate_ocr.network.spatial_transformer import normalize_input
+from plate_ocr.plates.dataset import PlateDataset, generate, load_folder, render_plates
+from plate_ocr.plates.fonts import FONT_DIRECTORY
+from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.reading.backends import BATCH
+from plate_ocr.reading.ctc import Predictions, decode_logits
+from plate_ocr.training.augmentation import (
+    CLEAN_SHARE,
+    Box,
+    bounding_box,
+    random_geometry,
+    random_photometry,
+)
+from plate_ocr.training.config import CONFIGS, TrainConfig
+from plate_ocr.training.fit import (
+    AugmentFn,
+    CoverageBatches,
+    PlateBatches,
+    ResumableCheckpoint,
+    best_dtype_policy,
+    device_name,
+    make_augmentation,
+    train_localization,
     versions,
 )
+from plate_ocr.utils import read_json, write_text
 
 PROJECT = Path(__file__).parents[1]
 RESULTS = PROJECT / "results" / "ablations.json"
 CACHE = PROJECT / ".cache" / "ablations"
 MORE_FONTS = PROJECT / "benchmarks" / "more_fonts.csv"
 RECIPE = replace(  # in the batches of the runs in results/ablations.json
-    RECIPES["shipped"],
+    CONFIGS["shipped"],
     name="ablation",
     batch_size=256,
     epochs=4,
-    finding_epochs=2,
+    localization_epochs=2,
     warmup_steps=300,
 )
 DRAWN_HEIGHT = 14.0  # pixels of a digit as the plates are drawn
@@ -79,7 +74,7 @@ DRAWN_HEIGHT = 14.0  # pixels of a digit as the plates are drawn
 
 def every_plate(
     change: Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, Box]],
-) -> Augment:
+) -> AugmentFn:
     """A distortion of one plate, uint8 (64, 128), as one of a batch with its share left clean."""
 
     def augment(
@@ -87,7 +82,7 @@ def every_plate(
     ) -> tuple[np.ndarray, np.ndarray]:
         distorted, boxes = zip(
             *(
-                (plate, box_of_ink(plate))
+                (plate, bounding_box(plate))
                 if random.random() < CLEAN_SHARE
                 else change(plate, random)
                 for plate in images[..., 0]
@@ -101,13 +96,13 @@ def every_plate(
 
 def change_only_geometry(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, Box]:
     """A plate whose digits stand elsewhere and are bent, and their box."""
-    plate, _ = change_geometry(plate, random)
-    return plate, box_of_ink(plate)
+    plate, _ = random_geometry(plate, random)
+    return plate, bounding_box(plate)
 
 
 def change_only_picture(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, Box]:
     """A plate that is lit and damaged, and the box of its digits."""
-    return change_picture(plate, DRAWN_HEIGHT, random), box_of_ink(plate)
+    return random_photometry(plate, DRAWN_HEIGHT, random), bounding_box(plate)
 
 
 def build_for_the_whole_plate() -> keras.Model:
@@ -127,7 +122,9 @@ def _build_without_finding(
     shown: Callable[[keras.KerasTensor], keras.KerasTensor],
 ) -> keras.Model:
     plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
-    logits = read_columns(shown(ink_of(plates)), columns_a_step=1)  # digits here are narrow
+    logits = recognition_network(
+        shown(normalize_input(plates)), columns_a_step=1
+    )  # digits here are narrow
     return keras.Model(plates, logits)
 
 
@@ -139,8 +136,8 @@ def families(step: int = 1, most: int | None = None, instances: int | None = Non
 
 def more_families() -> list[dict]:
     """The 22 and 78 others, as rows of fonts.json."""
-    others = faces.read_table(MORE_FONTS)
-    faces.fetch(others)
+    others = benchmark_fonts.read_table(MORE_FONTS)
+    benchmark_fonts.fetch(others)
     return families() + [
         {
             "family": face.family,
@@ -153,21 +150,21 @@ def more_families() -> list[dict]:
     ]
 
 
-def plates_in(rows: list[dict], name: str) -> PlateSet:
+def plates_in(rows: list[dict], name: str) -> PlateDataset:
     """The 60,000 training numbers drawn in these fonts, by the way all plates are drawn."""
     fonts = CACHE / name / "fonts"
     fonts.mkdir(parents=True, exist_ok=True)
     for row in rows:
         source = FONT_DIRECTORY / row["file"]
         shutil.copyfile(
-            source if source.exists() else faces.FONTS / row["file"], fonts / row["file"]
+            source if source.exists() else benchmark_fonts.FONTS / row["file"], fonts / row["file"]
         )
     write_text(fonts / "fonts.json", json.dumps(rows))
     generate(CACHE / name / "train", fonts=fonts)
     return load_folder(CACHE / name / "train")
 
 
-def all_plates() -> PlateSet:
+def all_plates() -> PlateDataset:
     """The plates of data/train."""
     generate(PROJECT / "data" / "train")
     return load_folder(PROJECT / "data" / "train")
@@ -178,9 +175,9 @@ class Variant:
     """A change from the shipped recipe."""
 
     change: str
-    plates: Callable[[], PlateSet] = all_plates
-    recipe: Recipe = RECIPE
-    augment: Augment | None = None  # where it is not that of the recipe
+    plates: Callable[[], PlateDataset] = all_plates
+    recipe: TrainConfig = RECIPE
+    augment: AugmentFn | None = None  # where it is not that of the recipe
     build: Callable[[], keras.Model] = build_model
     fonts: Path = FONT_DIRECTORY  # whose faces are blended
 
@@ -190,14 +187,14 @@ def in_fonts(change: str, name: str, rows: Callable[[], list[dict]]) -> Variant:
     return Variant(change, lambda: plates_in(rows(), name), fonts=CACHE / name / "fonts")
 
 
-def with_plates(count: int) -> Recipe:
+def with_plates(count: int) -> TrainConfig:
     """The recipe on fewer plates, which come the more often."""
     rounds = RECIPE.plates // count
     return replace(
         RECIPE,
         plates=count,
         epochs=rounds * RECIPE.epochs,
-        finding_epochs=rounds * RECIPE.finding_epochs,
+        localization_epochs=rounds * RECIPE.localization_epochs,
     )
 
 
@@ -205,14 +202,14 @@ VARIANTS = {
     "shipped": Variant("none: the shipped recipe, for as long as the others"),
     "rows_as_time": Variant("the image's rows are the time steps", build=build_with_rows_as_time),
     "whole_plate": Variant("the whole plate is read", build=build_for_the_whole_plate),
-    "no_augmentation": Variant("no augmentation", recipe=replace(RECIPE, plain_epochs=None)),
+    "no_augmentation": Variant("no augmentation", recipe=replace(RECIPE, clean_epochs=None)),
     "no_blended_faces": Variant(
         "no blended faces, no handwriting",
-        recipe=replace(RECIPE, blended_share=0.0, written_share=0.0),
+        recipe=replace(RECIPE, font_interpolation_prob=0.0, handwriting_prob=0.0),
     ),
     "no_handwriting": Variant(
         "no handwriting, more blended faces",
-        recipe=replace(RECIPE, blended_share=0.5, written_share=0.0),
+        recipe=replace(RECIPE, font_interpolation_prob=0.5, handwriting_prob=0.0),
     ),
     "geometry_only": Variant(
         "geometry only, no blended faces",
@@ -238,22 +235,22 @@ VARIANTS = {
 def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     """Train one variant and read every set with it."""
     recipe, plates, few = variant.recipe, variant.plates(), slice(variant.recipe.plates)
-    plates = PlateSet(plates.images[few], plates.texts[few], plates.records[few])
-    plain_epochs = recipe.epochs // RECIPE.epochs  # as many plain steps as in the others
-    augment = variant.augment or augmentation_of(recipe, variant.fonts)
+    plates = PlateDataset(plates.images[few], plates.labels[few], plates.records[few])
+    clean_epochs = recipe.epochs // RECIPE.epochs  # as many plain steps as in the others
+    augment = variant.augment or make_augmentation(recipe, variant.fonts)
     keras.utils.set_random_seed(recipe.seed)
-    batches = ShuffledPlates(plates, recipe.batch_size, recipe.seed, augment, plain_epochs)
+    batches = PlateBatches(plates, recipe.batch_size, recipe.seed, augment, clean_epochs)
     shuffle = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch)
     )
-    keras.config.set_dtype_policy(fastest_precision())
+    keras.config.set_dtype_policy(best_dtype_policy())
     model = variant.build()
     if "covered" in [layer.name for layer in model.layers]:
-        covered = CoveredPlates(plates, recipe.batch_size, recipe.seed, augment)
+        covered = CoverageBatches(plates, recipe.batch_size, recipe.seed, augment)
         with TemporaryDirectory() as folder:
-            checkpoints = Checkpoints(folder, {}, covered, recipe.finding_epochs)
-            learn_to_find(model, covered, recipe.finding_epochs, checkpoints)
-        finder_of(model).trainable = False
+            checkpoints = ResumableCheckpoint(folder, {}, covered, recipe.localization_epochs)
+            train_localization(model, covered, recipe.localization_epochs, checkpoints)
+        localization_model(model).trainable = False
     compile_model(model, recipe.schedule(len(batches)))
     begun = time.perf_counter()
     history = model.fit(
@@ -264,13 +261,13 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     trained = variant.build()
     trained.set_weights(model.get_weights())
 
-    def decode(images: np.ndarray) -> Decoded:
-        return decode_plates(trained.predict(images, batch_size=BATCH, verbose=0))
+    def decode(images: np.ndarray) -> Predictions:
+        return decode_logits(trained.predict(images, batch_size=BATCH, verbose=0))
 
     return {
         "change": variant.change,
-        "network": fingerprint(trained),
-        "device": describe_device(),
+        "network": architecture_hash(trained),
+        "device": device_name(),
         "versions": versions(),
         "recipe": asdict(recipe),
         "steps": recipe.epochs * len(batches),
@@ -280,22 +277,22 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     }
 
 
-def fresh_plates() -> BenchmarkSet:
+def test_plates() -> BenchmarkSet:
     """Plates of the described kind that no run trains on."""
-    return BenchmarkSet.of(draw_plates(range(90_000, 92_000)))
+    return BenchmarkSet.of(render_plates(range(90_000, 92_000)))
 
 
 def main() -> None:
     """Train what is missing in the results."""
     sets = {name: load_benchmark(name) for name in SETS if name != "no_plate"}
-    sets["fresh"] = fresh_plates()
+    sets["fresh"] = test_plates()
     runs = {}
     if RESULTS.exists():
         runs = read_json(RESULTS)["runs"]
     for name in sys.argv[1:] or VARIANTS:
         variant, earlier = VARIANTS[name], runs.get(name)
         if earlier and (earlier["network"], earlier.get("recipe")) == (
-            fingerprint(variant.build()),
+            architecture_hash(variant.build()),
             asdict(variant.recipe),
         ):
             continue

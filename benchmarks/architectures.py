@@ -23,20 +23,18 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the package, where it is not installed
-
-from benchmarks.ablations import RECIPE, Variant, fresh_plates, run
-from plate_ocr.console import run_command
-from plate_ocr.dataset import draw_plates
-from plate_ocr.engines import FILLED, Engine, OnnxEngine, OpenvinoEngine
-from plate_ocr.evaluation import BenchmarkSet, load_benchmark
-from plate_ocr.export import to_onnx
-from plate_ocr.files import read_json, write_text
-from plate_ocr.model import build_model, count_multiply_adds, fingerprint
-from plate_ocr.reader import readings_from_look
-from plate_ocr.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.training import augmentation_of, describe_device, versions
-from plate_ocr.weights import EXPORT
+from benchmarks.ablations import RECIPE, Variant, run, test_plates
+from plate_ocr.cli import run_command
+from plate_ocr.evaluation.benchmark import BenchmarkSet, load_benchmark
+from plate_ocr.network.checkpoint import DEFAULT_EXPORT
+from plate_ocr.network.crnn import architecture_hash, build_model, count_macs
+from plate_ocr.plates.dataset import render_plates
+from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.reading.backends import FILLED, Backend, OnnxBackend, OpenvinoBackend
+from plate_ocr.reading.reader import to_readings
+from plate_ocr.training.export import to_onnx
+from plate_ocr.training.fit import device_name, make_augmentation, versions
+from plate_ocr.utils import read_json, write_text
 
 # isort: split
 # After plate_ocr, which turns off its telemetry.
@@ -65,16 +63,16 @@ NETWORKS = {
 }
 
 
-def rates(engines: dict[Key, Engine], batch: int = FILLED) -> dict[Key, int]:
+def rates(engines: dict[Key, Backend], batch: int = FILLED) -> dict[Key, int]:
     """Plates a second of batches, of all engines in turn: so a slow minute is slow for all."""
     images = np.random.default_rng(0).integers(
         0, 256, (batch, PLATE_HEIGHT, PLATE_WIDTH, 1), np.uint8
     )
     seconds: dict[Key, list[float]] = {key: [] for key in engines}
     for _ in range(ROUNDS):
-        for key, engine in engines.items():
+        for key, backend in engines.items():
             begun = time.perf_counter()
-            engine(images)
+            backend(images)
             seconds[key].append(time.perf_counter() - begun)
     return {key: round(batch / statistics.median(each)) for key, each in seconds.items()}
 
@@ -86,15 +84,15 @@ def costs(names: Iterable[str]) -> dict[str, dict]:
         model = NETWORKS[name].build()
         found[name] = {
             "parameters": model.count_params(),
-            "multiply_adds": count_multiply_adds(model),
+            "multiply_adds": count_macs(model),
         }
         with tempfile.TemporaryDirectory() as folder:
             exported = to_onnx(model, Path(folder) / "network.onnx")
-        engines[name, "onnx"] = OnnxEngine(exported, "network.onnx")
-        engines[name, "openvino"] = OpenvinoEngine(exported, threads=1)
+        engines[name, "onnx"] = OnnxBackend(exported, "network.onnx")
+        engines[name, "openvino"] = OpenvinoBackend(exported, num_threads=1)
     for told, batch in (("plates_per_second", FILLED), ("one_at_a_time", 1)):
-        for (name, engine), rate in rates(engines, batch).items():
-            found[name].setdefault(told, {})[engine] = rate
+        for (name, backend), rate in rates(engines, batch).items():
+            found[name].setdefault(told, {})[backend] = rate
     return found
 
 
@@ -102,9 +100,9 @@ class Batches(CalibrationDataReader):
     """Distorted training plates, for the ranges of 8-bit integers."""
 
     def __init__(self, count: int = 512):
-        plates = draw_plates(range(count))
-        distorted, _ = augmentation_of(RECIPE)(
-            plates.images, plates.texts, np.random.default_rng(RECIPE.seed)
+        plates = render_plates(range(count))
+        distorted, _ = make_augmentation(RECIPE)(
+            plates.images, plates.labels, np.random.default_rng(RECIPE.seed)
         )
         self.batches = iter(np.split(distorted, count // FILLED))
 
@@ -119,22 +117,26 @@ def precisions(tuning: BenchmarkSet) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         integers = Path(folder) / "integers.onnx"
         quantize_static(
-            EXPORT, integers, Batches(), op_types_to_quantize=["Conv", "MatMul"], per_channel=True
+            DEFAULT_EXPORT,
+            integers,
+            Batches(),
+            op_types_to_quantize=["Conv", "MatMul"],
+            per_channel=True,
         )
         # OpenVINO's own bfloat16 is faster, and it does not run this file.
         engines = {
-            "onnx": OnnxEngine(EXPORT.read_bytes(), EXPORT),
-            "onnx, 8-bit integers": OnnxEngine(integers.read_bytes(), integers),
-            "openvino": OpenvinoEngine(EXPORT.read_bytes(), threads=1),
+            "onnx": OnnxBackend(DEFAULT_EXPORT.read_bytes(), DEFAULT_EXPORT),
+            "onnx, 8-bit integers": OnnxBackend(integers.read_bytes(), integers),
+            "openvino": OpenvinoBackend(DEFAULT_EXPORT.read_bytes(), num_threads=1),
         }
     found, expected = {}, None
     rate = rates(engines)
-    for name, engine in engines.items():
-        texts = [one.text for one in readings_from_look(engine(tuning.images))]
+    for name, backend in engines.items():
+        texts = [one.text for one in to_readings(backend(tuning.images))]
         expected = expected or texts
         found[name] = {
             "plates_per_second": rate[name],
-            "exact": sum(map(str.__eq__, texts, tuning.texts)),
+            "exact": sum(map(str.__eq__, texts, tuning.labels)),
             "unlike_float32": sum(map(str.__ne__, texts, expected)),
         }
     return found
@@ -142,7 +144,7 @@ def precisions(tuning: BenchmarkSet) -> dict:
 
 def main() -> None:
     """Train what is missing in the results, then measure what all of them cost."""
-    sets = {"tuning": load_benchmark("tuning"), "fresh": fresh_plates()}
+    sets = {"tuning": load_benchmark("tuning"), "fresh": test_plates()}
     results = {"epochs": RECIPE.epochs, "networks": {}}
     if RESULTS.exists():
         results = read_json(RESULTS)
@@ -153,14 +155,14 @@ def main() -> None:
         write_text(RESULTS, json.dumps(results, indent=1) + "\n")
 
     for name in sys.argv[1:] or NETWORKS:
-        if name not in runs or runs[name]["network"] != fingerprint(NETWORKS[name].build()):
+        if name not in runs or runs[name]["network"] != architecture_hash(NETWORKS[name].build()):
             print(f"{name}: {NETWORKS[name].idea}", flush=True)
             runs[name] = run(Variant(NETWORKS[name].idea, build=NETWORKS[name].build), sets)
             write()
     for name, cost in costs(runs).items():
         runs[name] |= cost
         print(name, json.dumps(runs[name]), flush=True)
-    results |= {"rated_on": describe_device(), "versions": versions()}
+    results |= {"rated_on": device_name(), "versions": versions()}
     results["precisions"] = precisions(sets["tuning"])
     print(json.dumps(results["precisions"], indent=1))
     write()

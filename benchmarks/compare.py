@@ -26,7 +26,7 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks import report
-from benchmarks.peers import (
+from benchmarks.baselines import (
     BARE_IMPORTS,
     DEBIAN_PACKAGES,
     GENERATORS,
@@ -40,14 +40,13 @@ from benchmarks.peers import (
     install,
     reason_in,
 )
-from benchmarks.process import Worker, in_turn
-from plate_ocr.console import run_command
-from plate_ocr.dataset import load_folder
-from plate_ocr.evaluation import load_benchmark
-from plate_ocr.files import write_text
-from plate_ocr.plotting import save_figure
-from plate_ocr.processor import cores, multiplies, processor_name
-from plate_ocr.weights import EXPORT, WEIGHTS
+from benchmarks.subprocess_worker import Worker, in_turn
+from plate_ocr.cli import run_command
+from plate_ocr.evaluation.benchmark import load_benchmark
+from plate_ocr.evaluation.plots import save_figure
+from plate_ocr.network.checkpoint import DEFAULT_EXPORT, DEFAULT_WEIGHTS
+from plate_ocr.plates.dataset import load_folder
+from plate_ocr.utils import cores, cpu_supports, processor_name, write_text
 
 SEED = 2026
 MATRIX_SIDE = 2048  # of the product that shows what one thread can do in float32
@@ -69,15 +68,15 @@ def load_sets(count: int | None) -> Sets:
     test = load_folder(PROJECT / "data" / "test")
     damaged = load_benchmark("conditions", BENCHMARK)
     severe = damaged.tags["severity"] > 3
-    texts = np.array(damaged.texts)
+    texts = np.array(damaged.labels)
     sets = {
-        "test": (test.images, np.array(test.texts)),
+        "test": (test.images, np.array(test.labels)),
         "conditions_1_to_3": (damaged.images[~severe], texts[~severe]),
         "conditions_4_to_5": (damaged.images[severe], texts[severe]),
     }
     for name in CLEAN:
         clean = load_benchmark(name, BENCHMARK)
-        sets[name] = clean.images, np.array(clean.texts)
+        sets[name] = clean.images, np.array(clean.labels)
     for name, (images, texts) in sets.items():
         kept = np.sort(np.random.default_rng(SEED).permutation(len(texts))[:count])
         sets[name] = images[kept, :, :, 0], texts[kept]
@@ -120,7 +119,7 @@ class ReaderMeasurements:
 
     def __init__(self, sets: Sets, timed: int, folder: Path) -> None:
         images = np.concatenate([images for images, _ in sets.values()])
-        self.truths = {name: texts for name, (_, texts) in sets.items()}
+        self.labels = {name: texts for name, (_, texts) in sets.items()}
         self.all_plates, self.timed_plates = str(folder / "all.npy"), str(folder / "timed.npy")
         np.save(self.all_plates, images)
         choice = np.random.default_rng(SEED).permutation(len(images))[:timed]
@@ -171,8 +170,8 @@ class ReaderMeasurements:
         begun = perf_counter()
         texts = iter(self.workers[peer.key].ask("read", plates=self.all_plates))
         self.figures[peer.key]["exact"] = {
-            name: sum(next(texts) == truth for truth in truths)
-            for name, truths in self.truths.items()
+            name: sum(next(texts) == truth for truth in labels)
+            for name, labels in self.labels.items()
         }
         print(f"{peer.title}: all read, {perf_counter() - begun:.0f} s", flush=True)
 
@@ -274,7 +273,7 @@ def describe_machine() -> dict:
     return {
         "processor": processor_name(),
         "cores": cores(),
-        "flags": [flag for flag in FLAGS if multiplies(flag)],
+        "flags": [flag for flag in FLAGS if cpu_supports(flag)],
         "system": platform.freedesktop_os_release()["PRETTY_NAME"],
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2),
@@ -301,7 +300,7 @@ def export_networks() -> tuple[dict[str, dict], str]:
         The sizes of all networks, and why the export failed, empty if it did not.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.networks"],
+        [sys.executable, "-m", "benchmarks.reference_models"],
         cwd=PROJECT,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""},
         stdout=subprocess.DEVNULL,
@@ -342,10 +341,10 @@ def main() -> None:
     failures = {
         peer.key: unusable[peer.environment] for peer in GENERATORS if peer.environment in unusable
     }
-    description = json.loads(WEIGHTS.with_suffix(".json").read_text(encoding="utf-8"))
+    description = json.loads(DEFAULT_WEIGHTS.with_suffix(".json").read_text(encoding="utf-8"))
     results = {
         "machine": machine,
-        "weights_sha256": description["sha256"][EXPORT.name],
+        "weights_sha256": description["sha256"][DEFAULT_EXPORT.name],
         "rounds": options.rounds,
         "timed_plates": options.timed,
         "sets": {name: len(texts) for name, (_, texts) in sets.items()},

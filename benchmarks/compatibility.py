@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from plate_ocr.console import run_command
-from plate_ocr.dataset import load_folder
-from plate_ocr.files import write_text
-from plate_ocr.reader import PlateReader
+from plate_ocr.cli import run_command
+from plate_ocr.plates.dataset import load_folder
+from plate_ocr.reading.reader import PlateReader
+from plate_ocr.utils import write_text
 
 PROJECT = Path(__file__).parent.parent
 ENVIRONMENTS = PROJECT / ".cache" / "compatibility"

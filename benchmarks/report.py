@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from benchmarks.peers import GENERATORS, READERS
-from plate_ocr.plotting import BLUE, GRAY, GREEN, ORANGE, RED
+from benchmarks.baselines import GENERATORS, READERS
+from plate_ocr.evaluation.plots import BLUE, GRAY, GREEN, ORANGE, RED
 
 SETS = {
     "test": "data/test",

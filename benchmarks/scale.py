@@ -18,15 +18,14 @@ import ray
 from pyarrow import parquet
 from ray.cluster_utils import Cluster
 
-from plate_ocr.console import run_command
-from plate_ocr.dataset import encode_png
-from plate_ocr.files import write_text
-from plate_ocr.fonts import load_fonts
-from plate_ocr.processor import cores, processor_name
-from plate_ocr.reader import PlateReader
-from plate_ocr.rendering import DEFAULT_SEED, draw_plate
-from plate_ocr.scale import draw_many, read_many
-from plate_ocr.weights import EXPORT, WEIGHTS, check_weights
+from plate_ocr.cli import run_command
+from plate_ocr.network.checkpoint import DEFAULT_EXPORT, DEFAULT_WEIGHTS, load_metadata
+from plate_ocr.plates.dataset import encode_png
+from plate_ocr.plates.fonts import load_fonts
+from plate_ocr.plates.rendering import DEFAULT_SEED, render_plate
+from plate_ocr.ray_data import draw_many, read_many
+from plate_ocr.reading.reader import PlateReader
+from plate_ocr.utils import cores, processor_name, write_text
 
 TOLERANCE = 1e-4  # of a confidence; batches of other sizes round otherwise
 STORE = 200 * 2**20  # bytes of shared memory a worker
@@ -96,7 +95,7 @@ def compare_drawings(folder: Path, start: int, count: int) -> dict:
     begun = time.perf_counter()
     different = 0
     for index in range(start, start + count):
-        image, record = draw_plate(fonts, DEFAULT_SEED, index)
+        image, record = render_plate(fonts, DEFAULT_SEED, index)
         row = drawn.pop(index, None)
         same = row and (row["image"], row["file_name"]) == (encode_png(image), record.file_name)
         different += not same
@@ -109,7 +108,7 @@ def compare_readings(plates: Path, folder: Path) -> dict:
     read = rows_of(folder, "file_name")
     drawn = rows_of(plates, "file_name", columns=["file_name", "text", "image"])
     begun = time.perf_counter()
-    reader = PlateReader(engine="onnx", threads=1)
+    reader = PlateReader(backend="onnx", num_threads=1)
     different, furthest = 0, 0.0
     images = (row["image"] for row in drawn.values())
     for name, reading in zip(drawn, reader.stream(images), strict=True):
@@ -146,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
             "start": options.start,
             "processor": processor_name(),
             "cores": cores(),
-            "weights_sha256": check_weights(WEIGHTS)["sha256"][EXPORT.name],
+            "weights_sha256": load_metadata(DEFAULT_WEIGHTS)["sha256"][DEFAULT_EXPORT.name],
             "workers": 2,
             "drawing": compare_drawings(plates, options.start, options.count)
             | {"cluster": round(drawing, 1)},

@@ -14,11 +14,11 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
-from plate_ocr.console import run_command
-from plate_ocr.engines import ENGINES
-from plate_ocr.files import write_text
-from plate_ocr.images import UnreadableImage
-from plate_ocr.reader import PlateReader
+from plate_ocr.cli import run_command
+from plate_ocr.plates.images import ImageError
+from plate_ocr.reading.backends import BACKENDS
+from plate_ocr.reading.reader import PlateReader
+from plate_ocr.utils import write_text
 
 PLATES = Path(__file__).parent.parent / "data" / "test"
 STAGES = 20
@@ -31,11 +31,11 @@ def memory() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def soak(readings: int, engine: str) -> dict:
+def soak(readings: int, backend: str) -> dict:
     """Read `readings` plates; memory and speed after every twentieth of them."""
     plates = [path.read_bytes() for path in sorted(PLATES.glob("*.png"))]
     plates += [plate[: len(plate) // 2] for plate in plates[:6]]
-    reader = PlateReader(engine=engine)
+    reader = PlateReader(backend=backend)
     texts = [_text(reading) for reading in reader.stream(plates)]
     stream = reader.stream(islice(cycle(plates), readings))
     expected = cycle(texts)
@@ -52,7 +52,7 @@ def soak(readings: int, engine: str) -> dict:
     early, late = stages[STAGES // 4 : STAGES // 2], stages[-STAGES // 4 :]
     return {
         "readings": readings,
-        "engine": engine,
+        "engine": backend,
         "changed": changed,
         "growth_megabytes": round(_median(late, "megabytes") - _median(early, "megabytes"), 1),
         "speed_kept": round(_median(late, "a_second") / _median(early, "a_second"), 3),
@@ -65,17 +65,17 @@ def _median(stages: list[dict], name: str) -> float:
 
 
 def _text(reading: object) -> str | None:
-    return None if isinstance(reading, UnreadableImage) else reading.text
+    return None if isinstance(reading, ImageError) else reading.text
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Soak, print, write the result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--readings", type=int, default=1_000_000)
-    parser.add_argument("--engine", choices=ENGINES, default="onnx")
+    parser.add_argument("--backend", choices=BACKENDS, default="onnx")
     parser.add_argument("--output", type=Path, default=Path("results"), help="folder")
     options = parser.parse_args(arguments)
-    result = soak(options.readings, options.engine)
+    result = soak(options.readings, options.backend)
     print(json.dumps(result, indent=1))
     options.output.mkdir(parents=True, exist_ok=True)
     write_text(options.output / "soak.json", json.dumps(result, indent=1) + "\n")

@@ -2,8 +2,7 @@
 
 Batches of 256; thirty steps on end, after as many to warm up as were prepared while TensorFlow
 compiled. Each variant runs in a process of its own, because TensorFlow keeps what it compiled. The
-plain network is the one that `benchmarks.networks` compares reading with, with the loss of Keras.
-Writes `results/training_step.json`; takes five minutes on two cores.
+plain network is the one of `benchmarks.reference_models`, with the loss of Keras. Writes `results/training_step.json`; takes five minutes on two cores.
 
 $ python benchmarks/training_step.py
 """
@@ -27,7 +26,7 @@ class Variant:
     normalised: bool | None = None  # all convolutions, or none; None as in the model
     loss: str = "ours"  # or that of Keras, or none
     distorted: bool = False  # plates, as the shipped recipe distorts them
-    plain: bool = False  # the plain network of benchmarks/networks.py
+    plain: bool = False  # the plain network of benchmarks/reference_models.py
 
 
 VARIANTS = {
@@ -47,16 +46,17 @@ def measure(variant: Variant) -> dict:
     """Plates a second, and multiply-adds of a plate read once."""
     import keras
 
-    from benchmarks.networks import plain
-    from plate_ocr.dataset import draw_plates
-    from plate_ocr.model import (
+    from benchmarks.reference_models import plain
+    from plate_ocr.network.crnn import (
         CONVOLUTIONS,
         build_model,
         compile_model,
-        count_multiply_adds,
-        finder_of,
+        count_macs,
+        localization_model,
     )
-    from plate_ocr.training import RECIPES, ShuffledPlates, augmentation_of
+    from plate_ocr.plates.dataset import render_plates
+    from plate_ocr.training.config import CONFIGS
+    from plate_ocr.training.fit import PlateBatches, make_augmentation
 
     keras.config.set_dtype_policy(variant.precision)
     if variant.plain:
@@ -68,30 +68,30 @@ def measure(variant: Variant) -> dict:
                 convolution._replace(normalised=variant.normalised) for convolution in CONVOLUTIONS
             )
         model = build_model(convolutions=convolutions)
-        finder_of(model).trainable = False
+        localization_model(model).trainable = False
     compile_model(model, 3e-4)
     if variant.loss == "keras":
         model.compile("adam", loss=keras.losses.CTC())
     elif variant.loss == "none":
         model.compile("adam", loss=lambda labels, logits: keras.ops.mean(logits**2))
-    augment = augmentation_of(RECIPES["shipped"]) if variant.distorted else None
+    augment = make_augmentation(CONFIGS["shipped"]) if variant.distorted else None
     ends = []
     clock = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter())
     )
-    drawn = draw_plates(range((WARM_UP + STEPS) * BATCH))
-    batches = ShuffledPlates(drawn, BATCH, seed=0, augment=augment)
+    drawn = render_plates(range((WARM_UP + STEPS) * BATCH))
+    batches = PlateBatches(drawn, BATCH, seed=0, augment=augment)
     model.fit(batches, verbose=0, shuffle=False, callbacks=[clock])
     return {
         "plates_per_second": round(BATCH * STEPS / (ends[-1] - ends[-1 - STEPS])),
-        "multiply_adds": count_multiply_adds(model),
+        "multiply_adds": count_macs(model),
     }
 
 
 def main() -> None:
     """Measure every variant and write the result."""
-    from plate_ocr.files import write_text
-    from plate_ocr.training import describe_device, versions
+    from plate_ocr.training.fit import device_name, versions
+    from plate_ocr.utils import write_text
 
     variants = {}
     for name in VARIANTS:
@@ -99,15 +99,14 @@ def main() -> None:
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         variants[name] = json.loads(done.stdout.splitlines()[-1])
         print(f"{variants[name]['plates_per_second']:6,} plates/s  {name}", flush=True)
-    result = {"device": describe_device(), "versions": versions(), "variants": variants}
+    result = {"device": device_name(), "versions": versions(), "variants": variants}
     write_text(RESULTS, json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent.parent))
     if len(sys.argv) > 1:
         print(json.dumps(measure(VARIANTS[sys.argv[1]])))
     else:
-        from plate_ocr.console import run_command
+        from plate_ocr.cli import run_command
 
         sys.exit(run_command(main))

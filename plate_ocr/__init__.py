@@ -4,10 +4,10 @@ import os
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else ONNX Runtime reports to Microsoft
 
-from plate_ocr.dataset import DatasetError
-from plate_ocr.images import UnreadableImage
-from plate_ocr.reader import Digit, PlateReader, Reading
-from plate_ocr.weights import WeightsError
+from plate_ocr.network.checkpoint import WeightsError
+from plate_ocr.plates.dataset import DatasetError
+from plate_ocr.plates.images import ImageError
+from plate_ocr.reading.reader import Digit, PlateReader, Reading
 
-__all__ = ["DatasetError", "Digit", "PlateReader", "Reading", "UnreadableImage", "WeightsError"]
+__all__ = ["DatasetError", "Digit", "ImageError", "PlateReader", "Reading", "WeightsError"]
 __version__ = "0.2.0.dev0"

@@ -12,7 +12,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import pytest
 
-from plate_ocr.fonts import load_fonts
+from plate_ocr.plates.fonts import load_fonts
 
 PROJECT = Path(__file__).parent.parent
 
@@ -87,13 +87,13 @@ def random_weights(tmp_path_factory):
     """A saved network with fresh weights and its ONNX export."""
     import keras
 
-    from plate_ocr.export import export_onnx
-    from plate_ocr.model import build_model
-    from plate_ocr.training import save_reader
+    from plate_ocr.network.crnn import build_model
+    from plate_ocr.training.export import export_onnx
+    from plate_ocr.training.fit import save_model
 
     keras.utils.set_random_seed(0)
     path = tmp_path_factory.mktemp("weights") / "random.h5"
-    save_reader(build_model(), path)
+    save_model(build_model(), path)
     export_onnx(path)
     return path
 
@@ -101,6 +101,6 @@ def random_weights(tmp_path_factory):
 @pytest.fixture(scope="session")
 def shipped():
     """The reader with the committed weights, in Keras."""
-    from plate_ocr.reader import PlateReader
+    from plate_ocr.reading.reader import PlateReader
 
-    return PlateReader(PROJECT / "dr_model.h5", engine="keras")
+    return PlateReader(PROJECT / "dr_model.h5", backend="keras")

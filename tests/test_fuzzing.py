@@ -5,15 +5,17 @@ import io
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import PROJECT, run_python
-from mutations import mutate, mutated
+from fuzz_images import mutate, mutated
 
-from plate_ocr import engines, reader, weights
-from plate_ocr.reader import PlateReader
-from plate_ocr.weights import WeightsError
+from plate_ocr.network import checkpoint
+from plate_ocr.network.checkpoint import WeightsError
+from plate_ocr.reading import backends, reader
+from plate_ocr.reading.reader import PlateReader
 
 MEMORY = 150  # megabytes above a clean run
 
@@ -32,7 +34,7 @@ def run(*command):
 def test_damaged_images_through_the_library(count, tmp_path):
     for number, (suffix, data) in enumerate(mutated(count)):
         (tmp_path / f"{number}{suffix}").write_bytes(data)
-    done = run("-W", "ignore", PROJECT / "tests" / "read_mutations.py", tmp_path)
+    done = run("-W", "ignore", PROJECT / "tests" / "fuzz_worker.py", tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["sources"] == count + found["good"] and found["lost"] == 0
@@ -80,7 +82,7 @@ def test_damaged_images_through_the_command(folder, count):
 @counts(80, 2_000)
 def test_damaged_images_through_the_script(folder, count, tmp_path):
     output = ("--plot", tmp_path / "plot.png", "--json", tmp_path / "out.json")
-    done = run("model_test.py", folder, "--engine", "onnx", *output)
+    done = run("model_test.py", folder, "--backend", "onnx", *output)
     assert done.returncode == 1 and (tmp_path / "plot.png").is_file()
     content = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     labelled = [one for one in content["readings"] if one["label"]]
@@ -91,9 +93,9 @@ def test_damaged_images_through_the_script(folder, count, tmp_path):
 
 
 @counts(60, 2_000)
-@pytest.mark.parametrize("engine", ["keras", "onnx"])
+@pytest.mark.parametrize("backend", ["keras", "onnx"])
 def test_damaged_weights_are_refused_before_a_parser_opens_them(
-    tmp_path, monkeypatch, random_weights, count, engine
+    tmp_path, monkeypatch, random_weights, count, backend
 ):
     """Only the hash and the JSON of the description, which is data, are looked at."""
 
@@ -101,14 +103,14 @@ def test_damaged_weights_are_refused_before_a_parser_opens_them(
         raise AssertionError("a parser was given damaged weights")
 
     monkeypatch.setattr(reader, "restore", opened)
-    monkeypatch.setattr(reader, "OnnxEngine", opened)
+    monkeypatch.setattr(reader, "OnnxBackend", opened)
     names = [random_weights.with_suffix(suffix).name for suffix in (".h5", ".onnx", ".json")]
     whole = {name: random_weights.with_name(name).read_bytes() for name in names}
     for name, data in whole.items():
         (tmp_path / name).write_bytes(data)
     with pytest.raises(AssertionError):
-        PlateReader(tmp_path / random_weights.name, engine=engine)  # undamaged, they are opened
-    names.remove(random_weights.with_suffix({"keras": ".onnx", "onnx": ".h5"}[engine]).name)
+        PlateReader(tmp_path / random_weights.name, backend=backend)  # undamaged, they are opened
+    names.remove(random_weights.with_suffix({"keras": ".onnx", "onnx": ".h5"}[backend]).name)
     random = np.random.default_rng(0)
     for number in range(count):
         name = names[number % len(names)]
@@ -117,7 +119,7 @@ def test_damaged_weights_are_refused_before_a_parser_opens_them(
             continue
         (tmp_path / name).write_bytes(damaged)
         with pytest.raises(WeightsError) as error:
-            PlateReader(tmp_path / random_weights.name, engine=engine)
+            PlateReader(tmp_path / random_weights.name, backend=backend)
         assert "\n" not in str(error.value)
         (tmp_path / name).write_bytes(whole[name])
 
@@ -140,6 +142,6 @@ def test_descriptions_made_to_hurt(tmp_path, random_weights, content):
 
 
 def test_nothing_is_deserialised_as_code():
-    for module in (reader, engines, weights):
-        source = (PROJECT / "plate_ocr" / f"{module.__name__.split('.')[1]}.py").read_text()
+    for module in (reader, backends, checkpoint):
+        source = Path(module.__file__).read_text()
         assert "pickle" not in source and "load_model" not in source and "eval(" not in source

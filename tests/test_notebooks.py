@@ -16,8 +16,8 @@ import pytest
 from conftest import PROJECT
 from PIL import Image
 
-from plate_ocr.dataset import draw_plates
-from plate_ocr.reader import PlateReader
+from plate_ocr.plates.dataset import render_plates
+from plate_ocr.reading.reader import PlateReader
 
 NOTEBOOKS = ("data_generation.ipynb", "training.ipynb", "evaluation.ipynb")
 
@@ -120,8 +120,8 @@ def test_own_plates_by_parameters_alone(tmp_path):
     """A few of seven digits, from weights that read five."""
     for name, positions in (("train", range(200)), ("test", range(200, 230))):
         (tmp_path / name).mkdir()
-        plates = draw_plates(positions, digits=7)
-        for image, text in zip(plates.images, plates.texts, strict=True):
+        plates = render_plates(positions, digits=7)
+        for image, text in zip(plates.images, plates.labels, strict=True):
             Image.fromarray(image[:, :, 0]).save(tmp_path / name / f"{text}.jpg", quality=95)
     notebook = execute(
         "training.ipynb",
@@ -170,9 +170,9 @@ def test_alone_and_without_an_address_the_first_cell_says_what_to_do(name, tmp_p
 
 def test_the_installed_package_reads(installed, tmp_path):
     code = (
-        "import sys, plate_ocr; from plate_ocr.reader import PlateReader;"
+        "import sys, plate_ocr; from plate_ocr.reading.reader import PlateReader;"
         "assert str(plate_ocr.__file__).startswith(sys.argv[2]);"
-        "print(PlateReader(engine='onnx').read(sys.argv[1]).text)"
+        "print(PlateReader(backend='onnx').read(sys.argv[1]).text)"
     )
     path = min((PROJECT / "data" / "test").glob("*.png"))
     done = subprocess.run(

@@ -12,15 +12,15 @@ from conftest import PROJECT
 
 import plate_ocr
 from plate_ocr import PlateReader
-from plate_ocr.console import missing
-from plate_ocr.engines import load_library
+from plate_ocr.reading.backends import load_library
+from plate_ocr.utils import missing_extra
 
 DESCRIPTION = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Reads by library and command; prints the texts, and what that has imported.
 READ = """
 import json, sys
 from plate_ocr import PlateReader
-from plate_ocr.__main__ import main
+from plate_ocr.cli import main
 print(PlateReader().read(sys.argv[1]).text)
 assert main(["read", sys.argv[1]]) == 0
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
@@ -66,14 +66,14 @@ def test_reading_imports_nothing_of_training():
     ("arguments", "module", "extra"),
     [
         (("export",), "keras", "train"),
-        (("read", "--engine", "keras", "data/test"), "keras", "train"),
+        (("read", "--backend", "keras", "data/test"), "keras", "train"),
         (("train", "data/test", "{folder}/x.h5"), "keras", "train"),
         (("generate", "{folder}/x", "--start", "0", "--count", "2"), "tqdm", "draw"),
         (("generate", "{folder}/x", "--start", "0", "--count", "2"), "cv2", "draw"),
     ],
 )
 def test_what_needs_more_says_how_to_get_it(arguments, module, extra, tmp_path):
-    code = f"import sys; sys.modules[{module!r}] = None; from plate_ocr.__main__ import main;"
+    code = f"import sys; sys.modules[{module!r}] = None; from plate_ocr.cli import main;"
     code += "sys.exit(main(sys.argv[1:]))"
     arguments = [argument.format(folder=tmp_path) for argument in arguments]
     done = subprocess.run(
@@ -86,7 +86,7 @@ def test_what_needs_more_says_how_to_get_it(arguments, module, extra, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("engine", "library", "how"),
+    ("backend", "library", "how"),
     [
         ("onnx", "onnxruntime", "pip install onnxruntime"),
         ("openvino", "openvino", "[openvino]"),
@@ -94,14 +94,14 @@ def test_what_needs_more_says_how_to_get_it(arguments, module, extra, tmp_path):
     ],
 )
 def test_a_missing_engine_is_an_import_error_that_says_how_to_get_it(
-    monkeypatch, engine, library, how
+    monkeypatch, backend, library, how
 ):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ImportError) as raised:
-        PlateReader(engine=engine)
+        PlateReader(backend=backend)
     assert raised.value.name == library and f"{library} is missing: " in str(raised.value)
     assert how in str(raised.value) and "\n" not in str(raised.value)
-    assert missing(raised.value) == str(raised.value)  # the commands print the same
+    assert missing_extra(raised.value) == str(raised.value)  # the commands print the same
 
 
 def test_an_interrupt_while_a_library_starts_is_no_broken_library(tmp_path, monkeypatch):
@@ -122,7 +122,7 @@ def test_what_an_engine_lacks_comes_with_the_engine(monkeypatch, tmp_path, neede
     with pytest.raises(ImportError) as raised:
         PlateReader()
     said = str(raised.value)
-    assert library in said and "\n" not in said and missing(raised.value) == said
+    assert library in said and "\n" not in said and missing_extra(raised.value) == said
     if needed:
         assert raised.value.name == "something_not_there" and "something_not_there" in said
     else:

@@ -8,11 +8,12 @@ import pytest
 from conftest import PROJECT
 
 from benchmarks import report
-from benchmarks.peers import READERS
+from benchmarks.baselines import READERS
 from benchmarks.report import percent
-from plate_ocr.dataset import SPLITS
-from plate_ocr.evaluation import SETS, load_benchmark
-from plate_ocr.views import VIEWS
+from plate_ocr.evaluation.benchmark import SETS, load_benchmark
+from plate_ocr.network.crnn import count_macs
+from plate_ocr.plates.dataset import SPLITS
+from plate_ocr.reading.tta import VIEWS
 from tools.scale_page import PAGE, page
 
 # The sets of the comparison that the README shows.
@@ -80,21 +81,21 @@ def test_readme_tells_the_evaluation(evaluation):
     for name, one in evaluation["sets"].items():
         if name in ("tuning", "conditions"):  # told in two parts, or not at all
             continue
-        careful = evaluation["careful"]["sets"][name]
+        tta = evaluation["tta"]["sets"][name]
         told = f"{one['exact']:,} of {one['images']:,} | {one['exact_match']:.2%} |"
-        told += f" {careful['exact']:,} | {careful['exact_match']:.2%} |"
+        told += f" {tta['exact']:,} | {tta['exact_match']:.2%} |"
         assert told in README.replace(" %", "%"), name
-    certainty, careful = evaluation["certainty"], evaluation["careful"]["certainty"]
+    certainty, tta = evaluation["certainty"], evaluation["tta"]["certainty"]
     for name in ("unseen_fonts", "conditions_4_and_5"):  # mistakes that looking again leaves
-        sets = (evaluation["sets"][name], evaluation["careful"]["sets"][name])
+        sets = (evaluation["sets"][name], evaluation["tta"]["sets"][name])
         once, careful_wrong = (one["images"] - one["exact"] for one in sets)
         assert re.search(rf"of {once} (mistakes )?\D+{careful_wrong}\b", CHANGELOG), name
     for rate in ("calibration_error", "coverage_at_99.9_precision"):
-        told = " | ".join(f"{100 * one[rate]:.2f} %" for one in (certainty, careful))
+        told = " | ".join(f"{100 * one[rate]:.2f} %" for one in (certainty, tta))
         assert f"| {told} |" in README, rate
     for area in ("area_right_against_wrong", "area_plate_against_no_plate"):
-        assert f"| {certainty[area]:.4f} | {careful[area]:.4f} |" in README, area
-    thresholds = (one["least_confidence_at_99.9_precision"] for one in (certainty, careful))
+        assert f"| {certainty[area]:.4f} | {tta[area]:.4f} |" in README, area
+    thresholds = (one["least_confidence_at_99.9_precision"] for one in (certainty, tta))
     assert f"threshold for it | {' | '.join(f'{least:.3f}' for least in thresholds)} |" in README
     raw = f"{100 * certainty['calibration_error_of_text_probability']:.2f} %"
     card = (PROJECT / "MODEL_CARD.md").read_text(encoding="utf-8")
@@ -123,7 +124,7 @@ def test_the_page_tells_what_looking_again_brings():
         ("two fifths where", 2 / 5, "labels"),
     ):
         rates = found["plates_per_second"]["onnx"][kind]
-        assert rates["careful"] / rates["once"] == pytest.approx(share, abs=0.05)
+        assert rates["tta"] / rates["once"] == pytest.approx(share, abs=0.05)
         assert told in README
 
 
@@ -135,7 +136,7 @@ def test_the_model_card_tells_the_evaluation(evaluation):
         rates = (one["exact_match"], one["exact_match_greedy"], one["character_error_rate"])
         told = " | ".join(f"{100 * rate:.2f} %" for rate in rates)
         assert f"{one['images']:,} | {told} |" in card, name
-    again = evaluation["careful"]["sets"]
+    again = evaluation["tta"]["sets"]
     for name in ("fresh", "unseen_fonts", "conditions_1_to_3", "conditions_4_and_5", "layout"):
         assert f"{100 * again[name]['exact_match']:.2f} %" in card, name
     assert f"{100 * again['another_generator']['exact_match']:.2f} % of the other" in card
@@ -195,11 +196,11 @@ def test_the_evaluation_is_of_the_committed_weights(evaluation):
 
 
 def test_readme_tells_the_size_of_the_network():
-    from plate_ocr.model import build_model, count_multiply_adds
+    from plate_ocr.network.crnn import build_model
 
     model = build_model()
     assert f"{model.count_params():,} parameters" in README
-    assert f"{count_multiply_adds(model) / 1e6:.1f} million multiply-adds" in README
+    assert f"{count_macs(model) / 1e6:.1f} million multiply-adds" in README
     described = result("benchmark")["networks"]["described"]
     told = f"{described['parameters'] / 1e6:.2f} M parameters, "
     told += f"{described['multiply_adds'] / 1e6:.0f} M multiply-adds"
@@ -213,7 +214,7 @@ def test_the_dataset_card_tells_the_sets():
     page = (PROJECT / "data" / "benchmark" / "README.md").read_text(encoding="utf-8")
     total = 0
     for name, stems in SETS.items():
-        images = len(load_benchmark(name, PROJECT / "data" / "benchmark").texts)
+        images = len(load_benchmark(name, PROJECT / "data" / "benchmark").labels)
         files = ", ".join(f"`{stem}.npz`" for stem in stems)
         assert f"| {files} | {images:,} |" in page, name
         total += images
@@ -306,12 +307,12 @@ def test_the_page_on_scale_is_of_these_results():
 
 def test_the_page_tells_the_networks_that_were_tried():
     from benchmarks.architectures import NETWORKS
-    from plate_ocr.model import fingerprint
+    from plate_ocr.network.crnn import architecture_hash
 
     tried = result("architectures")["networks"]
     assert tried.keys() == NETWORKS.keys()
     for name, network in NETWORKS.items():
-        assert tried[name]["network"] == fingerprint(network.build()), name
+        assert tried[name]["network"] == architecture_hash(network.build()), name
     page = (PROJECT / "docs" / "networks.md").read_text(encoding="utf-8")
     for name, one in result("architectures")["precisions"].items():
         told = (f"{one['plates_per_second']:,}", f"{one['exact']:,} of 3,000")

@@ -12,7 +12,7 @@ from conftest import PROJECT
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
-from tools.tidy_notebooks import tidy
+from tools.clean_notebooks import tidy
 
 
 def test_tidy_keeps_every_pixel_and_drops_times(tmp_path):
@@ -26,7 +26,7 @@ def test_tidy_keeps_every_pixel_and_drops_times(tmp_path):
     notebook = new_notebook(cells=[cell], metadata={"papermill": {"duration": 1}})
     path = tmp_path / "some.ipynb"
     nbformat.write(notebook, path)
-    command = [sys.executable, PROJECT / "tools" / "tidy_notebooks.py", path]
+    command = [sys.executable, PROJECT / "tools" / "clean_notebooks.py", path]
     subprocess.run([*map(str, command)], check=True)
     tidied = nbformat.read(path, as_version=4)
     found = tidied.cells[0].outputs[0]["data"]["image/png"]

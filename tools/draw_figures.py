@@ -12,20 +12,18 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # for the package, where it is not installed
-
 import model_test
 from benchmarks import report
-from plate_ocr import plotting
-from plate_ocr.blending import FaceBlender
-from plate_ocr.console import run_command
-from plate_ocr.evaluation import load_benchmark
-from plate_ocr.files import read_json
-from plate_ocr.fonts import load_fonts
-from plate_ocr.reader import Reading
-from plate_ocr.rendering import DEFAULT_SEED, plate_text
-from plate_ocr.training import read_results
-from plate_ocr.views import VIEWS, views_of
+from plate_ocr.cli import run_command
+from plate_ocr.evaluation.benchmark import load_benchmark
+from plate_ocr.evaluation.metrics import plots
+from plate_ocr.plates.fonts import load_fonts
+from plate_ocr.plates.rendering import DEFAULT_SEED, plate_text
+from plate_ocr.reading.reader import Reading
+from plate_ocr.reading.tta import VIEWS, make_views
+from plate_ocr.training.fit import load_runs
+from plate_ocr.training.synthetic_fonts.interpolation import FontInterpolator
+from plate_ocr.utils import read_json
 
 PROJECT = Path(__file__).parents[1]
 TEST = PROJECT / "data" / "test"
@@ -64,12 +62,12 @@ def draw_evaluation(evaluation: dict) -> dict[str, Figure]:
         by_corruption[corruption, int(severity)] = counts
     fonts = evaluation["sets"]["unseen_fonts"]["exact_match"]
     return {
-        "fonts": plotting.accuracy_bars(
+        "fonts": plots.accuracy_bars(
             pairs(evaluation["unseen_fonts_by_font"]),
             f"Unseen fonts: {fonts:.2%} read exactly; the worst",
         ),
-        "conditions": plotting.severity_heatmap(by_corruption),
-        "reliability": plotting.reliability_diagram(
+        "conditions": plots.severity_heatmap(by_corruption),
+        "reliability": plots.reliability_diagram(
             evaluation["reliability"], evaluation["certainty"]["calibration_error"]
         ),
     }
@@ -78,8 +76,8 @@ def draw_evaluation(evaluation: dict) -> dict[str, Figure]:
 def draw_looks() -> Figure:
     """A plate on a label, and the five other looks of a careful reader at it."""
     plate = load_benchmark("another_generator", PROJECT / "data" / "benchmark").images[[ON_A_LABEL]]
-    return plotting.plate_grid(
-        np.concatenate([plate, *views_of(plate)[0]]),
+    return plots.plate_grid(
+        np.concatenate([plate, *make_views(plate)[0]]),
         ["as it is", *VIEWS],
         columns=6,
     )
@@ -87,12 +85,12 @@ def draw_looks() -> Figure:
 
 def draw_new_faces() -> Figure:
     """Plates as training redraws some of them, before they are distorted."""
-    blender, random = FaceBlender(load_fonts()), np.random.default_rng(DEFAULT_SEED)
+    blender, random = FontInterpolator(load_fonts()), np.random.default_rng(DEFAULT_SEED)
     plates = [
         blender.draw(plate_text(DEFAULT_SEED, index), random, written=index >= 6)
         for index in range(12)
     ]
-    return plotting.plate_grid(plates, ["blended"] * 6 + ["written"] * 6, columns=6)
+    return plots.plate_grid(plates, ["blended"] * 6 + ["written"] * 6, columns=6)
 
 
 def main() -> None:
@@ -100,15 +98,15 @@ def main() -> None:
     results = Path(sys.argv[1]) if len(sys.argv) > 1 else PROJECT / "results"
     draw_predictions(results)
     figures = draw_evaluation(load(results, "evaluation.json")) | {
-        "training": plotting.loss_curves(read_results(results)),
+        "training": plots.training_curves(load_runs(results)),
         "benchmark": report.chart(load(results, "benchmark.json")),
         "looks": draw_looks(),
         "new_faces": draw_new_faces(),
     }
     if (results / "ablations.json").exists():
-        figures["ablations"] = plotting.ablation_dots(load(results, "ablations.json")["runs"])
+        figures["ablations"] = plots.ablation_plot(load(results, "ablations.json")["runs"])
     for name, figure in figures.items():
-        plotting.save_figure(figure, results / f"{name}.png")
+        plots.save_figure(figure, results / f"{name}.png")
         print(results / f"{name}.png")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from plate_ocr.dataset import generate
+from plate_ocr.plates.dataset import generate
 
 
 def load(variant: str) -> Callable[[Path, int], None]:

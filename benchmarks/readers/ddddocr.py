@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from benchmarks.preparation import crop_to_ink, decode_digits
+from benchmarks.preprocess import crop_to_ink, decode_digits
 from benchmarks.readers import Reader
 
 HEIGHT = 64  # pixels, of the model's input

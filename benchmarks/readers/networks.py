@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from benchmarks.peers import NETWORKS
+from benchmarks.baselines import NETWORKS
 from benchmarks.readers import Reader
-from plate_ocr.engines import BATCH, onnx_session
+from plate_ocr.reading.backends import BATCH, onnx_session
 
 
 def load(variant: str) -> Reader:
-    """Load what `benchmarks.networks` exported under this name."""
+    """Load what `benchmarks.reference_models` exported under this name."""
     path = NETWORKS / f"{variant}.onnx"
     session = onnx_session(path.read_bytes())
 

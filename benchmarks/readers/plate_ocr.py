@@ -3,8 +3,8 @@
 import numpy as np
 
 from benchmarks.readers import Reader
-from plate_ocr.reader import PlateReader
-from plate_ocr.weights import EXPORT
+from plate_ocr.network.checkpoint import DEFAULT_EXPORT
+from plate_ocr.reading.reader import PlateReader
 
 
 def load(variant: str) -> Reader:
@@ -13,9 +13,9 @@ def load(variant: str) -> Reader:
     Args:
         variant: the engine, `onnx` or `openvino`.
     """
-    reader = PlateReader(engine=variant, threads=1)
+    reader = PlateReader(backend=variant, num_threads=1)
 
     def read(images: np.ndarray) -> list[str]:
         return [reading.text for reading in reader.read(list(images))]
 
-    return Reader(read, (EXPORT,))
+    return Reader(read, (DEFAULT_EXPORT,))

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import onnxruntime
 
-from benchmarks.preparation import crop_to_ink, decode_digits
+from benchmarks.preprocess import crop_to_ink, decode_digits
 from benchmarks.readers import Reader
 
 HEIGHT = 48  # pixels, of the model's input

@@ -3,22 +3,22 @@
 import numpy as np
 import tesserocr
 
-from benchmarks.peers import folder_of
+from benchmarks.baselines import folder_of
 from benchmarks.readers import Reader
 
 
 def load(variant: str) -> Reader:
     """Load Tesseract with the English data of the Debian package."""
     data = next(folder_of("tesserocr").rglob("eng.traineddata"))
-    engine = tesserocr.PyTessBaseAPI(str(data.parent), "eng", psm=tesserocr.PSM.SINGLE_LINE)
-    engine.SetVariable("tessedit_char_whitelist", "0123456789")
+    backend = tesserocr.PyTessBaseAPI(str(data.parent), "eng", psm=tesserocr.PSM.SINGLE_LINE)
+    backend.SetVariable("tessedit_char_whitelist", "0123456789")
 
     def read(images: np.ndarray) -> list[str]:
         texts = []
         for image in images:
             height, width = image.shape
-            engine.SetImageBytes(image.tobytes(), width, height, 1, width)
-            texts.append(engine.GetUTF8Text().strip())
+            backend.SetImageBytes(image.tobytes(), width, height, 1, width)
+            texts.append(backend.GetUTF8Text().strip())
         return texts
 
     return Reader(read, (data,), tesserocr.tesseract_version().split("\n")[0])

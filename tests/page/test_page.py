@@ -30,7 +30,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from plate_ocr import UnreadableImage
+from plate_ocr import ImageError
 
 TEST = sorted((PROJECT / "data" / "test").glob("*.png"))
 PATIENCE = 120  # seconds; usually one is enough
@@ -371,7 +371,7 @@ def test_a_slow_picture_does_not_hold_up_another_visitor(monkeypatch):
     def slow(*_, **__):
         decodes.set()
         assert ends.wait(20)
-        raise UnreadableImage("slow")
+        raise ImageError("slow")
 
     monkeypatch.setattr(app, "load_plate", slow)
     with ThreadPoolExecutor() as pool:

@@ -10,7 +10,7 @@ import time
 import pytest
 from conftest import PROJECT
 
-from plate_ocr.dataset import generate
+from plate_ocr.plates.dataset import generate
 
 # With all that could differ between hosts: distortions, dropout and a learning rate that moves.
 # Adam moves a weight by the sign of its gradient, be that nothing but rounding, which differs
@@ -22,7 +22,7 @@ from functools import partial
 
 import keras
 
-from plate_ocr.__main__ import main
+from plate_ocr.cli import main
 from plate_ocr.training import RECIPES
 
 keras.optimizers.Adam = partial(keras.optimizers.Adam, epsilon=1e-3)

@@ -13,9 +13,9 @@ from pyarrow import parquet
 from test_killing import killed_at_random
 
 from benchmarks import scale as proof
-from plate_ocr.dataset import DatasetError, encode_png
-from plate_ocr.rendering import draw_plate
-from plate_ocr.scale import DRAWING, PLATES_OF_A_TASK, draw_many, read_many
+from plate_ocr.plates.dataset import DatasetError, encode_png
+from plate_ocr.plates.rendering import render_plate
+from plate_ocr.ray_data import DRAWING, PLATES_OF_A_TASK, draw_many, read_many
 from tools.scale_page import PLATES_OF_A_FILE
 
 TEST = PROJECT / "data" / "test"
@@ -35,7 +35,7 @@ def test_drawn_and_read_by_command_across_the_end_of_the_numbers(tmp_path, fonts
     assert done.returncode == 0 and "20 plates" in done.stdout, done.stderr
     rows = parquet.read_table(tmp_path / "plates").sort_by("index").to_pylist()
     for index, row in enumerate(rows, start=99_990):
-        image, record = draw_plate(fonts, 2026, index)
+        image, record = render_plate(fonts, 2026, index)
         assert row.pop("image") == encode_png(image)
         assert row | {"axes": json.loads(row["axes"])} == asdict(record)
     assert len(rows) == 20 == len({row["file_name"] for row in rows})

@@ -1,0 +1,1 @@
+"""The code that drew `data/benchmark/`; nothing of it is shared with the training."""

@@ -1,0 +1,1 @@
+"""What reads a plate, in Keras: find the digits, crop them, CRNN."""

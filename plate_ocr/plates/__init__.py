@@ -1,0 +1,1 @@
+"""What a plate is: its digits, fonts, drawing, folders and images."""

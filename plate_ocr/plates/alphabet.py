@@ -1,0 +1,58 @@
+"""Digits <-> class indices, with the CTC blank as class 0."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+DIGITS = "0123456789"
+BLANK = 0  # keras.losses.CTC also pads labels with it, so digit d is class d + 1
+NUM_CLASSES = 1 + len(DIGITS)
+VOCABULARY = np.frombuffer(("-" + DIGITS).encode("ascii"), dtype=np.uint8)  # by class
+NUM_DIGITS = 5  # on a plate, where no other count is asked for
+SUPPORTED_LENGTHS = range(4, 8)  # that can be asked for: drawn, trained on and read
+
+
+def is_valid_label(text: object, digits: int = NUM_DIGITS) -> bool:
+    """Whether `text` is a string of exactly so many ASCII digits."""
+    return isinstance(text, str) and len(text) == digits and set(text) <= set(DIGITS)
+
+
+def encode(texts: Sequence[str], digits: int = NUM_DIGITS) -> np.ndarray:
+    """Turn texts into labels for the CTC loss.
+
+    >>> encode(["00123"])
+    array([[1, 1, 2, 3, 4]], dtype=int32)
+
+    Args:
+        texts: n strings of digits.
+        digits: how many each holds.
+
+    Returns:
+        int32 array of shape (n, digits) with classes 1 to 10.
+
+    Raises:
+        ValueError: a text is not so many digits; it is named.
+    """
+    for text in texts:
+        if not is_valid_label(text, digits):
+            raise ValueError(f"not {digits} digits: {text!r:.60}")
+    flat = np.frombuffer("".join(texts).encode("ascii"), dtype=np.uint8)
+    return flat.reshape(len(texts), digits).astype(np.int32) - ord("0") + 1
+
+
+def decode(classes: np.ndarray) -> list[str]:
+    """Turn rows of classes into texts; blanks are left out, repeats are kept.
+
+    >>> decode(np.array([[1, 1, BLANK, 10], [BLANK, 3, BLANK, BLANK]]))
+    ['009', '2']
+
+    Args:
+        classes: int array of shape (n, length).
+
+    Returns:
+        n texts.
+    """
+    length = classes.shape[1]
+    characters = VOCABULARY[classes].tobytes().decode("ascii")
+    rows = [characters[row * length : (row + 1) * length] for row in range(len(classes))]
+    return [row.replace("-", "") for row in rows]

@@ -1,0 +1,1 @@
+"""Weights and an image -> text and confidence, without Keras."""

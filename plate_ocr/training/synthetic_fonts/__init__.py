@@ -1,0 +1,1 @@
+"""Digits in shapes that no font has."""

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+
+from plate_ocr.plates.alphabet import BLANK, SUPPORTED_LENGTHS, decode, encode, is_valid_label
+
+
+def test_every_number_survives_encoding():
+    texts = [f"{number:05d}" for number in range(100_000)]
+    labels = encode(texts)
+    assert labels.shape == (100_000, 5) and labels.dtype == np.int32
+    assert labels.min() == 1 and labels.max() == 10  # the blank, 0, is no digit
+    assert decode(labels) == texts
+
+
+def test_blanks_fall_out_and_repeats_stay():
+    assert decode(np.array([[BLANK, 1, 1, BLANK, 10], 5 * [BLANK]])) == ["009", ""]
+    assert decode(np.zeros((2, 0), int)) == ["", ""]
+
+
+@pytest.mark.parametrize(
+    "text", ["1234", "123456", "12a45", "", "１２３４５", "12 45", None, 12345]
+)
+def test_what_is_no_plate_text(text):
+    assert not is_valid_label(text)
+    with pytest.raises(ValueError, match="not 5 digits"):
+        encode([text])
+
+
+@pytest.mark.parametrize("digits", SUPPORTED_LENGTHS)
+def test_other_counts_of_digits(digits):
+    text = "0012345"[:digits]
+    assert [other for other in SUPPORTED_LENGTHS if is_valid_label(text, other)] == [digits]
+    assert decode(encode([text, text[::-1]], digits)) == [text, text[::-1]]
+    with pytest.raises(ValueError, match=f"not {digits} digits: '123'"):
+        encode([text, "123"], digits)

@@ -1,0 +1,361 @@
+"""Work that is stopped anywhere: nothing is half-written, and running it again gives the same."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+from conftest import PROJECT, run_python
+
+from plate_ocr import utils
+from plate_ocr.evaluation.benchmark import write_calibration
+from plate_ocr.network.checkpoint import load_metadata, restore, write_metadata
+from plate_ocr.plates.alphabet import DIGITS, NUM_DIGITS
+from plate_ocr.plates.dataset import DatasetError, generate, validate_dataset
+from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.reading.calibration import PlattScaling
+from plate_ocr.training.config import TrainingError
+from plate_ocr.training.fit import ResumableCheckpoint
+from plate_ocr.utils import write_text
+
+MOMENTS = ("half-written", "before rename", "after rename")
+EXIT = 42  # of a process that was stopped
+
+
+def stopped_at(moment, number, work):
+    """Do `work` in a process that ends, as by SIGKILL, at its `number`-th write or rename.
+
+    Returns:
+        Whether it came so far; else it has done its work.
+    """
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == EXIT
+    left = [number]
+    put, replace = utils._put, os.replace
+
+    def now(what):
+        left[0] -= what == moment
+        return what == moment and left[0] == 0
+
+    def write(path, content):
+        if now("half-written"):
+            put(path, content[: len(content) // 2])
+            os._exit(EXIT)
+        return put(path, content)
+
+    def rename(path, target):
+        if now("before rename"):
+            os._exit(EXIT)
+        replace(path, target)
+        if now("after rename"):
+            os._exit(EXIT)
+
+    utils._put, os.replace = write, rename
+    Path.write_text = lambda path, text, **_: write(path, text.encode())
+    try:
+        work()
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def draw(folder):
+    generate(folder, start=0, count=5, processes=1, progress=False)
+
+
+def describe(folder):
+    folder.mkdir(exist_ok=True)
+    write_metadata(folder / "weights.h5", {"sha256": {}})
+
+
+class Model:
+    """Stands in for a network: its weights are a text that the epoch decides."""
+
+    stop_training = False
+    layers = ()
+
+    epoch = 0
+
+    def predict_on_batch(self, images):
+        self.epoch += 1
+        return np.zeros((len(images), 16, 11))
+
+    def count_params(self):
+        return 1_000
+
+    def save_weights(self, path):
+        path.write_text(f"weights of {self.epoch}", encoding="utf-8")
+
+
+class Batches:
+    def shuffle(self, epoch):
+        pass
+
+
+def checkpoint(folder):
+    """Four epochs of training, or those that are left."""
+    callback = ResumableCheckpoint(folder, {"name": "run"}, Batches(), 9, np.zeros((1, 64, 128, 1)))
+    model = Model()
+    model.epoch = callback.epoch
+    callback.set_model(model)
+    with mock.patch("time.perf_counter", return_value=0.0):  # the time is no part of the result
+        for epoch in range(callback.epoch, 4):
+            callback.on_epoch_begin(epoch)
+            callback.on_epoch_end(epoch, {"loss": 9.0 - epoch})
+
+
+@pytest.mark.parametrize("work", [draw, describe, checkpoint])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_stopped_at_every_write_and_rename(tmp_path, work, moment):
+    undisturbed = tmp_path / "undisturbed"
+    work(undisturbed)
+    expected = contents(undisturbed)
+    number = 1
+    while stopped_at(moment, number, partial(work, tmp_path / str(number))):
+        folder = tmp_path / str(number)
+        for name, content in (contents(folder) if folder.exists() else {}).items():
+            # A file is whole or hidden; only checkpoints are replaced by later ones.
+            assert name.startswith(".") or work is checkpoint or content == expected[name]
+        work(folder)
+        assert contents(folder) == expected, (moment, number)
+        number += 1
+    assert number > 1 and contents(tmp_path / str(number)) == expected
+
+
+def measure(folder, figure):
+    """What evaluation.ipynb writes: the calibration of the weights, then its figures."""
+    write_calibration(folder / "weights.h5", PlattScaling(figure, 1.0, 0.0))
+    write_text(folder / "evaluation.json", json.dumps({"figure": figure}))
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_evaluation_stopped_anywhere_leaves_every_file_old_or_new(tmp_path, moment):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    (old / "weights.h5").write_bytes(b"weights")
+    hashes = {"weights.h5": hashlib.sha256(b"weights").hexdigest()}
+    made_for = {"alphabet": DIGITS, "image": [PLATE_HEIGHT, PLATE_WIDTH], "digits": NUM_DIGITS}
+    write_metadata(old / "weights.h5", made_for | {"sha256": hashes})
+    measure(old, 0.0)
+    measure(shutil.copytree(old, new), 1.0)
+    for number in (1, 2, 3):
+        folder = shutil.copytree(old, tmp_path / str(number))
+        stopped = stopped_at(moment, number, partial(measure, folder, 1.0))
+        assert stopped == (number < 3)  # two files are written
+        load_metadata(folder / "weights.h5")  # read with the one calibration or the other
+        for name, content in contents(folder).items():
+            whole = (contents(old).get(name), contents(new).get(name))
+            assert name.startswith(".") or content in whole
+        measure(folder, 1.0)
+        assert contents(folder) == contents(new)
+
+
+def start(code, *arguments):
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=PROJECT, env=environment, stderr=subprocess.PIPE)
+
+
+def killed_at_random(code, folder, *arguments, times=2):
+    """Run to the end for the time it takes, kill some runs on the way, and run again."""
+    begun = time.perf_counter()
+    process = start(code, folder / "undisturbed", *arguments)
+    _, errors = process.communicate(timeout=900)
+    assert process.returncode == 0, errors.decode()
+    seconds = time.perf_counter() - begun
+    moments = random.Random(0)
+    for _ in range(times):
+        process = start(code, folder / "killed", *arguments)
+        time.sleep(seconds * moments.uniform(0.1, 0.95))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    process = start(code, folder / "killed", *arguments)
+    _, errors = process.communicate(timeout=900)
+    assert process.returncode == 0, errors.decode()
+    return folder / "undisturbed", folder / "killed"
+
+
+@pytest.mark.slow
+def test_generation_killed_at_random(tmp_path):
+    code = (
+        "import sys; from plate_ocr.plates.dataset import generate;"
+        "generate(sys.argv[1], start=0, count=2000, processes=1, progress=False)"
+    )
+    undisturbed, killed = killed_at_random(code, tmp_path)
+    assert contents(killed) == contents(undisturbed) and validate_dataset(killed) == []
+
+
+TRAIN = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from plate_ocr.dataset import draw_plates
+from plate_ocr.training import RECIPES, save_reader, train
+
+folder = Path(sys.argv[1])
+recipe = replace(RECIPES["shipped"], batch_size=16, epochs=6, warmup_steps=3, dropout=0.2)
+plates, validation = draw_plates(range(48)), draw_plates(range(90_000, 90_008))
+model, _ = train(plates, validation, recipe, folder / "checkpoints", plates.images[:2], verbose=0)
+save_reader(model, folder / "weights.h5")
+"""
+
+
+@pytest.mark.slow
+def test_training_killed_at_random(tmp_path):
+    undisturbed, killed = killed_at_random(TRAIN, tmp_path)
+    names = [
+        sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+        for folder in (undisturbed, killed)
+    ]
+    assert names[0] == names[1]
+    weights = [
+        restore(path, load_metadata(path)).get_weights()
+        for path in (undisturbed / "weights.h5", killed / "weights.h5")
+    ]
+    for ours, theirs in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_export_killed_at_random(tmp_path, random_weights):
+    for name in ("undisturbed", "killed"):
+        (tmp_path / name).mkdir()
+        for suffix in (".h5", ".json"):
+            shutil.copy(random_weights.with_suffix(suffix), tmp_path / name)
+    code = (
+        "import sys; from pathlib import Path; from plate_ocr.training.export import export_onnx;"
+        "export_onnx(Path(sys.argv[1], 'random.h5'))"
+    )
+    undisturbed, killed = killed_at_random(code, tmp_path)
+    assert set(contents(killed)) == set(contents(undisturbed))
+    from plate_ocr.reading.reader import PlateReader
+
+    images = list(np.random.default_rng(0).integers(0, 256, (4, 64, 128), np.uint8))
+    texts = [
+        [reading.text for reading in PlateReader(folder / "random.h5").read(images)]
+        for folder in (undisturbed, killed)
+    ]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.slow
+def test_the_script_killed_at_random(tmp_path):
+    code = (
+        "import os, sys; sys.path[:0] = [os.getcwd()]; import model_test;"
+        "folder = sys.argv[1]; os.makedirs(folder, exist_ok=True);"
+        "sys.exit(model_test.main(['data/test', '--backend', 'onnx',"
+        " '--plot', folder + '/plot.png', '--json', folder + '/out.json']))"
+    )
+    undisturbed, killed = killed_at_random(code, tmp_path)
+    assert set(contents(killed)) == set(contents(undisturbed)) == {"plot.png", "out.json"}
+    readings = [
+        json.loads((folder / "out.json").read_text(encoding="utf-8"))["readings"]
+        for folder in (undisturbed, killed)
+    ]
+    assert readings[0] == readings[1]
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small disk of the test's own; it is called with options to mount it anew."""
+    path = tmp_path / "disk"
+    path.mkdir()
+
+    def mount(*options):
+        return subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(path)],
+            capture_output=True,
+        )
+
+    if shutil.which("mount") is None or mount("size=64k").returncode:
+        pytest.skip("mounting a disk is not permitted here")
+    yield path, lambda *options: mount("remount", *options).check_returncode()
+    subprocess.run(["umount", str(path)], check=True)
+
+
+def test_generation_on_a_full_and_on_a_read_only_disk(tmp_path, disk):
+    path, remount = disk
+    with pytest.raises(DatasetError, match="No space left on device"):
+        generate(path / "mine", start=0, count=200, processes=1, progress=False)
+    assert not [one.name for one in (path / "mine").iterdir() if one.name.startswith(".")]
+    remount("ro", "size=64k")
+    with pytest.raises(DatasetError, match="Read-only file system"):
+        generate(path / "mine", start=0, count=200, processes=1, progress=False)
+    remount("rw", "size=8m")
+    generate(path / "mine", start=0, count=200, processes=1, progress=False)
+    generate(tmp_path / "mine", start=0, count=200, processes=1, progress=False)
+    assert contents(path / "mine") == contents(tmp_path / "mine")
+
+
+def test_checkpoints_on_a_full_and_on_a_read_only_disk(disk):
+    """Refused before the first epoch, and later with the last epoch kept."""
+    path, remount = disk
+    folder = path / "run"
+    callback = ResumableCheckpoint(folder, {}, Batches(), 9, np.zeros((1, 64, 128, 1)))
+    model = Model()
+    callback.set_model(model)
+    for free, problem in (("size=16k", "No space left on device"), ("ro", "Read-only file system")):
+        remount(free)
+        with pytest.raises(TrainingError, match=problem) as error:
+            callback.try_to_write(model)
+        assert str(folder) in str(error.value) and "\n" not in str(error.value)
+    remount("rw", "size=128k")
+    callback.try_to_write(model)
+    callback.on_epoch_begin(0)
+    callback.on_epoch_end(0, {"loss": 9.0})
+    kept = contents(folder)
+    callback.on_epoch_begin(1)
+    for free, problem in (("size=16k", "No space left on device"), ("ro", "Read-only file system")):
+        remount(free)
+        with pytest.raises(TrainingError, match=problem):
+            callback.on_epoch_end(1, {"loss": 8.0})
+        assert contents(folder) == kept
+
+
+def test_a_text_on_a_full_and_on_a_read_only_disk(disk):
+    path, remount = disk
+    write_text(path / "a.txt", "old")
+    with pytest.raises(OSError, match=r"No space left on device: '.*/a\.txt'"):
+        write_text(path / "a.txt", "new" * 100_000)
+    assert contents(path) == {"a.txt": b"old"}
+    remount("ro", "size=64k")
+    with pytest.raises(OSError, match=r"Read-only file system: '.*/a\.txt'"):
+        write_text(path / "a.txt", "new")
+    assert contents(path) == {"a.txt": b"old"}
+
+
+@pytest.mark.slow
+def test_the_commands_on_a_full_and_on_a_read_only_disk(disk, random_weights):
+    path, remount = disk
+    script = ("model_test.py", "data/test", "--backend", "onnx", "--json", path / "out.json")
+    for problem in ("No space left on device", "Read-only file system"):
+        done = run_python(*script, "--plot", path / "plot.png")
+        assert done.returncode == 2 and problem in done.stderr.splitlines()[-1]
+        assert "plot.png" not in contents(path)
+        remount("ro", "size=64k")
+    remount("rw", "size=1600k")  # room for the weights, none for their export
+    for suffix in (".h5", ".json"):
+        shutil.copy(random_weights.with_suffix(suffix), path)
+    before = contents(path)
+    for problem in ("No space left on device", "Read-only file system"):
+        done = run_python("-m", "plate_ocr", "export", "--weights", path / "random.h5")
+        assert done.returncode == 2 and problem in done.stderr.splitlines()[-1], done.stderr
+        assert contents(path) == before
+        remount("ro", "size=1600k")
+    remount("rw", "size=8m")
+    assert run_python("-m", "plate_ocr", "export", "--weights", path / "random.h5").returncode == 0

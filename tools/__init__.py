@@ -1,0 +1,1 @@
+"""What keeps notebooks, figures and tables in step with results/."""
