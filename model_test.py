@@ -201,7 +201,7 @@ def write_json(path: Path, rows: list[Row], summary: dict) -> None:
             "label": row.label,
             "text": row.reading.text,
             "confidence": row.reading.confidence,
-            "greedy": row.reading.greedy_text,
+            "greedy_text": row.reading.greedy_text,
         }
         for row in rows
         if row.reading

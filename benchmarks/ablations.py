@@ -1,4 +1,4 @@
-"""One change each from the shipped recipe, in equal short runs: what does each part bring?
+"""One change each from the shipped config, in equal short runs: what does each part bring?
 
 Every run takes the same number of steps, a 27th of the full one, so that the numbers
 compare with each other and not with the shipped weights. A finished run is kept in
@@ -62,7 +62,7 @@ RESULTS = PROJECT / "results" / "ablations.json"
 CACHE = PROJECT / ".cache" / "ablations"
 MORE_FONTS = PROJECT / "benchmarks" / "more_fonts.csv"
 RECIPE = replace(  # in the batches of the runs in results/ablations.json
-    CONFIGS["shipped"],
+    CONFIGS["default"],
     name="ablation",
     batch_size=256,
     epochs=4,
@@ -172,23 +172,23 @@ def all_plates() -> PlateDataset:
 
 @dataclass(frozen=True)
 class Variant:
-    """A change from the shipped recipe."""
+    """A change from the shipped config."""
 
     change: str
     plates: Callable[[], PlateDataset] = all_plates
-    recipe: TrainConfig = RECIPE
-    augment: AugmentFn | None = None  # where it is not that of the recipe
+    config: TrainConfig = RECIPE
+    augment: AugmentFn | None = None  # where it is not that of the config
     build: Callable[[], keras.Model] = build_model
     fonts: Path = FONT_DIRECTORY  # whose faces are blended
 
 
 def in_fonts(change: str, name: str, rows: Callable[[], list[dict]]) -> Variant:
-    """The shipped recipe on plates, plain and blended, in other fonts."""
+    """The shipped config on plates, plain and blended, in other fonts."""
     return Variant(change, lambda: plates_in(rows(), name), fonts=CACHE / name / "fonts")
 
 
 def with_plates(count: int) -> TrainConfig:
-    """The recipe on fewer plates, which come the more often."""
+    """The config on fewer plates, which come the more often."""
     rounds = RECIPE.plates // count
     return replace(
         RECIPE,
@@ -199,17 +199,17 @@ def with_plates(count: int) -> TrainConfig:
 
 
 VARIANTS = {
-    "shipped": Variant("none: the shipped recipe, for as long as the others"),
+    "default": Variant("none: the shipped config, for as long as the others"),
     "rows_as_time": Variant("the image's rows are the time steps", build=build_with_rows_as_time),
     "whole_plate": Variant("the whole plate is read", build=build_for_the_whole_plate),
-    "no_augmentation": Variant("no augmentation", recipe=replace(RECIPE, clean_epochs=None)),
+    "no_augmentation": Variant("no augmentation", config=replace(RECIPE, clean_epochs=None)),
     "no_blended_faces": Variant(
         "no blended faces, no handwriting",
-        recipe=replace(RECIPE, font_interpolation_prob=0.0, handwriting_prob=0.0),
+        config=replace(RECIPE, font_interpolation_prob=0.0, handwriting_prob=0.0),
     ),
     "no_handwriting": Variant(
         "no handwriting, more blended faces",
-        recipe=replace(RECIPE, font_interpolation_prob=0.5, handwriting_prob=0.0),
+        config=replace(RECIPE, font_interpolation_prob=0.5, handwriting_prob=0.0),
     ),
     "geometry_only": Variant(
         "geometry only, no blended faces",
@@ -227,34 +227,34 @@ VARIANTS = {
     "100_families": in_fonts(
         "100 families: leaves the described data set", "100_families", more_families
     ),
-    "6000_plates": Variant("6,000 plates", recipe=with_plates(6_000)),
-    "20000_plates": Variant("20,000 plates", recipe=with_plates(20_000)),
+    "6000_plates": Variant("6,000 plates", config=with_plates(6_000)),
+    "20000_plates": Variant("20,000 plates", config=with_plates(20_000)),
 }
 
 
 def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     """Train one variant and read every set with it."""
-    recipe, plates, few = variant.recipe, variant.plates(), slice(variant.recipe.plates)
+    config, plates, few = variant.config, variant.plates(), slice(variant.config.plates)
     plates = PlateDataset(plates.images[few], plates.labels[few], plates.records[few])
-    clean_epochs = recipe.epochs // RECIPE.epochs  # as many plain steps as in the others
-    augment = variant.augment or make_augmentation(recipe, variant.fonts)
-    keras.utils.set_random_seed(recipe.seed)
-    batches = PlateBatches(plates, recipe.batch_size, recipe.seed, augment, clean_epochs)
+    clean_epochs = config.epochs // RECIPE.epochs  # as many plain steps as in the others
+    augment = variant.augment or make_augmentation(config, variant.fonts)
+    keras.utils.set_random_seed(config.seed)
+    batches = PlateBatches(plates, config.batch_size, config.seed, augment, clean_epochs)
     shuffle = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch)
     )
     keras.config.set_dtype_policy(best_dtype_policy())
     model = variant.build()
     if "covered" in [layer.name for layer in model.layers]:
-        covered = CoverageBatches(plates, recipe.batch_size, recipe.seed, augment)
+        covered = CoverageBatches(plates, config.batch_size, config.seed, augment)
         with TemporaryDirectory() as folder:
-            checkpoints = ResumableCheckpoint(folder, {}, covered, recipe.localization_epochs)
-            train_localization(model, covered, recipe.localization_epochs, checkpoints)
+            checkpoints = ResumableCheckpoint(folder, {}, covered, config.localization_epochs)
+            train_localization(model, covered, config.localization_epochs, checkpoints)
         localization_model(model).trainable = False
-    compile_model(model, recipe.schedule(len(batches)))
+    compile_model(model, config.schedule(len(batches)))
     begun = time.perf_counter()
     history = model.fit(
-        batches, epochs=recipe.epochs, shuffle=False, callbacks=[shuffle], verbose=2
+        batches, epochs=config.epochs, shuffle=False, callbacks=[shuffle], verbose=2
     )
     seconds = time.perf_counter() - begun
     keras.config.set_dtype_policy("float32")
@@ -269,8 +269,8 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
         "network": architecture_hash(trained),
         "device": device_name(),
         "versions": versions(),
-        "recipe": asdict(recipe),
-        "steps": recipe.epochs * len(batches),
+        "config": asdict(config),
+        "steps": config.epochs * len(batches),
         "training_loss": history.history["loss"][-1],
         "minutes": round(seconds / 60, 1),
         "sets": {name: evaluate(decode, one).figures() for name, one in sets.items()},
@@ -285,15 +285,15 @@ def test_plates() -> BenchmarkSet:
 def main() -> None:
     """Train what is missing in the results."""
     sets = {name: load_benchmark(name) for name in SETS if name != "no_plate"}
-    sets["fresh"] = test_plates()
+    sets["held_out"] = test_plates()
     runs = {}
     if RESULTS.exists():
         runs = read_json(RESULTS)["runs"]
     for name in sys.argv[1:] or VARIANTS:
         variant, earlier = VARIANTS[name], runs.get(name)
-        if earlier and (earlier["network"], earlier.get("recipe")) == (
+        if earlier and (earlier["network"], earlier.get("config")) == (
             architecture_hash(variant.build()),
-            asdict(variant.recipe),
+            asdict(variant.config),
         ):
             continue
         print(f"{name}: {variant.change}", flush=True)

@@ -1,6 +1,6 @@
 """Networks tried in place of the shipped one: what each costs, and what it reads.
 
-Every one is trained by the shipped recipe for as long as an ablation, and reads the tuning set,
+Every one is trained by the shipped config for as long as an ablation, and reads the tuning set,
 which serves choices, and fresh plates. Its rate is that of the bare graph on one thread, in batches
 of 32 and one plate at a time, in ONNX Runtime (float32) and in OpenVINO (its fastest precision).
 The shipped weights are also run in 8-bit integers, calibrated on distorted training plates. A
@@ -58,7 +58,7 @@ class Network:
 
 
 NETWORKS = {
-    "shipped": Network("none: the shipped network, for as long as the others"),
+    "default": Network("none: the shipped network, for as long as the others"),
     "finer_steps": Network("every column is a time step of its own: 32", {"columns_a_step": 1}),
 }
 
@@ -136,7 +136,7 @@ def precisions(tuning: BenchmarkSet) -> dict:
         expected = expected or texts
         found[name] = {
             "plates_per_second": rate[name],
-            "exact": sum(map(str.__eq__, texts, tuning.labels)),
+            "correct": sum(map(str.__eq__, texts, tuning.labels)),
             "unlike_float32": sum(map(str.__ne__, texts, expected)),
         }
     return found
@@ -144,7 +144,7 @@ def precisions(tuning: BenchmarkSet) -> dict:
 
 def main() -> None:
     """Train what is missing in the results, then measure what all of them cost."""
-    sets = {"tuning": load_benchmark("tuning"), "fresh": test_plates()}
+    sets = {"tuning": load_benchmark("tuning"), "held_out": test_plates()}
     results = {"epochs": RECIPE.epochs, "networks": {}}
     if RESULTS.exists():
         results = read_json(RESULTS)

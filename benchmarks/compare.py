@@ -51,7 +51,7 @@ from plate_ocr.utils import cores, cpu_supports, processor_name, write_text
 SEED = 2026
 MATRIX_SIDE = 2048  # of the product that shows what one thread can do in float32
 BENCHMARK = PROJECT / "data" / "benchmark"
-CLEAN = ("unseen_fonts", "layout", "another_generator", "captcha")
+CLEAN = ("held_out_fonts", "layout", "cross_generator", "captcha")
 # Files a round for every file of ours: slow generators need fewer to be timed.
 DRAWN_SHARE = {"plate_ocr": 1, "pillow": 0.1, "trdg": 0.01}
 # What decides how fast a processor multiplies.
@@ -66,13 +66,13 @@ def load_sets(count: int | None) -> Sets:
     The tuning set is left out, because choices were made on it, and so is what shows no plate.
     """
     test = load_folder(PROJECT / "data" / "test")
-    damaged = load_benchmark("conditions", BENCHMARK)
+    damaged = load_benchmark("corruptions", BENCHMARK)
     severe = damaged.tags["severity"] > 3
     texts = np.array(damaged.labels)
     sets = {
         "test": (test.images, np.array(test.labels)),
-        "conditions_1_to_3": (damaged.images[~severe], texts[~severe]),
-        "conditions_4_to_5": (damaged.images[severe], texts[severe]),
+        "corruptions_1_to_3": (damaged.images[~severe], texts[~severe]),
+        "corruptions_4_to_5": (damaged.images[severe], texts[severe]),
     }
     for name in CLEAN:
         clean = load_benchmark(name, BENCHMARK)
@@ -169,7 +169,7 @@ class ReaderMeasurements:
         """Count the plates of every set that are read exactly."""
         begun = perf_counter()
         texts = iter(self.workers[peer.key].ask("read", plates=self.all_plates))
-        self.figures[peer.key]["exact"] = {
+        self.figures[peer.key]["correct"] = {
             name: sum(next(texts) == truth for truth in labels)
             for name, labels in self.labels.items()
         }
@@ -191,7 +191,7 @@ def measure_readers(sets: Sets, timed: int, rounds: int, failures: dict[str, str
         failures: readers that are out already, and why; those that fail are added.
 
     Returns:
-        `readers` with the figures of each, `bare_imports_seconds`, and `float32_peak`, operations
+        `readers` with the figures of each, `import_only_seconds`, and `float32_peak`, operations
         a second.
 
     Raises:
@@ -230,7 +230,7 @@ def measure_readers(sets: Sets, timed: int, rounds: int, failures: dict[str, str
             }
     return {
         "readers": readers,
-        "bare_imports_seconds": start_seconds(BARE_IMPORTS),
+        "import_only_seconds": start_seconds(BARE_IMPORTS),
         "float32_peak": round(max(measured.products)),
     }
 

@@ -11,11 +11,11 @@ from plate_ocr.evaluation.plots import BLUE, GRAY, GREEN, ORANGE, RED
 
 SETS = {
     "test": "data/test",
-    "unseen_fonts": "unseen fonts",
-    "conditions_1_to_3": "conditions, severity 1 to 3",
-    "conditions_4_to_5": "conditions, severity 4 and 5",
+    "held_out_fonts": "unseen fonts",
+    "corruptions_1_to_3": "conditions, severity 1 to 3",
+    "corruptions_4_to_5": "conditions, severity 4 and 5",
     "layout": "layout",
-    "another_generator": "another generator",
+    "cross_generator": "another generator",
     "captcha": "captcha",
 }
 NOTHING = "-"
@@ -52,7 +52,7 @@ def accuracy_table(results: dict) -> str:
     rows = [["plates", *(f"{plates[name]:,}" for name in SETS)]]
     for peer in READERS:
         if peer.trained:
-            exact = results["readers"][peer.key].get("exact", {})
+            exact = results["readers"][peer.key].get("correct", {})
             cells = (percent(exact[name], plates[name]) if exact else NOTHING for name in SETS)
             rows.append([peer.title, *cells])
     return table(["exact match, %", *SETS.values()], rows)
@@ -120,7 +120,7 @@ def notes(results: dict) -> list[str]:
     )
     lines.append(
         "Importing ONNX Runtime, NumPy and Pillow and reading nothing takes "
-        f"{results['bare_imports_seconds']:.2f} s of the start."
+        f"{results['import_only_seconds']:.2f} s of the start."
     )
     for peer in READERS:
         note = results["readers"][peer.key].get("note")
@@ -160,11 +160,11 @@ def chart(results: dict) -> Figure:
 def _draw_errors(axis: plt.Axes, results: dict) -> None:
     """Dots on a log scale, because the good are close together; none misread at the left edge."""
     plates, readers = results["sets"], results["readers"]
-    shown = [peer for peer in READERS if peer.key in LOOKS and "exact" in readers[peer.key]]
+    shown = [peer for peer in READERS if peer.key in LOOKS and "correct" in readers[peer.key]]
     none = 100 / (3 * max(plates.values()))
     for place, peer in enumerate(shown):
         colour, marker = LOOKS[peer.key]
-        exact = readers[peer.key]["exact"]
+        exact = readers[peer.key]["correct"]
         wrong = [max(none, 100 * (1 - exact[name] / plates[name])) for name in SETS]
         height = 0.12 * (place - (len(shown) - 1) / 2)  # else equal readers would hide each other
         rows = [row + height for row in range(len(SETS))]

@@ -46,7 +46,7 @@ def soak(readings: int, backend: str) -> dict:
             changed += _text(reading) != next(expected)
         seconds = time.perf_counter() - begun
         stages.append(
-            {"megabytes": round(memory(), 1), "a_second": round(readings / STAGES / seconds)}
+            {"megabytes": round(memory(), 1), "per_second": round(readings / STAGES / seconds)}
         )
     # The first quarter fills the caches of the libraries.
     early, late = stages[STAGES // 4 : STAGES // 2], stages[-STAGES // 4 :]
@@ -55,7 +55,7 @@ def soak(readings: int, backend: str) -> dict:
         "engine": backend,
         "changed": changed,
         "growth_megabytes": round(_median(late, "megabytes") - _median(early, "megabytes"), 1),
-        "speed_kept": round(_median(late, "a_second") / _median(early, "a_second"), 3),
+        "speed_kept": round(_median(late, "per_second") / _median(early, "per_second"), 3),
         "stages": stages,
     }
 

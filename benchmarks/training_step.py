@@ -2,9 +2,10 @@
 
 Batches of 256; thirty steps on end, after as many to warm up as were prepared while TensorFlow
 compiled. Each variant runs in a process of its own, because TensorFlow keeps what it compiled. The
-plain network is the one of `benchmarks.reference_models`, with the loss of Keras. Writes `results/training_step.json`; takes five minutes on two cores.
+plain network is the one of `benchmarks.reference_models`, with the loss of Keras. Writes
+`results/training_step.json`; takes five minutes on two cores.
 
-$ python benchmarks/training_step.py
+$ python -m benchmarks.training_step
 """
 
 import json
@@ -25,7 +26,7 @@ class Variant:
     precision: str = "float32"
     normalised: bool | None = None  # all convolutions, or none; None as in the model
     loss: str = "ours"  # or that of Keras, or none
-    distorted: bool = False  # plates, as the shipped recipe distorts them
+    distorted: bool = False  # plates, as the shipped config distorts them
     plain: bool = False  # the plain network of benchmarks/reference_models.py
 
 
@@ -74,7 +75,7 @@ def measure(variant: Variant) -> dict:
         model.compile("adam", loss=keras.losses.CTC())
     elif variant.loss == "none":
         model.compile("adam", loss=lambda labels, logits: keras.ops.mean(logits**2))
-    augment = make_augmentation(CONFIGS["shipped"]) if variant.distorted else None
+    augment = make_augmentation(CONFIGS["default"]) if variant.distorted else None
     ends = []
     clock = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter())

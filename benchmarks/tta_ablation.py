@@ -31,7 +31,7 @@ from plate_ocr.reading.reader import CERTAIN
 from plate_ocr.reading.tta import VIEWS, make_views, merge_views
 from plate_ocr.utils import write_text
 
-RESULTS = Path(__file__).parents[1] / "results" / "looks.json"
+RESULTS = Path(__file__).parents[1] / "results" / "tta.json"
 SEED = 20_261_200
 COUNTS = {"tuning": 24_000, "labels": 2_000}
 TIMED, ROUNDS = 1_000, 5  # plates of a round
@@ -107,7 +107,7 @@ def measure(images: np.ndarray, texts: list[str], reader: PlateReader) -> dict:
         },
         "below": {
             str(least): {
-                "looked_again": float((once.text_probability < least).mean()),
+                "tta_fraction": float((once.text_probability < least).mean()),
                 "wrong": mistakes(every, least),
             }
             for least in LEAST
@@ -122,7 +122,7 @@ def rates(labels: np.ndarray) -> dict:
         labels: plates on labels, uint8 (n, 64, 128, 1).
     """
     sets = {
-        "fresh": render_plates(range(90_000, 90_000 + TIMED)).images,
+        "held_out": render_plates(range(90_000, 90_000 + TIMED)).images,
         "tuning": load_benchmark("tuning").sample(TIMED).images,
         "labels": labels[:TIMED],
     }
@@ -138,7 +138,7 @@ def rates(labels: np.ndarray) -> dict:
                     reader.read(plates)
                     row[way] = time.perf_counter() - begun
             once, tta = (TIMED / np.median(seconds, axis=0)).round().astype(int).tolist()
-            measured.setdefault(backend, {})[name] = {"once": once, "careful": tta}
+            measured.setdefault(backend, {})[name] = {"once": once, "tta": tta}
     return measured
 
 

@@ -269,8 +269,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("directory", type=path, help="labelled plates, the same on every host")
     train.add_argument("weights", type=weights_output, help="the HDF5 file to write")
     train.add_argument(
-        "--recipe",
-        default="shipped",
+        "--config",
+        default="default",
         help="shipped, described, quick, or fine_tuned for own plates; default: %(default)s",
     )
     train.add_argument("--initial-weights", type=path, help="of a reader, to go on from")
@@ -471,7 +471,7 @@ def _train_here(options: argparse.Namespace) -> int:
     from plate_ocr.training.fit import best_dtype_policy, save_model, train
 
     try:
-        recipe = CONFIGS[options.recipe]
+        config = CONFIGS[options.config]
         host = SINGLE_HOST
         if options.coordinator:
             host = join(options.coordinator, options.host, options.hosts)
@@ -479,15 +479,15 @@ def _train_here(options: argparse.Namespace) -> int:
             if host.index == 0:
                 try_to_write(options.weights)
             plates = load_folder(options.directory)
-            recipe = replace(recipe, plates=len(plates))
-            if recipe.replay_plates:
-                plates = mix(plates, render_plates(range(recipe.replay_plates)))
-            validation = render_plates(held_out(recipe.val_plates), without=plates.labels)
+            config = replace(config, plates=len(plates))
+            if config.replay_plates:
+                plates = mix(plates, render_plates(range(config.replay_plates)))
+            validation = render_plates(held_out(config.val_plates), without=plates.labels)
             if not len(validation):
                 raise TrainingError(f"{options.directory}: leaves no numbers to validate with")
-            checkpoints = options.checkpoints or Path("checkpoints", recipe.name)
+            checkpoints = options.checkpoints or Path("checkpoints", config.name)
             model, state = train(
-                *(plates, validation, recipe, checkpoints, validation.images[:8]),
+                *(plates, validation, config, checkpoints, validation.images[:8]),
                 precision=best_dtype_policy(),
                 initial_weights=options.initial_weights,
                 host=host,

@@ -119,7 +119,7 @@ def test_it_tells_its_version():
         (("read", "--num-threads", "x", "x.png"), "a whole number of 0 or more, not x"),
         (("train", ".", "x.h5", "--hosts", "2"), "no --coordinator, where they meet"),
         (("check", "nowhere"), "nowhere"),
-        (("train", ".", "x.h5", "--recipe", "x"), "x: no recipe; take one of shipped, described"),
+        (("train", ".", "x.h5", "--config", "x"), "x: no config; take one of shipped, described"),
         (("calibrate", DEFAULT_WEIGHTS, TEST), "60 plates; calibrating takes 200"),
         (("export", "--weights", "none.h5"), "none.h5: there is no such file"),
     ],

@@ -208,9 +208,9 @@ from plate_ocr.dataset import draw_plates
 from plate_ocr.training import RECIPES, save_reader, train
 
 folder = Path(sys.argv[1])
-recipe = replace(RECIPES["shipped"], batch_size=16, epochs=6, warmup_steps=3, dropout=0.2)
+config = replace(RECIPES["default"], batch_size=16, epochs=6, warmup_steps=3, dropout=0.2)
 plates, validation = draw_plates(range(48)), draw_plates(range(90_000, 90_008))
-model, _ = train(plates, validation, recipe, folder / "checkpoints", plates.images[:2], verbose=0)
+model, _ = train(plates, validation, config, folder / "checkpoints", plates.images[:2], verbose=0)
 save_reader(model, folder / "weights.h5")
 """
 

@@ -88,7 +88,7 @@ def test_the_committed_test_set_with_keras(tmp_path):
     assert content["summary"]["exact_match"] == 1 and content["summary"]["images"] == 60
     assert len(content["readings"]) == 60
     for reading in content["readings"]:
-        assert set(reading) == {"file_name", "label", "text", "confidence", "greedy"}
+        assert set(reading) == {"file_name", "label", "text", "confidence", "greedy_text"}
         assert reading["text"] == reading["label"] == reading["file_name"][:5]
     with Image.open(plot) as image:
         assert image.size[0] > 500 and np.asarray(image.convert("L")).std() > 10

@@ -152,10 +152,10 @@ def test_quick_evaluation_measures_what_quick_training_made(tmp_path, installed)
     )
     text = text_of(notebook)
     assert "quick/dr_model.h5 in keras" in text
-    assert "| unseen_fonts | 300 |" in text and "Its confidence is off by" in text
+    assert "| held_out_fonts | 300 |" in text and "Its confidence is off by" in text
     assert len(figures_of(notebook)) >= 8
     result = json.loads((quick / "results" / "evaluation.json").read_text(encoding="utf-8"))
-    assert result["sets"]["fresh"]["images"] == 300
+    assert result["sets"]["held_out"]["images"] == 300
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -42,7 +42,7 @@ def draw_predictions(results: Path) -> None:
         model_test.Row(
             TEST / one["file_name"],
             one["label"],
-            Reading(one["text"], one["confidence"], (), one["greedy"]),
+            Reading(one["text"], one["confidence"], (), one["greedy_text"]),
         )
         for one in found["readings"]
     ]
@@ -60,22 +60,22 @@ def draw_evaluation(evaluation: dict) -> dict[str, Figure]:
     for name, counts in pairs(evaluation["conditions_by_corruption"]).items():
         corruption, _, severity = name.rpartition(" ")
         by_corruption[corruption, int(severity)] = counts
-    fonts = evaluation["sets"]["unseen_fonts"]["exact_match"]
+    fonts = evaluation["sets"]["held_out_fonts"]["exact_match"]
     return {
         "fonts": plots.accuracy_bars(
             pairs(evaluation["unseen_fonts_by_font"]),
             f"Unseen fonts: {fonts:.2%} read exactly; the worst",
         ),
-        "conditions": plots.severity_heatmap(by_corruption),
+        "corruptions": plots.severity_heatmap(by_corruption),
         "reliability": plots.reliability_diagram(
-            evaluation["reliability"], evaluation["certainty"]["calibration_error"]
+            evaluation["reliability"], evaluation["confidence"]["ece"]
         ),
     }
 
 
 def draw_looks() -> Figure:
     """A plate on a label, and the five other looks of a careful reader at it."""
-    plate = load_benchmark("another_generator", PROJECT / "data" / "benchmark").images[[ON_A_LABEL]]
+    plate = load_benchmark("cross_generator", PROJECT / "data" / "benchmark").images[[ON_A_LABEL]]
     return plots.plate_grid(
         np.concatenate([plate, *make_views(plate)[0]]),
         ["as it is", *VIEWS],
@@ -100,8 +100,8 @@ def main() -> None:
     figures = draw_evaluation(load(results, "evaluation.json")) | {
         "training": plots.training_curves(load_runs(results)),
         "benchmark": report.chart(load(results, "benchmark.json")),
-        "looks": draw_looks(),
-        "new_faces": draw_new_faces(),
+        "tta": draw_looks(),
+        "synthetic_fonts": draw_new_faces(),
     }
     if (results / "ablations.json").exists():
         figures["ablations"] = plots.ablation_plot(load(results, "ablations.json")["runs"])

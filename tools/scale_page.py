@@ -47,7 +47,7 @@ def scaled(work: str, where: str) -> float | None:
 
 def last_epoch() -> float:
     """Seconds of the last epoch of the run `shipped`; GPUs may have run those before."""
-    with (PROJECT / "results" / "training_shipped.csv").open(encoding="utf-8") as table:
+    with (PROJECT / "results" / "training_default.csv").open(encoding="utf-8") as table:
         *_, last = csv.DictReader(table)
     return float(last["seconds"])
 
@@ -70,14 +70,14 @@ def reducing(hosts: int, size: float) -> float:
 
 def page() -> str:
     """The page, from what was measured last."""
-    benchmark, run = result("benchmark"), result("training_shipped")
-    cores, recipe = benchmark["machine"]["cores"], run["recipe"]
+    benchmark, run = result("benchmark"), result("training_default")
+    cores, config = benchmark["machine"]["cores"], run["config"]
     arrays, openvino = (
         max(benchmark["readers"][key]["plates_per_second"].values())
         for key in ("plate_ocr", "openvino")
     )
     drawing = benchmark["generators"]["plate_ocr"]["files_per_second"]
-    trained = recipe["plates"] / last_epoch()
+    trained = config["plates"] / last_epoch()
     from_files = scaled("reading", "alone")
     sizes = [path.stat().st_size for path in (PROJECT / "data" / "test").glob("*.png")]
     png = sum(sizes) / len(sizes)
@@ -91,7 +91,7 @@ def page() -> str:
         (
             "the last epoch of the run `shipped`",
             rate(trained),
-            f"`training_shipped.csv`, {run['device'].split(' and ')[-1]}",
+            f"`training_default.csv`, {run['device'].split(' and ')[-1]}",
         ),
         ("reading PNG files in memory, on one core", rate(from_files), of_scale),
         *(
@@ -111,7 +111,7 @@ def page() -> str:
     head = ("hosts", "reading, h", "footers, h", "together, h", "machine hours")
     reading = table(head, *rows)
 
-    batch = recipe["batch_size"]
+    batch = config["batch_size"]
     parameters = benchmark["networks"]["plate_ocr"]["parameters"]
     step, gradients, distortion = batch / trained, 4 * parameters, seconds_to_distort()
     rows = []

@@ -35,7 +35,7 @@ DIRECTORY = Path(__file__).parents[2] / "data" / "benchmark"
 SEEDS = {
     name: 20_261_100 + index
     for index, name in enumerate(
-        ("unseen_fonts", "conditions", "layout", "another_generator", "captcha", "no_plate",
+        ("held_out_fonts", "corruptions", "layout", "cross_generator", "captcha", "no_plate",
          "tuning")
     )
 }  # fmt: skip
@@ -78,9 +78,9 @@ def write(name: str, images: list, texts: list[str], **tags: list) -> None:
     print(f"{name}: {len(images)} images, {size / 1e6:.2f} MB", flush=True)
 
 
-def draw_unseen_fonts(faces: list[Face], count: int = 5000) -> None:
+def draw_held_out_fonts(faces: list[Face], count: int = 5000) -> None:
     """Clean plates in every face in turn."""
-    name = "unseen_fonts"
+    name = "held_out_fonts"
     texts = held_out_texts(name, count)
     chosen = [faces[index % len(faces)] for index in range(count)]
     plates = [render_plate(chosen[i], texts[i], generator_of(name, i)) for i in range(count)]
@@ -96,7 +96,7 @@ def draw_unseen_fonts(faces: list[Face], count: int = 5000) -> None:
 
 def draw_conditions(faces: list[Face], count: int = 5000) -> None:
     """Corrupted plates in ordinary faces, one file for each family of corruptions."""
-    name = "conditions"
+    name = "corruptions"
     texts = held_out_texts(name, count)
     cells = [(corruption, severity) for corruption in CORRUPTIONS for severity in SEVERITIES]
     for family, members in FAMILIES.items():
@@ -241,7 +241,7 @@ def draw_condition_sheet() -> None:
     pen = ImageDraw.Draw(sheet)
     rows = {name: row for row, name in enumerate(CORRUPTIONS)}
     for family in FAMILIES:
-        file = np.load(DIRECTORY / f"conditions_{family}.npz")
+        file = np.load(DIRECTORY / f"corruptions_{family}.npz")
         images, severities, corruptions = file["images"], file["severity"], file["corruption"]
         for name in np.unique(corruptions):
             y = 68 * rows[name] + 2
@@ -250,7 +250,7 @@ def draw_condition_sheet() -> None:
                 first = np.flatnonzero((corruptions == name) & (severities == severity))[0]
                 place = left + 132 * (severity - 1) + 2, y
                 sheet.paste(Image.fromarray(images[first]), place)
-    sheet.quantize(32).save(DIRECTORY / "conditions.png", optimize=True)
+    sheet.quantize(32).save(DIRECTORY / "corruptions.png", optimize=True)
 
 
 def main() -> None:
@@ -260,12 +260,12 @@ def main() -> None:
     start = time.perf_counter()
     unseen = [face for face in table if face.set == "unseen"]
     ordinary = [face for face in unseen if face.kind in ORDINARY]
-    draw_unseen_fonts(unseen)
+    draw_held_out_fonts(unseen)
     draw_conditions(ordinary)
     draw_layout(ordinary)
     draw_no_plate(unseen)
     draw_tuning([face for face in table if face.set == "tuning"])
-    draw_strangers("another_generator", "trdg", 2000)
+    draw_strangers("cross_generator", "trdg", 2000)
     draw_strangers("captcha", "captcha", 500)
     draw_font_sheet(table)
     draw_condition_sheet()

@@ -19,15 +19,15 @@ BENCHMARK = Path("data/benchmark")
 # The sets and their files. `tuning` serves every choice; data/benchmark/README.md tells of two
 # that others served.
 SETS = {
-    "unseen_fonts": ("unseen_fonts",),
-    "conditions": tuple(f"conditions_{kind}" for kind in ("noise", "blur", "light", "damage")),
+    "held_out_fonts": ("held_out_fonts",),
+    "corruptions": tuple(f"corruptions_{kind}" for kind in ("noise", "blur", "light", "damage")),
     "layout": ("layout",),
-    "another_generator": ("another_generator",),
+    "cross_generator": ("cross_generator",),
     "captcha": ("captcha",),
     "no_plate": ("no_plate",),
     "tuning": ("tuning",),
 }
-POOLED = ("unseen_fonts", "conditions", "layout", "another_generator")  # for calibration figures
+POOLED = ("held_out_fonts", "corruptions", "layout", "cross_generator")  # for calibration figures
 FEWEST = 200  # plates to calibrate with
 RAREST = 10  # of them read right, and wrong; from fewer mistakes the slopes came out 0.5 to 12
 

@@ -52,7 +52,7 @@ class EvaluationResult:
         """Rates are fractions of 0 to 1."""
         return {
             "images": len(self.labels),
-            "exact": int(self.correct.sum()),
+            "correct": int(self.correct.sum()),
             "exact_match": float(self.correct.mean()),
             "exact_match_greedy": exact_match_rate(self.labels, self.greedy_texts),
             "character_error_rate": character_error_rate(self.labels, self.texts),
@@ -87,14 +87,12 @@ def confidence_metrics(
     refused = no_plate.confidence(calibration)
     return {
         "plates": len(confidence),
-        "calibration_error": expected_calibration_error(confidence, right),
-        "calibration_error_of_text_probability": expected_calibration_error(
-            plates.text_probability, right
-        ),
-        "area_right_against_wrong": auroc(confidence[right], confidence[~right]),
+        "ece": expected_calibration_error(confidence, right),
+        "ece_uncalibrated": expected_calibration_error(plates.text_probability, right),
+        "auroc_error_detection": auroc(confidence[right], confidence[~right]),
         "coverage_at_99.9_precision": coverage,
-        "least_confidence_at_99.9_precision": least,
-        "area_plate_against_no_plate": auroc(confidence, refused),
+        "threshold_at_99.9_precision": least,
+        "auroc_ood": auroc(confidence, refused),
     }
 
 

@@ -16,7 +16,7 @@ from plate_ocr.utils import atomic_write
 BLUE, ORANGE, RED, GREEN, GRAY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#666666"
 COLOURS = (BLUE, ORANGE, GREEN, GRAY)
 COLUMNS = 6
-ABLATION_SETS = ("unseen_fonts", "conditions", "layout", "fresh")
+ABLATION_SETS = ("held_out_fonts", "corruptions", "layout", "held_out")
 DOTS_PER_INCH = 72
 # Not rc_context: leaving it undoes the interactive mode that a notebook sets at its first figure.
 plt.rcParams.update(
@@ -240,7 +240,7 @@ def reliability_diagram(table: Sequence[dict], error: float, mark: str = "") -> 
     )
     confidence = [row["confidence"] for row in table]
     axis.plot([0, 1], [0, 1], color=GRAY, linewidth=1, label="perfect")
-    axis.plot(confidence, [row["right"] for row in table], "o-", color=BLUE, label="measured")
+    axis.plot(confidence, [row["correct"] for row in table], "o-", color=BLUE, label="measured")
     axis.set(title=f"Calibration error {error:.2%}{mark}", ylabel="share right")
     axis.legend(loc="lower right")
     counts.bar(confidence, [row["plates"] for row in table], width=0.03, color=BLUE)
@@ -280,10 +280,10 @@ def accuracy_vs_font_distance(
 
 
 def ablation_plot(runs: Mapping[str, dict]) -> Figure:
-    """Exact match of every ablation on some sets, a row each, the shipped recipe as a line.
+    """Exact match of every ablation on some sets, a row each, the shipped config as a line.
 
     Args:
-        runs: as `results/ablations.json` holds them, the shipped recipe first.
+        runs: as `results/ablations.json` holds them, the shipped config first.
     """
     first, *others = runs.values()
     rows = {run["change"]: run["sets"] for run in runs.values()}

@@ -63,7 +63,7 @@ def reliability_curve(confidence: np.ndarray, right: np.ndarray, bins: int = BIN
         {
             "plates": int(inside.sum()),
             "confidence": float(confidence[inside].mean()),
-            "right": float(right[inside].mean()),
+            "correct": float(right[inside].mean()),
         }
         for inside in (index == number for number in range(bins))
         if inside.any()
@@ -76,7 +76,7 @@ def expected_calibration_error(
     """Mean distance of confidence and accuracy over bins, by plates (Naeini et al. 2015)."""
     table = reliability_curve(confidence, right, bins)
     total = sum(row["plates"] for row in table)
-    return sum(row["plates"] * abs(row["confidence"] - row["right"]) for row in table) / total
+    return sum(row["plates"] * abs(row["confidence"] - row["correct"]) for row in table) / total
 
 
 def coverage_at_precision(

@@ -58,16 +58,16 @@ class Configs(dict[str, TrainConfig]):
     """Recipes by their names."""
 
     def __missing__(self, name: str) -> TrainConfig:
-        raise TrainingError(f"{name}: no recipe; take one of {', '.join(self)}")
+        raise TrainingError(f"{name}: no config; take one of {', '.join(self)}")
 
 
 CONFIGS = Configs(
-    (recipe.name, recipe)
-    for recipe in [
-        # What dr_model.h5 comes from (results/training_shipped.json). Batches of half the size told
+    (config.name, config)
+    for config in [
+        # What dr_model.h5 comes from (results/training_default.json). Batches of half the size told
         # are twice as many steps, and each costs half. The first epoch is plain: CTC aligns sooner.
         TrainConfig(
-            *("shipped", 1e-3, 128, 55, 5, 60_000, 2_000, 9_940),
+            *("default", 1e-3, 128, 55, 5, 60_000, 2_000, 9_940),
             warmup_steps=600,
             clean_epochs=1,
             font_interpolation_prob=0.35,
@@ -75,10 +75,10 @@ CONFIGS = Configs(
         ),
         # The run as it was described to us. Without distortions, dropout keeps it from learning
         # the plates by heart.
-        TrainConfig("described", 3e-4, 256, 55, 5, 60_000, 2_000, 9_940, dropout=0.5),
+        TrainConfig("baseline", 3e-4, 256, 55, 5, 60_000, 2_000, 9_940, dropout=0.5),
         # For own plates, from weights that find digits and read others already.
         TrainConfig(
-            *("fine_tuned", 3e-4, 64, 10, 10, 2_000, 500, 9_940),
+            *("fine_tuning", 3e-4, 64, 10, 10, 2_000, 500, 9_940),
             localization_epochs=0,
             clean_epochs=0,
             replay_plates=2_000,

@@ -136,11 +136,11 @@ class CoverageBatches(PlateBatches):
         return self.host.share(images), self.host.share(cover(boxes))
 
 
-def make_augmentation(recipe: TrainConfig, fonts: Path | str = FONT_DIRECTORY) -> AugmentFn | None:
-    """What a recipe does to its batches after the plain epochs; it blends faces of these fonts."""
-    if recipe.clean_epochs is None:
+def make_augmentation(config: TrainConfig, fonts: Path | str = FONT_DIRECTORY) -> AugmentFn | None:
+    """What a config does to its batches after the plain epochs; it blends faces of these fonts."""
+    if config.clean_epochs is None:
         return None
-    return PlateAugmentation(recipe.font_interpolation_prob, recipe.handwriting_prob, fonts)
+    return PlateAugmentation(config.font_interpolation_prob, config.handwriting_prob, fonts)
 
 
 @contextmanager
@@ -267,7 +267,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         }
         if self.probe_images is not None:
             logits = self.model.predict_on_batch(self.probe_images)
-            row["watched"] = greedy_decode(np.asarray(logits))
+            row["probe_texts"] = greedy_decode(np.asarray(logits))
         state["epoch"] = epoch + 1
         state["history"].append(row)
         if not np.isfinite(logs["loss"]):
@@ -340,7 +340,7 @@ def _weights(directory: Path, epoch: int) -> Path:
 def train(
     plates: PlateDataset,
     validation: PlateDataset,
-    recipe: TrainConfig,
+    config: TrainConfig,
     checkpoints: Path | str,
     probe_images: np.ndarray,
     precision: str = "float32",
@@ -348,12 +348,12 @@ def train(
     verbose: int = 2,
     host: Host = SINGLE_HOST,
 ) -> tuple[keras.Model, dict[str, Any]]:
-    """Train a network, or go on where an interrupted run of the same recipe stopped.
+    """Train a network, or go on where an interrupted run of the same config stopped.
 
     Args:
         plates: plates to train on.
         validation: plates of other numbers, read after every epoch; they decide nothing.
-        recipe: how to train.
+        config: how to train.
         checkpoints: a directory of this run's own.
         watched: a few images, uint8 (n, 64, 128, 1), read after every epoch.
         precision: a Keras dtype policy, see `fastest_precision`; weights are float32 in any.
@@ -366,30 +366,30 @@ def train(
         `history` (a dict an epoch), `best_epoch`, `best_loss`, `stopped`.
 
     Raises:
-        TrainingError: training and validation share a number, the recipe goes on from initial
+        TrainingError: training and validation share a number, the config goes on from initial
             weights and there are none, the checkpoints cannot be used, or the loss is not finite.
         WeightsError: the initial weights cannot be used.
     """
     _check_plates(plates, validation)
-    if initial_weights is None and not recipe.localization_epochs:
-        raise TrainingError(f"{recipe.name}: goes on from initial weights; give some")
-    keras.utils.set_random_seed(recipe.seed)
-    model = _network(recipe, precision)
+    if initial_weights is None and not config.localization_epochs:
+        raise TrainingError(f"{config.name}: goes on from initial weights; give some")
+    keras.utils.set_random_seed(config.seed)
+    model = _network(config, precision)
     described = {"precision": precision, "network": architecture_hash(model)}
     if initial_weights is not None:
         path = Path(initial_weights)
         description = load_metadata(path)
         described["initial_weights"] = description["sha256"][path.name]
         model.set_weights(restore(path, description).get_weights())
-    augment = make_augmentation(recipe)
-    run = _describe(plates, recipe, augment) | described
+    augment = make_augmentation(config)
+    run = _describe(plates, config, augment) | described
     with in_process_pool(augment) as augment:
-        shuffled = (plates, recipe.batch_size, recipe.seed, augment)
-        batches = PlateBatches(*shuffled, recipe.clean_epochs or 0, host)
+        shuffled = (plates, config.batch_size, config.seed, augment)
+        batches = PlateBatches(*shuffled, config.clean_epochs or 0, host)
         callback = ResumableCheckpoint(
-            checkpoints, run, batches, recipe.patience, probe_images, host
+            checkpoints, run, batches, config.patience, probe_images, host
         )
-        if callback.epoch < recipe.epochs and not callback.finished:
+        if callback.epoch < config.epochs and not callback.finished:
             callback.try_to_write(model)
         if initial_weights is None and not callback.epoch:
             covered = CoverageBatches(*shuffled, host=host)
@@ -397,19 +397,19 @@ def train(
                 callback.directory / "finding",
                 run | {"part": "finding"},
                 covered,
-                recipe.localization_epochs,
+                config.localization_epochs,
                 host=host,
             )
-            train_localization(model, covered, recipe.localization_epochs, finding, verbose)
+            train_localization(model, covered, config.localization_epochs, finding, verbose)
         localization_model(model).trainable = False
-        compile_model(model, recipe.schedule(len(batches)))
+        compile_model(model, config.schedule(len(batches)))
         _fit(
             model,
-            recipe.epochs,
+            config.epochs,
             callback,
             verbose,
             validation_data=(validation.images, encode(validation.labels, plates.digits)),
-            validation_batch_size=recipe.batch_size,
+            validation_batch_size=config.batch_size,
         )
     callback.restore(model, callback.state["best_epoch"])
     return model, callback.state
@@ -428,22 +428,22 @@ def _check_plates(plates: PlateDataset, validation: PlateDataset) -> None:
         raise TrainingError(f"{len(shared)} validation numbers are trained on, {min(shared)} first")
 
 
-def _network(recipe: TrainConfig, precision: str) -> keras.Model:
+def _network(config: TrainConfig, precision: str) -> keras.Model:
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)  # layers take it when they are built
     try:
-        return build_model(dropout=recipe.dropout)
+        return build_model(dropout=config.dropout)
     finally:
         keras.config.set_dtype_policy(usual)
 
 
 def _describe(
-    plates: PlateDataset, recipe: TrainConfig, augment: AugmentFn | None
+    plates: PlateDataset, config: TrainConfig, augment: AugmentFn | None
 ) -> dict[str, Any]:
     """What decides the result of a run, but for the network."""
     labels = encode(plates.labels, plates.digits)
     return {
-        "recipe": asdict(recipe),
+        "config": asdict(config),
         "plates": hashlib.sha256(plates.images.tobytes() + labels.tobytes()).hexdigest(),
         "distortions": _distortions() if augment else None,
     }
@@ -576,8 +576,8 @@ def best_dtype_policy() -> str:
     return "mixed_bfloat16" if fast else "float32"
 
 
-def save_run(recipe: TrainConfig, state: dict, measured: dict, directory: Path | str) -> dict:
-    """Write `training_<recipe>.json` (the run and what was measured) and `.csv` (its epochs).
+def save_run(config: TrainConfig, state: dict, measured: dict, directory: Path | str) -> dict:
+    """Write `training_<config>.json` (the run and what was measured) and `.csv` (its epochs).
 
     Returns:
         What the first holds.
@@ -585,12 +585,12 @@ def save_run(recipe: TrainConfig, state: dict, measured: dict, directory: Path |
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     history = state["history"]
-    names = [name for name in history[0] if name not in ("watched", "device")]
+    names = [name for name in history[0] if name not in ("probe_texts", "device")]
     table = [",".join(names)]
     table += [",".join(f"{row[name]:.6g}" for name in names) for row in history]
-    write_text(directory / f"training_{recipe.name}.csv", "\n".join(table) + "\n")
+    write_text(directory / f"training_{config.name}.csv", "\n".join(table) + "\n")
     result = {
-        "recipe": asdict(recipe),
+        "config": asdict(config),
         "precision": state["run"]["precision"],
         "epochs": state["epoch"],
         "stopped_early": state["stopped"],
@@ -601,12 +601,12 @@ def save_run(recipe: TrainConfig, state: dict, measured: dict, directory: Path |
         "versions": versions(),
         "measured": measured,
     }
-    write_text(directory / f"training_{recipe.name}.json", json.dumps(result, indent=2) + "\n")
+    write_text(directory / f"training_{config.name}.json", json.dumps(result, indent=2) + "\n")
     return result
 
 
 def load_runs(directory: Path | str) -> dict[str, tuple[dict, list[dict]]]:
-    """Every run in a folder of results: name of the recipe -> (result, history)."""
+    """Every run in a folder of results: name of the config -> (result, history)."""
     runs = {}
     for path in sorted(Path(directory).glob("training_*.csv")):
         result = read_json(path.with_suffix(".json"))
@@ -614,5 +614,5 @@ def load_runs(directory: Path | str) -> dict[str, tuple[dict, list[dict]]]:
             history = [
                 {name: float(value) for name, value in row.items()} for row in csv.DictReader(table)
             ]
-        runs[result["recipe"]["name"]] = (result, history)
+        runs[result["config"]["name"]] = (result, history)
     return runs

@@ -10,11 +10,11 @@ from plate_ocr.plates.alphabet import is_valid_label
 from plate_ocr.plates.rendering import DEFAULT_SEED, permuted_numbers
 
 BENCHMARK = PROJECT / "data" / "benchmark"
-CONDITIONS = ("conditions_noise", "conditions_blur", "conditions_light", "conditions_damage")
+CONDITIONS = ("corruptions_noise", "corruptions_blur", "corruptions_light", "corruptions_damage")
 SIZES = {
-    "unseen_fonts": 5000,
+    "held_out_fonts": 5000,
     "layout": 3000,
-    "another_generator": 2000,
+    "cross_generator": 2000,
     "captcha": 500,
     "no_plate": 3000,
     "tuning": 3000,
@@ -58,7 +58,7 @@ def test_there_is_no_other_file():
 
 
 @pytest.mark.parametrize(
-    "names", [("unseen_fonts",), CONDITIONS, ("layout",), ("another_generator",), ("captcha",)]
+    "names", [("held_out_fonts",), CONDITIONS, ("layout",), ("cross_generator",), ("captcha",)]
 )
 def test_numbers_are_held_out_and_shown_once(names):
     texts = np.concatenate([load(name)["texts"] for name in names])
@@ -85,7 +85,7 @@ def test_families_are_apart():
 def test_fonts_of_the_sets_are_those_of_the_table():
     unseen = {face["family"]: face["kind"] for face in faces("unseen")}
     tuning = {face["family"]: face["kind"] for face in faces("tuning")}
-    for name, table in (("unseen_fonts", unseen), ("tuning", tuning)):
+    for name, table in (("held_out_fonts", unseen), ("tuning", tuning)):
         pairs = set(zip(load(name)["font"], load(name)["kind"], strict=True))
         assert pairs == set(table.items())
     for name in (*CONDITIONS, "layout", "no_plate"):
@@ -124,7 +124,7 @@ def test_every_corruption_at_every_severity():
 
 
 def test_clean_plates_are_black_on_white():
-    images = load("unseen_fonts")["images"]
+    images = load("held_out_fonts")["images"]
     assert (np.median(images, (1, 2)) == 255).all() and (images.min((1, 2)) < 128).all()
     edges = [images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]]
     assert all((edge == 255).all() for edge in edges)

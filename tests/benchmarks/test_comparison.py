@@ -89,14 +89,14 @@ def test_a_failing_peer_is_out_and_the_others_go_on(capsys):
         measured.append(peer)
 
     for _ in range(2):
-        process.in_turn(READERS[:4], failures, measure)
+        subprocess_worker.in_turn(READERS[:4], failures, measure)
     assert measured == [READERS[0], READERS[3]] * 2
     assert failures[READERS[2].key] == "no such model"
 
 
 def test_sets_are_the_same_plates_every_time():
     sets, again = compare.load_sets(7), compare.load_sets(7)
-    assert list(sets) == ["test", "conditions_1_to_3", "conditions_4_to_5", *compare.CLEAN]
+    assert list(sets) == ["test", "corruptions_1_to_3", "corruptions_4_to_5", *compare.CLEAN]
     assert set(sets) == set(report.SETS)
     for name, (images, texts) in sets.items():
         assert images.shape == (7, 64, 128) and images.dtype == np.uint8 and len(texts) == 7
@@ -153,7 +153,7 @@ def here(monkeypatch, tmp_path):
 def test_worker_answers(here, tmp_path):
     plates = tmp_path / "plates.npy"
     np.save(plates, np.zeros((5, 64, 128), np.uint8))
-    worker = process.Worker(BARE_IMPORTS)
+    worker = subprocess_worker.Worker(BARE_IMPORTS)
     assert worker.ask("read", plates=str(plates), count=2) == ["", ""]
     assert len(worker.ask("time_reading", plates=str(plates), batch=2)) == 2
     assert worker.ask("describe") == {"bytes": 0, "note": ""}
@@ -170,7 +170,7 @@ def test_a_peer_leaves_an_empty_home_empty(tmp_path):
 
 
 def test_worker_that_ends_tells_why(here):
-    worker = process.Worker(Peer("absent", "Absent", "plate_ocr", "readers.absent"))
+    worker = subprocess_worker.Worker(Peer("absent", "Absent", "plate_ocr", "readers.absent"))
     with pytest.raises(PeerFailed, match="No module named"):
         worker.ask("describe")
     worker.close()
@@ -182,7 +182,7 @@ def results():
         "bytes": 1_500_000,
         "note": "computes in f32",
         "peak_memory": 90_000_000,
-        "exact": {name: 8 for name in report.SETS},
+        "correct": {name: 8 for name in report.SETS},
         "plates_per_second": {"1": 1000.4, "8": 2000.6},
         "best_batch": 8,
         "latency_ms": 0.987,
@@ -199,7 +199,7 @@ def results():
         "timed_plates": 256,
         "sets": {name: 9 if name == "layout" else 8 for name in report.SETS},
         "readers": readers,
-        "bare_imports_seconds": 0.2,
+        "import_only_seconds": 0.2,
         "float32_peak": 1.5e11,
         "share_of_peak": 0.42,
         "generators": generators,

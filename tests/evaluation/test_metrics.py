@@ -70,7 +70,7 @@ def test_edit_distance(truth, text, distance):
 
 def test_figures_by_hand(evaluated):
     figures = evaluated.figures()
-    assert (figures["images"], figures["exact"]) == (4, 2)
+    assert (figures["images"], figures["correct"]) == (4, 2)
     assert figures["exact_match"] == 0.5 and figures["exact_match_greedy"] == 0.5
     assert evaluated.greedy_texts[3] == "1357" and len(evaluated.texts[3]) == 5
 
@@ -97,12 +97,12 @@ def test_certainty_by_hand(evaluated):
     assert told == pytest.approx(
         {
             "plates": 4,
-            "calibration_error": (0.1 + 0.7 + 2 * 0.0) / 4,
-            "calibration_error_of_text_probability": (0.1 + 0.7 + 2 * 0.0) / 4,
-            "area_right_against_wrong": (1 + 1 + 0 + 0.5) / 4,
+            "ece": (0.1 + 0.7 + 2 * 0.0) / 4,
+            "ece_uncalibrated": (0.1 + 0.7 + 2 * 0.0) / 4,
+            "auroc_error_detection": (1 + 1 + 0 + 0.5) / 4,
             "coverage_at_99.9_precision": 1 / 4,
-            "least_confidence_at_99.9_precision": 0.9,
-            "area_plate_against_no_plate": (4 + 3 + 3 + 3) / 16,
+            "threshold_at_99.9_precision": 0.9,
+            "auroc_ood": (4 + 3 + 3 + 3) / 16,
         }
     )
 

@@ -41,8 +41,8 @@ def test_reliability_and_error_by_hand():
     confidence = np.array([0.05, 0.15, 0.95, 1.0])
     right = np.array([False, True, True, True])
     assert reliability_curve(confidence, right, bins=2) == [
-        {"plates": 2, "confidence": pytest.approx(0.1), "right": 0.5},
-        {"plates": 2, "confidence": pytest.approx(0.975), "right": 1.0},
+        {"plates": 2, "confidence": pytest.approx(0.1), "correct": 0.5},
+        {"plates": 2, "confidence": pytest.approx(0.975), "correct": 1.0},
     ]
     expected = 0.5 * 0.4 + 0.5 * 0.025
     assert expected_calibration_error(confidence, right, bins=2) == pytest.approx(expected)

@@ -27,7 +27,7 @@ from plate_ocr.training import RECIPES
 
 keras.optimizers.Adam = partial(keras.optimizers.Adam, epsilon=1e-3)
 RECIPES["tiny"] = replace(
-    RECIPES["shipped"],
+    RECIPES["default"],
     name="tiny", batch_size=16, epochs=3, warmup_steps=2, dropout=0.2, validation_plates=8,
 )
 sys.exit(main(sys.argv[1:]))
@@ -38,7 +38,7 @@ EPOCHS = ("Epoch ", "3/3 ", "[Gloo]")  # lines that tell how far a run is
 
 def start(folder, name, *arguments):
     command = [sys.executable, "-c", TINY, "train", folder / "train", folder / f"{name}.h5"]
-    command += ["--recipe", "tiny", "--checkpoints", folder / name, *arguments]
+    command += ["--config", "tiny", "--checkpoints", folder / name, *arguments]
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "KERAS_BACKEND": "jax"}
     return subprocess.Popen(
         list(map(str, command)),

@@ -76,13 +76,13 @@ def test_litert_reads_what_keras_reads(shipped, tmp_path):
     for name in ("dr_model.h5", "dr_model.json"):
         shutil.copy(PROJECT / name, tmp_path)
     path = export_litert(tmp_path / "dr_model.h5")
-    conditions = load_benchmark("conditions")
+    conditions = load_benchmark("corruptions")
     harsh = np.flatnonzero(conditions.tags["severity"] >= 4)[::8]
     images = np.concatenate(
         [
             load_folder(PROJECT / "data" / "test").images,
             conditions.images[harsh],
-            load_benchmark("unseen_fonts").sample(250).images,
+            load_benchmark("held_out_fonts").sample(250).images,
         ]
     )
     assert len(images) == 560

@@ -43,13 +43,13 @@ def write_hollow(folder, positions):
 def test_a_new_style_is_learned_and_the_others_are_not_forgotten(tmp_path, shipped):
     own = write_hollow(tmp_path / "own", range(70_000, 70_200))
     others = write_hollow(tmp_path / "others", range(80_000, 80_400))
-    recipe = CONFIGS["fine_tuned"]
-    plates = mix(own, render_plates(range(recipe.replay_plates)))
-    validation = render_plates(held_out(recipe.val_plates), without=own.labels)
+    config = CONFIGS["fine_tuning"]
+    plates = mix(own, render_plates(range(config.replay_plates)))
+    validation = render_plates(held_out(config.val_plates), without=own.labels)
     model, _ = train(
         plates,
         validation,
-        recipe,
+        config,
         tmp_path / "checkpoints",
         validation.images[:2],
         initial_weights=PROJECT / "dr_model.h5",
@@ -67,8 +67,8 @@ def test_a_new_style_is_learned_and_the_others_are_not_forgotten(tmp_path, shipp
 def test_the_command_goes_on_from_given_weights(tmp_path, random_weights, monkeypatch):
     write_plates(tmp_path / "own", range(90_000, 90_008))  # of the numbers to validate with
     tiny = {"batch_size": 8, "epochs": 1, "replay_plates": 8, "val_plates": 10}
-    monkeypatch.setitem(CONFIGS, "fine_tuned", replace(CONFIGS["fine_tuned"], **tiny))
-    command = ["train", str(tmp_path / "own"), str(tmp_path / "mine.h5"), "--recipe", "fine_tuned"]
+    monkeypatch.setitem(CONFIGS, "fine_tuning", replace(CONFIGS["fine_tuning"], **tiny))
+    command = ["train", str(tmp_path / "own"), str(tmp_path / "mine.h5"), "--config", "fine_tuning"]
     command += ["--initial-weights", str(random_weights)]
     assert main([*command, "--checkpoints", str(tmp_path / "checkpoints")]) == 0
     state = json.loads((tmp_path / "checkpoints" / "state.json").read_text(encoding="utf-8"))
@@ -99,7 +99,7 @@ def test_what_cannot_be_trained_is_refused_in_one_line_before_an_epoch(
     if fault == "checkpoints":
         checkpoints.touch()
         at_fault = checkpoints
-    command = ["train", str(own), str(weights), "--recipe", "tiny", "--checkpoints"]
+    command = ["train", str(own), str(weights), "--config", "tiny", "--checkpoints"]
     assert main([*command, str(checkpoints)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and error.startswith(f"{at_fault}: "), error
@@ -108,13 +108,13 @@ def test_what_cannot_be_trained_is_refused_in_one_line_before_an_epoch(
 
 @pytest.mark.slow
 def test_seven_digits_from_drawing_to_reading(tmp_path):
-    recipe = replace(CONFIGS["quick"], plates=1_500, epochs=1, val_plates=20)
-    plates = load_or_generate(tmp_path / "train", recipe.plates, digits=7)
-    validation = render_plates(held_out(recipe.val_plates, 7), digits=7)
+    config = replace(CONFIGS["quick"], plates=1_500, epochs=1, val_plates=20)
+    plates = load_or_generate(tmp_path / "train", config.plates, digits=7)
+    validation = render_plates(held_out(config.val_plates, 7), digits=7)
     checkpoints, probe_images = tmp_path / "checkpoints", validation.images[:2]
     five = PROJECT / "dr_model.h5"
     model, _ = train(
-        plates, validation, recipe, checkpoints, probe_images, initial_weights=five, verbose=0
+        plates, validation, config, checkpoints, probe_images, initial_weights=five, verbose=0
     )
     save_model(model, tmp_path / "seven.h5", digits=7)
     export_onnx(tmp_path / "seven.h5")

@@ -30,9 +30,9 @@ from plate_ocr.training.fit import (
     train_localization,
 )
 
-# With everything a recipe can ask for: the learning rate rises and falls, plates are distorted.
+# With everything a config can ask for: the learning rate rises and falls, plates are distorted.
 TINY = replace(
-    CONFIGS["shipped"], name="tiny", batch_size=16, epochs=4, warmup_steps=3, dropout=0.2
+    CONFIGS["default"], name="tiny", batch_size=16, epochs=4, warmup_steps=3, dropout=0.2
 )
 
 
@@ -64,16 +64,16 @@ def test_the_dropout_of_a_recipe_reaches_the_network(uninterrupted):
 
 
 def test_the_described_recipe_is_the_described_run():
-    recipe = CONFIGS["described"]
-    assert (recipe.learning_rate, recipe.batch_size) == (3e-4, 256)
-    assert (recipe.epochs, recipe.patience, recipe.plates) == (55, 5, 60_000)
-    assert recipe.schedule(235) == 3e-4 and recipe.clean_epochs is None
+    config = CONFIGS["baseline"]
+    assert (config.learning_rate, config.batch_size) == (3e-4, 256)
+    assert (config.epochs, config.patience, config.plates) == (55, 5, 60_000)
+    assert config.schedule(235) == 3e-4 and config.clean_epochs is None
 
 
 def test_the_shipped_recipe_warms_up_and_decays():
-    recipe = CONFIGS["shipped"]
-    assert (recipe.batch_size, recipe.epochs, recipe.patience) == (128, 55, 5)
-    rates = [float(recipe.schedule(469)(step)) for step in (0, 600, 12_000, 55 * 469)]
+    config = CONFIGS["default"]
+    assert (config.batch_size, config.epochs, config.patience) == (128, 55, 5)
+    rates = [float(config.schedule(469)(step)) for step in (0, 600, 12_000, 55 * 469)]
     assert rates[0] < rates[1] > rates[2] > rates[3]
     assert rates[1] == pytest.approx(1e-3, rel=1e-2) and rates[3] == pytest.approx(1e-5, rel=1e-2)
 
@@ -182,9 +182,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 @pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(plates, validation, tmp_path):
-    recipe = replace(TINY, epochs=1)
-    first, _ = train(plates, validation, recipe, tmp_path, validation.images[:2], verbose=0)
-    second, state = train(plates, validation, recipe, tmp_path, validation.images[:2], verbose=0)
+    config = replace(TINY, epochs=1)
+    first, _ = train(plates, validation, config, tmp_path, validation.images[:2], verbose=0)
+    second, state = train(plates, validation, config, tmp_path, validation.images[:2], verbose=0)
     assert len(state["history"]) == 1
     for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
         assert np.array_equal(one, other)
@@ -463,14 +463,14 @@ def test_a_number_may_not_be_trained_on_and_validated_with(plates, tmp_path):
 
 
 def test_a_recipe_that_goes_on_from_weights_needs_some(plates, validation, tmp_path):
-    recipe = replace(TINY, name="mine", localization_epochs=0)
+    config = replace(TINY, name="mine", localization_epochs=0)
     with pytest.raises(TrainingError, match="mine: goes on from initial weights; give some"):
-        train(plates, validation, recipe, tmp_path, validation.images[:2], verbose=0)
+        train(plates, validation, config, tmp_path, validation.images[:2], verbose=0)
 
 
 def test_training_starts_from_given_weights(plates, validation, random_weights, tmp_path):
-    recipe = replace(TINY, learning_rate=0.0, warmup_steps=0, epochs=1)
-    arguments = (plates, validation, recipe, tmp_path, validation.images[:2])
+    config = replace(TINY, learning_rate=0.0, warmup_steps=0, epochs=1)
+    arguments = (plates, validation, config, tmp_path, validation.images[:2])
     model, _ = train(*arguments, initial_weights=random_weights, verbose=0)
     given = restore(random_weights, load_metadata(random_weights))
     localization_model(given).trainable = False  # as in training
@@ -502,26 +502,26 @@ def test_saved_weights_carry_no_optimizer_and_load_both_ways(uninterrupted, tmp_
 
 def test_results_come_back_as_they_were_written(uninterrupted, tmp_path):
     _, state = uninterrupted
-    save_run(TINY, state, {"fresh_exact": 3}, tmp_path)
+    save_run(TINY, state, {"held_out_correct": 3}, tmp_path)
     ((result, history),) = load_runs(tmp_path).values()
-    assert result["measured"] == {"fresh_exact": 3} and result["epochs"] == 4
+    assert result["measured"] == {"held_out_correct": 3} and result["epochs"] == 4
     assert [row["epoch"] for row in history] == [1, 2, 3, 4]
     assert history[0]["loss"] == pytest.approx(state["history"][0]["loss"], rel=1e-4)
 
 
 @pytest.mark.slow
 def test_mixed_precision_leaves_float32_weights_and_no_trace(plates, validation, tmp_path):
-    recipe = replace(TINY, epochs=1)
+    config = replace(TINY, epochs=1)
     probe_images = validation.images[:2]
     model, state = train(
-        plates, validation, recipe, tmp_path, probe_images, "mixed_bfloat16", verbose=0
+        plates, validation, config, tmp_path, probe_images, "mixed_bfloat16", verbose=0
     )
     assert model.get_layer("convolution_2").compute_dtype == "bfloat16"
     assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
     assert state["run"]["precision"] == "mixed_bfloat16"
     with pytest.raises(TrainingError, match="holds another run"):
-        train(plates, validation, recipe, tmp_path, probe_images, "float32", verbose=0)
+        train(plates, validation, config, tmp_path, probe_images, "float32", verbose=0)
 
 
 @pytest.mark.parametrize(
