@@ -34,7 +34,7 @@ from plate_ocr.network.spatial_transformer import normalize_input
 from plate_ocr.plates.dataset import PlateDataset, generate, load_folder, render_plates
 from plate_ocr.plates.fonts import FONT_DIRECTORY
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.reading.backends import BATCH
+from plate_ocr.reading.backends import NETWORK_BATCH
 from plate_ocr.reading.ctc import Predictions, decode_logits
 from plate_ocr.training.augmentation import (
     CLEAN_SHARE,
@@ -262,7 +262,7 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     trained.set_weights(model.get_weights())
 
     def decode(images: np.ndarray) -> Predictions:
-        return decode_logits(trained.predict(images, batch_size=BATCH, verbose=0))
+        return decode_logits(trained.predict(images, batch_size=NETWORK_BATCH, verbose=0))
 
     return {
         "change": variant.change,

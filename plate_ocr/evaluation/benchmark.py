@@ -96,7 +96,6 @@ def evaluate(decode: Callable[[np.ndarray], Predictions], plates: BenchmarkSet) 
         decoded.greedy_texts,
         right,
         decoded.text_probability,
-        decoded.length_probability,
         plates.tags,
     )
 
@@ -124,7 +123,7 @@ def calibrate(weights: Path | str, directory: Path | str) -> PlattScaling:
         raise DatasetError(
             f"{directory}: {right} read right and {wrong} wrong; calibrating takes {RAREST} of each"
         )
-    calibration = fit_platt_scaling(read.text_probability, read.length_probability, read.correct)
+    calibration = fit_platt_scaling(read.text_probability, read.correct)
     write_calibration(weights, calibration)
     return calibration
 

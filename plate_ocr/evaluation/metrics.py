@@ -28,7 +28,6 @@ class EvaluationResult:
     greedy_texts: list[str]
     correct: np.ndarray  # bool: all five digits
     text_probability: np.ndarray
-    length_probability: np.ndarray
     tags: Mapping[str, np.ndarray]
 
     def where(self, chosen: np.ndarray) -> "EvaluationResult":
@@ -40,13 +39,12 @@ class EvaluationResult:
             [self.greedy_texts[row] for row in rows],
             self.correct[rows],
             self.text_probability[rows],
-            self.length_probability[rows],
             {name: tag[rows] for name, tag in self.tags.items()},
         )
 
     def confidence(self, calibration: PlattScaling) -> np.ndarray:
         """Calibrated confidences."""
-        return calibration(self.text_probability, self.length_probability)
+        return calibration(self.text_probability)
 
     def figures(self) -> dict[str, float]:
         """Rates are fractions of 0 to 1."""
@@ -67,7 +65,6 @@ def pool(sets: Sequence[EvaluationResult]) -> EvaluationResult:
         [text for one in sets for text in one.greedy_texts],
         np.concatenate([one.correct for one in sets]),
         np.concatenate([one.text_probability for one in sets]),
-        np.concatenate([one.length_probability for one in sets]),
         {},
     )
 

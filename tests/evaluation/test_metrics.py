@@ -89,7 +89,7 @@ def test_parts_and_pools(evaluated):
 
 
 def test_certainty_by_hand(evaluated):
-    same = PlattScaling(0.0, 1.0, 0.0)  # the confidence is P(text)
+    same = PlattScaling(0.0, 1.0)  # the confidence is P(text)
     plates = dataclasses.replace(evaluated, text_probability=np.array([0.9, 0.7, 0.5, 0.5]))
     nothing = dataclasses.replace(evaluated, text_probability=np.array([0.8, 0.1, 0.1, 0.1]))
     assert plates.correct.tolist() == [True, False, True, False]
@@ -182,7 +182,7 @@ def test_the_calibration_reaches_every_reader(random_weights, tmp_path):
     weights = tmp_path / "random.h5"
     image = np.full((64, 128), 255, np.uint8)
     before = PlateReader(weights, backend="onnx").read(image)
-    write_calibration(weights, PlattScaling(intercept=50.0, text=0.0, length=0.0))
+    write_calibration(weights, PlattScaling(intercept=50.0, slope=0.0))
     after = PlateReader(weights, backend="onnx").read(image)
     assert before.confidence < 0.5 < after.confidence == pytest.approx(1)
     assert before.text == after.text
