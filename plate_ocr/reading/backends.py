@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     import openvino
 
 BACKENDS = ("onnx", "openvino", "keras")
-OUTPUT_NAMES = ("logits", "frames")  # of the ONNX graph
+OUTPUT_NAMES = ("logits", "crop")  # of the ONNX graph
 NETWORK_BATCH = 32  # plates that the network computes at a time; more are no faster
+STATIC_BATCHES = (NETWORK_BATCH, 8, 4, 1)  # that OpenVINO compiles; more than half are filled up
 _used_in: dict[str, int] = {}  # library that starts threads -> the process that used it first
 
 
@@ -138,8 +139,8 @@ class OnnxBackend:
 class OpenvinoBackend:
     """Runs exported weights in OpenVINO, in bfloat16 where the processor has it.
 
-    OpenVINO is fastest with batches of a fixed size, so it compiles the network for full batches
-    and for single plates, each when it is first needed. That takes longer than reading a plate.
+    OpenVINO is fastest with batches of a fixed size, so the network is compiled for several, each
+    when it is first needed. That takes longer than reading a plate.
 
     Args:
         network: the content of the ONNX file.
@@ -171,7 +172,7 @@ class OpenvinoBackend:
         check_not_forked("openvino")
         outputs, start = [], 0
         while (left := len(images) - start) > 0:
-            size = NETWORK_BATCH if left > NETWORK_BATCH // 2 else 1
+            size = next(size for size in STATIC_BATCHES if left > size // 2)
             outputs.append(self._run(images[start : start + size], size))
             start += size
         return ModelOutput.concatenate(outputs)

@@ -220,7 +220,7 @@ def _load_export(weights: Path, metadata: dict) -> bytes:
     """The content of `<name>.onnx`, if it is the export of these weights."""
     path = weights.with_suffix(".onnx")
     command = f"run python -m plate_ocr export --weights {weights}"
-    if metadata.get("onnx_made_from") != metadata["sha256"][weights.name]:
+    if metadata.get("onnx_source_sha256") != metadata["sha256"][weights.name]:
         raise WeightsError(f"{path}: not made from {weights}; {command}")
     try:
         return checkpoint.checked(path, metadata["sha256"].get(path.name))

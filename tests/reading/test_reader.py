@@ -262,7 +262,7 @@ def test_weights_of_another_network_are_named(weights):
     [
         lambda export: export.write_bytes(export.read_bytes() + b"x"),
         os.unlink,
-        lambda export: change_metadata(export.with_suffix(".h5"), onnx_made_from="0" * 64),
+        lambda export: change_metadata(export.with_suffix(".h5"), onnx_source_sha256="0" * 64),
     ],
 )
 def test_an_export_that_is_missing_or_of_other_weights_is_named_with_the_command(weights, damage):
