@@ -47,8 +47,8 @@ from plate_ocr.plates.rendering import (
 )
 from plate_ocr.utils import (
     cores,
-    is_being_written,
     read_json,
+    remove_leftovers,
     shown,
     spawn_pool,
     write_bytes,
@@ -233,7 +233,6 @@ def generate(
         with _workers(processes) as each:
             for _ in each(check, [job[0] for job in jobs]):
                 pass
-            leftovers = list(directory.glob(".*.part.*"))  # of a killed run, or of one beside this
             _claim(directory, settings)
             keep = any(_images(directory))
             write = partial(
@@ -253,9 +252,7 @@ def generate(
         records.sort(key=lambda record: record["index"])
         lines = (json.dumps(record) + "\n" for record in records)
         write_text(directory / "metadata.jsonl", "".join(lines))
-        for leftover in leftovers:
-            if not is_being_written(leftover):
-                leftover.unlink(missing_ok=True)
+        remove_leftovers(directory)
     except OSError as error:
         raise DatasetError(f"{error.filename or directory}: {error.strerror or error}") from error
     except BrokenProcessPool as error:
@@ -316,7 +313,7 @@ def _claim(directory: Path, settings: Settings) -> None:
     if not found and all(".part." in one.name for one in directory.iterdir()):
         usual = settings.digits == NUM_DIGITS
         written = {name: value for name, value in wanted.items() if name != "digits" or not usual}
-        write_text(path, json.dumps(written, indent=2) + "\n", first=True)
+        write_text(path, json.dumps(written, indent=2) + "\n")
     found = found or _read_settings(path)  # ours, or of a run that began just now
     if not found:
         raise DatasetError(f"{directory}: holds files but no settings.json; choose another")

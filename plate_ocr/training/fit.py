@@ -37,13 +37,14 @@ from plate_ocr.training.distributed import SINGLE_HOST, Host
 from plate_ocr.training.synthetic_fonts import handwriting, interpolation
 from plate_ocr.utils import (
     atomic_write,
+    check_writable,
     checksum,
     cores,
     cpu_supports,
     processor_name,
     read_json,
+    remove_leftovers,
     spawn_pool,
-    try_to_write,
     write_text,
 )
 
@@ -227,7 +228,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         """
         if self.host.index == 0:
             try:
-                try_to_write(self.directory / "state.json", epochs * 12 * model.count_params())
+                check_writable(self.directory / "state.json", epochs * 12 * model.count_params())
             except OSError as error:
                 raise TrainingError(f"{error.filename}: {error.strerror or error}") from error
 
@@ -323,7 +324,8 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         return {_weights(directory, self.state[name]) for name in ("epoch", "best_epoch")}
 
     def _tidy(self, directory: Path) -> None:
-        """Remove the weights of all other epochs."""
+        """Remove the weights of all other epochs, and what killed runs left."""
+        remove_leftovers(directory)
         for path in directory.glob("*.weights.h5"):
             if path not in self._kept(directory):
                 path.unlink()
