@@ -28,7 +28,7 @@ from plate_ocr.evaluation.plots import ctc_posteriors
 from plate_ocr.plates.alphabet import NUM_DIGITS, is_valid_label
 from plate_ocr.plates.fonts import load_fonts
 from plate_ocr.plates.images import SUFFIXES, load_plate
-from plate_ocr.plates.rendering import MARGIN, MIN_SPACING, compose_plate, render_glyphs, room
+from plate_ocr.plates.rendering import MARGIN, MIN_SPACING, compose_plate, free_space, render_glyphs
 from plate_ocr.reading.ctc import softmax
 from plate_ocr.reading.reader import Reading, to_readings
 
@@ -84,7 +84,7 @@ def draw(
     instance = instances[round((weight - 1) / (WEIGHT_STEPS - 1) * (len(instances) - 1))]
     ten = render_glyphs(FONTS[family].path, instance, size)
     glyphs = [ten[int(digit)] for digit in number]
-    columns, rows = room(glyphs, gap)
+    columns, rows = free_space(glyphs, gap)
     if columns < 0 or rows < 0:
         raise ValueError("This does not fit on the plate: choose a smaller size or gap.")
     plate = compose_plate(glyphs, gap, MARGIN + columns // 2, MARGIN + rows // 2)

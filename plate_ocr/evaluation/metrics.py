@@ -7,7 +7,7 @@ import numpy as np
 
 from plate_ocr.plates.alphabet import DIGITS
 from plate_ocr.plates.fonts import load_fonts
-from plate_ocr.plates.rendering import SIZES, render_glyphs
+from plate_ocr.plates.rendering import FONT_SIZES, render_glyphs
 from plate_ocr.reading.calibration import (
     PlattScaling,
     auroc,
@@ -147,7 +147,7 @@ def mean_glyphs(images: np.ndarray, texts: Sequence[str]) -> np.ndarray:
 
 def training_glyphs() -> list[np.ndarray]:
     """The shapes of every instance of the training fonts, as `digit_shapes` gives them."""
-    size = SIZES[-1]
+    size = FONT_SIZES[-1]
     shapes = []
     for font in load_fonts():
         for axes in font.instances:

@@ -29,7 +29,7 @@ from plate_ocr.evaluation.metrics import (
     training_glyphs,
 )
 from plate_ocr.network.checkpoint import WeightsError, write_metadata
-from plate_ocr.plates.dataset import DatasetError, generate, render_plates
+from plate_ocr.plates.dataset import DatasetError, generate_dataset, render_plates
 from plate_ocr.plates.fonts import load_fonts
 from plate_ocr.reading.calibration import PlattScaling
 from plate_ocr.reading.ctc import decode_logits
@@ -159,7 +159,7 @@ def test_own_weights_are_calibrated_on_own_plates(random_weights, tmp_path):
     assert np.mean(confidence) == pytest.approx(np.mean(right), abs=0.01)
     with pytest.raises(DatasetError, match="own: 0 read right and 300 wrong"):
         calibrate(random_weights, tmp_path / "own")
-    generate(tmp_path / "easy", start=93_000, count=200, processes=1, progress=False)
+    generate_dataset(tmp_path / "easy", start=93_000, count=200, processes=1, progress=False)
     with pytest.raises(DatasetError, match=r"easy: \d+ read right and \d wrong"):
         calibrate(weights, tmp_path / "easy")
     assert PlateReader(weights).calibration == calibration
