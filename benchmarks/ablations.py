@@ -32,7 +32,7 @@ from plate_ocr.network.crnn import (
     recognition_network,
 )
 from plate_ocr.network.spatial_transformer import normalize_input
-from plate_ocr.plates.dataset import PlateDataset, generate, load_folder, render_plates
+from plate_ocr.plates.dataset import PlateDataset, generate_dataset, load_folder, render_plates
 from plate_ocr.plates.fonts import FONT_DIRECTORY
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.backends import BATCH
@@ -162,13 +162,13 @@ def plates_in(rows: list[dict], name: str) -> PlateDataset:
             source if source.exists() else benchmark_fonts.FONTS / row["file"], fonts / row["file"]
         )
     write_text(fonts / "fonts.json", json.dumps(rows))
-    generate(CACHE / name / "train", fonts=fonts)
+    generate_dataset(CACHE / name / "train", fonts=fonts)
     return load_folder(CACHE / name / "train")
 
 
 def all_plates() -> PlateDataset:
     """The plates of data/train."""
-    generate(PROJECT / "data" / "train")
+    generate_dataset(PROJECT / "data" / "train")
     return load_folder(PROJECT / "data" / "train")
 
 

@@ -307,3 +307,13 @@ def missing_extra(error: ImportError, library: str | None = None) -> str:
         f"{name} is missing: it comes with the extra [{extra}] of this project; "
         f"in its folder, pip install '.[{extra}]'"
     )
+
+
+def fork_safe_lock() -> threading.Lock:  # type: ignore[valid-type]
+    """A lock that a forked child never inherits as locked: a fork waits for it."""
+    lock = threading.Lock()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+        )
+    return lock

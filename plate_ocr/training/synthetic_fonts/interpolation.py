@@ -164,7 +164,7 @@ def _measure(glyphs: Sequence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         field = np.clip((field - outside) / usual, -FARTHEST, FARTHEST)
         fields.append(cv2.resize(field, (FIELD_COLUMNS, FIELD_ROWS), interpolation=cv2.INTER_AREA))
         rows, columns = glyph.ink.shape
-        boxes.append((columns / usual, rows / usual, glyph.rise / usual))
+        boxes.append((columns / usual, rows / usual, glyph.bearing_y / usual))
     return np.stack(fields), np.array(boxes), np.array(strokes)
 
 
