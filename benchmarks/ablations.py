@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import keras
 import numpy as np
@@ -37,7 +36,7 @@ from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.backends import BATCH
 from plate_ocr.reading.ctc import Predictions, decode_logits
 from plate_ocr.training.augmentation import (
-    CLEAN_SHARE,
+    P_CLEAN,
     Box,
     bounding_box,
     random_geometry,
@@ -48,12 +47,12 @@ from plate_ocr.training.fit import (
     AugmentFn,
     CoverageBatches,
     PlateBatches,
-    ResumableCheckpoint,
     best_dtype_policy,
     device_name,
     make_augmentation,
     train_localization,
     versions,
+    warmup_cosine,
 )
 from plate_ocr.utils import read_json, write_text
 
@@ -83,7 +82,7 @@ def every_plate(
         distorted, boxes = zip(
             *(
                 (plate, bounding_box(plate))
-                if random.random() < CLEAN_SHARE
+                if random.random() < P_CLEAN
                 else change(plate, random)
                 for plate in images[..., 0]
             ),
@@ -247,11 +246,10 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     model = variant.build()
     if "covered" in [layer.name for layer in model.layers]:
         covered = CoverageBatches(plates, config.batch_size, config.seed, augment)
-        with TemporaryDirectory() as folder:
-            checkpoints = ResumableCheckpoint(folder, {}, covered, config.localization_epochs)
-            train_localization(model, covered, config.localization_epochs, checkpoints)
+        train_localization(model, covered, config.localization_epochs)
         localization_model(model).trainable = False
-    compile_model(model, config.schedule(len(batches)))
+    steps = config.epochs * len(batches)
+    compile_model(model, warmup_cosine(config.learning_rate, steps, config.warmup_steps))
     begun = time.perf_counter()
     history = model.fit(
         batches, epochs=config.epochs, shuffle=False, callbacks=[shuffle], verbose=2
@@ -270,7 +268,7 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
         "device": device_name(),
         "versions": versions(),
         "config": asdict(config),
-        "steps": config.epochs * len(batches),
+        "steps": steps,
         "training_loss": history.history["loss"][-1],
         "minutes": round(seconds / 60, 1),
         "sets": {name: evaluate(decode, one).figures() for name, one in sets.items()},

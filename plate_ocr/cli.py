@@ -467,11 +467,11 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _train_here(options: argparse.Namespace) -> int:
-    from plate_ocr.training.config import CONFIGS, TrainingError
+    from plate_ocr.training.config import TrainingError, get_config
     from plate_ocr.training.fit import best_dtype_policy, save_model, train
 
     try:
-        config = CONFIGS[options.config]
+        config = get_config(options.config)
         host = SINGLE_HOST
         if options.coordinator:
             host = join(options.coordinator, options.host, options.hosts)

@@ -104,9 +104,9 @@ def augment(
     plate: np.ndarray, rng: np.random.Generator, digits: int = NUM_DIGITS
 ) -> tuple[np.ndarray, Box]:
     """Augment one clean plate, uint8 (64, 128); returns it with the box of its digits."""
-    keep = rng.random() < P_CLEAN
+    keep_clean = rng.random() < P_CLEAN
     ink = normalize_background(plate)
-    if keep or ink.min() == 255:  # a blank plate has nothing to augment
+    if keep_clean or ink.min() == 255:  # a blank plate has nothing to augment
         return plate, bounding_box(ink)
     ink, height = random_geometry(ink, rng, digits)
     box = bounding_box(ink)
@@ -115,6 +115,11 @@ def augment(
         ink = add_label_background(ink, box, rng)
         p_invert = P_INVERT_ON_LABEL
     return random_photometry(ink, height, rng, p_invert), box
+
+
+def digit_boxes(images: np.ndarray) -> np.ndarray:
+    """The boxes of the digits of clean plates, uint8 (n, 64, 128, 1) -> int (n, 4)."""
+    return np.array([bounding_box(normalize_background(image)) for image in images[..., 0]])
 
 
 def bounding_box(plate: np.ndarray) -> Box:

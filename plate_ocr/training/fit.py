@@ -30,7 +30,7 @@ from plate_ocr.plates.dataset import PlateDataset
 from plate_ocr.plates.fonts import FONT_DIRECTORY
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.ctc import greedy_decode
-from plate_ocr.training.augmentation import PlateAugmentation, bounding_box, normalize_background
+from plate_ocr.training.augmentation import PlateAugmentation, digit_boxes
 from plate_ocr.training.config import TrainConfig, TrainingError
 from plate_ocr.training.distributed import SINGLE_HOST, Host
 from plate_ocr.utils import (
@@ -43,7 +43,9 @@ from plate_ocr.utils import (
     write_text,
 )
 
+logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises its own format at every save
 LOCALIZATION_RATE = 3e-3  # maximum learning rate of the localization network
+BYTES_PER_PARAMETER = 16  # of a checkpoint: float32, two moments of Adam, and some for HDF5
 AugmentFn = Callable[
     [np.ndarray, Sequence[str], np.random.Generator], tuple[np.ndarray, np.ndarray]
 ]
@@ -96,36 +98,29 @@ class PlateBatches(keras.utils.PyDataset):
         return -(-len(self.labels) // self.batch_size)
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = self._rows(batch)
-        images = self.images[rows]
-        if self.augment and self.epoch >= self.clean_epochs:
-            images, _ = self._augmented(batch, self.augment)
-        return self.host.share(images), self.host.share(self.labels[rows])
+        images, labels, _ = self._load(batch, self.epoch >= self.clean_epochs)
+        return self.host.share(images), self.host.share(labels)
 
-    def _rows(self, batch: int) -> np.ndarray:
-        return self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
-
-    def _augmented(self, batch: int, augment: AugmentFn) -> tuple[np.ndarray, np.ndarray]:
-        rows = self._rows(batch)
+    def _load(self, batch: int, augment: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Images, labels, and boxes of the digits."""
+        rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        images, labels = self.images[rows], self.labels[rows]
+        if self.augment is None or not augment:
+            return images, labels, digit_boxes(images)
         rng = np.random.default_rng([self.seed, self.epoch, batch])
-        return augment(self.images[rows], [self.texts[row] for row in rows], rng)
+        images, boxes = self.augment(images, [self.texts[row] for row in rows], rng)
+        return images, labels, boxes
 
 
 class CoverageBatches(PlateBatches):
-    """The same plates with the targets of the localization network, augmented in every epoch.
+    """The same plates for the localization network, augmented in every epoch.
 
     Batches are uint8 images (n, 64, 128, 1) and float32 coverage (n, 48), see
     `spatial_transformer.cover`.
     """
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        if self.augment:
-            images, boxes = self._augmented(batch, self.augment)
-        else:
-            images = self.images[self._rows(batch)]
-            boxes = np.array(
-                [bounding_box(normalize_background(image)) for image in images[..., 0]]
-            )
+        images, _, boxes = self._load(batch, augment=True)
         return self.host.share(images), self.host.share(cover(boxes))
 
 
@@ -137,35 +132,13 @@ def make_augmentation(config: TrainConfig, fonts: Path | str = FONT_DIRECTORY) -
 
 
 @contextmanager
-def in_process_pool(
-    augment: AugmentFn | None, processes: int | None = None
-) -> Iterator[AugmentFn | None]:
-    """The same augmentation in one process per core; threads are as fast on two cores."""
-    processes = processes or cores()
+def in_process_pool(augment: AugmentFn | None, processes: int) -> Iterator[AugmentFn | None]:
+    """The same augmentation in so many processes; threads are as fast on two cores."""
     if augment is None or processes <= 2:
         yield augment
         return
     with spawn_pool(processes) as pool:
         yield lambda images, texts, rng: pool.submit(augment, images, texts, rng).result()
-
-
-class SeededEpochs(keras.callbacks.Callback):
-    """Makes an epoch depend on the seed and its number alone: the plates and the dropout.
-
-    Checkpoints do not hold the state of dropout. `PyDataset.on_epoch_end` would not do: a resumed
-    run does not start with epoch 0.
-    """
-
-    def __init__(self, batches: PlateBatches):
-        super().__init__()
-        self.batches = batches
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Shuffle the plates and seed the dropout."""
-        self.batches.shuffle(epoch)
-        for layer in self.model.layers:
-            if isinstance(layer, keras.layers.Dropout):
-                layer.seed_generator.state.assign([self.batches.seed, epoch])
 
 
 class ResumableCheckpoint(keras.callbacks.Callback):
@@ -201,7 +174,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self.patience = patience
         self.probe_images = probe_images
         self.host = host
-        self.state: dict[str, Any] = self._read_state() or {
+        self.state = self._read_state() or {
             "run": run,
             "epoch": 0,  # finished epochs
             "best_epoch": 0,
@@ -219,16 +192,6 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             self._verify(name)
         with self._writing() as directory:  # fails now rather than after an epoch
             write_text(directory / "state.json", json.dumps(self.state))
-
-    @property
-    def epoch(self) -> int:
-        """Finished epochs."""
-        return self.state["epoch"]
-
-    @property
-    def stopped(self) -> bool:
-        """Whether early stopping has ended the run."""
-        return self.state["stopped"]
 
     def restore(self, model: keras.Model, epoch: int) -> None:
         """Load the weights, and the optimizer if `model` has one, as they were after an epoch."""
@@ -263,10 +226,12 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     def _write_epoch(self) -> None:
         """Write the weights, then the state that names them; then remove older weights."""
-        state, last = self.state, _weights_name(self.epoch)
+        state, last = self.state, _weights_name(self.state["epoch"])
         kept = {last, _weights_name(state["best_epoch"])}
         with self._writing() as directory:
             with atomic_write(directory / last) as temporary:
+                # Claim the room first, because HDF5 reports a full disk in many lines.
+                temporary.write_bytes(bytes(BYTES_PER_PARAMETER * self.model.count_params()))
                 self.model.save_weights(temporary)
                 state["sha256"][last] = _sha256(temporary)
             state["sha256"] = {name: state["sha256"][name] for name in sorted(kept)}
@@ -324,7 +289,6 @@ def train(
     probe_images: np.ndarray | None = None,
     precision: str = "float32",
     initial_weights: Path | str | None = None,
-    verbose: int = 2,
     host: Host = SINGLE_HOST,
 ) -> tuple[keras.Model, dict[str, Any]]:
     """Train a network, or resume the interrupted run of the same arguments.
@@ -337,11 +301,10 @@ def train(
         probe_images: a few images, uint8 (n, 64, 128, 1), read after every epoch.
         precision: a Keras dtype policy, see `best_dtype_policy`; weights are float32 in any.
         initial_weights: trained weights to start from; by default fresh ones.
-        verbose: as in `keras.Model.fit`.
         host: this host, of several.
 
     Returns:
-        The network of the epoch with the lowest training loss, and the `ResumableCheckpoint.state`.
+        The network of the epoch with the lowest training loss, and `ResumableCheckpoint.state`.
 
     Raises:
         TrainingError: plates, configuration or checkpoints cannot be used, or the loss diverged.
@@ -350,20 +313,20 @@ def train(
     _check_plates(plates, validation)
     model, run = _prepare(plates, config, precision, initial_weights)
     checkpoint = ResumableCheckpoint(checkpoints, run, config.patience, probe_images, host)
-    with in_process_pool(make_augmentation(config)) as augment:
-        data = (plates, config.batch_size, config.seed, augment)
-        if not (initial_weights or checkpoint.epoch):
-            coverage = CoverageBatches(*data, host=host)
-            epochs = config.localization_epochs
-            stage = ResumableCheckpoint(
-                checkpoint.directory / "localization", run, epochs, host=host
-            )
-            train_localization(model, coverage, epochs, stage, verbose)
+    with in_process_pool(make_augmentation(config), cores()) as augment:
+        if not (initial_weights or checkpoint.state["epoch"]):
+            coverage = CoverageBatches(plates, config.batch_size, config.seed, augment, host=host)
+            directory, epochs = checkpoint.directory / "localization", config.localization_epochs
+            stage = ResumableCheckpoint(directory, run, patience=epochs, host=host)
+            train_localization(model, coverage, epochs, stage)
         localization_model(model).trainable = False
-        batches = PlateBatches(*data, config.clean_epochs or 0, host)
-        compile_model(model, learning_rate(config, len(batches)))
-        targets = encode(validation.labels, plates.digits)
-        fit_epochs(model, batches, config.epochs, checkpoint, verbose, (validation.images, targets))
+        batches = PlateBatches(
+            plates, config.batch_size, config.seed, augment, config.clean_epochs or 0, host
+        )
+        steps = config.epochs * len(batches)
+        compile_model(model, warmup_cosine(config.learning_rate, steps, config.warmup_steps))
+        val_data = validation.images, encode(validation.labels, plates.digits)
+        fit_epochs(model, batches, config.epochs, checkpoint, val_data)
     checkpoint.restore(model, checkpoint.state["best_epoch"])
     return model, checkpoint.state
 
@@ -410,8 +373,13 @@ def _prepare(
 
 def warmup_cosine(
     maximum: float, steps: int, warmup_steps: int
-) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up from a tenth of the maximum, then cosine decay to a hundredth."""
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Linear warm-up from a tenth of the maximum, then cosine decay to a hundredth over all steps.
+
+    Without warm-up the learning rate is constant.
+    """
+    if not warmup_steps:
+        return maximum
     return keras.optimizers.schedules.CosineDecay(
         maximum / 10,
         decay_steps=max(steps - warmup_steps, 1),  # Keras counts them from the end of the warm-up
@@ -421,28 +389,18 @@ def warmup_cosine(
     )
 
 
-def learning_rate(
-    config: TrainConfig, steps_per_epoch: int
-) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate of a configuration: constant, or `warmup_cosine` over all epochs."""
-    if not config.warmup_steps:
-        return config.learning_rate
-    return warmup_cosine(config.learning_rate, config.epochs * steps_per_epoch, config.warmup_steps)
-
-
 def train_localization(
     model: keras.Model,
     batches: CoverageBatches,
     epochs: int,
     checkpoint: ResumableCheckpoint | None = None,
-    verbose: int = 2,
 ) -> None:
     """Train the localization network inside a model on the coverage of its digits."""
     localizer = localization_model(model)
     steps = epochs * len(batches)
     rate = warmup_cosine(LOCALIZATION_RATE, steps, warmup_steps=min(100, steps // 4))
     localizer.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy")
-    fit_epochs(localizer, batches, epochs, checkpoint, verbose)
+    fit_epochs(localizer, batches, epochs, checkpoint)
 
 
 def fit_epochs(
@@ -450,29 +408,34 @@ def fit_epochs(
     batches: PlateBatches,
     epochs: int,
     checkpoint: ResumableCheckpoint | None = None,
-    verbose: int = 2,
     validation_data: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> None:
-    """Fit a compiled model, from the epoch that the checkpoint has reached."""
-    callbacks: list[keras.callbacks.Callback] = [SeededEpochs(batches)]
+    """Fit a compiled model; with a checkpoint, from the epoch that it has reached."""
+
+    def seed_epoch(epoch: int, logs: dict) -> None:
+        batches.shuffle(epoch)
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.Dropout):  # no checkpoint holds its state
+                layer.seed_generator.state.assign([batches.seed, epoch])
+
+    callbacks: list = [keras.callbacks.LambdaCallback(on_epoch_begin=seed_epoch)]
     start = 0
     if checkpoint:
         callbacks.append(checkpoint)
-        start = checkpoint.epoch
+        start = checkpoint.state["epoch"]
     if checkpoint and start:
-        model.optimizer.build(model.trainable_variables)  # its state is restored too
+        model.optimizer.build(model.trainable_variables)  # to restore its state as well
         checkpoint.restore(model, start)
-        if checkpoint.stopped or start >= epochs:
+        if checkpoint.state["stopped"] or start >= epochs:
             return
-        if verbose:
-            print(f"{checkpoint.directory}: resuming after epoch {start}")
+        print(f"Epoch {start + 1}: resuming from {checkpoint.directory}")
     model.fit(
         batches,
         shuffle=False,  # or Keras shuffles the batches once more, not reproducibly
         initial_epoch=start,
         epochs=epochs,
         callbacks=callbacks,
-        verbose=verbose,
+        verbose=2,  # a line per epoch
         validation_data=validation_data,
         validation_batch_size=batches.batch_size,
     )
@@ -493,14 +456,8 @@ def save_model(model: keras.Model, path: Path | str, digits: int = NUM_DIGITS) -
     path.parent.mkdir(parents=True, exist_ok=True)
     network = build_model()  # without the state of the optimizer
     network.set_weights(model.get_weights())
-    logger = logging.getLogger("absl")
-    level = logger.level
     with atomic_write(path) as temporary:
-        logger.setLevel(logging.ERROR)  # Keras recommends its own format
-        try:
-            network.save(temporary)
-        finally:
-            logger.setLevel(level)
+        network.save(temporary)
         metadata = {
             "alphabet": DIGITS,
             "blank": BLANK,
