@@ -324,11 +324,11 @@ def _train(options: Options) -> int:
 
 
 def _train_here(options: Options) -> int:
-    from plate_ocr.training.config import CONFIGS, TrainingError  # imports Keras
+    from plate_ocr.training.config import TrainingError, get_config
     from plate_ocr.training.fit import best_dtype_policy, save_model, train
 
     try:
-        config = CONFIGS[options.config]
+        config = get_config(options.config)
         host = SINGLE_HOST
         if options.coordinator_address:
             host = join(options.coordinator_address, options.process_id, options.num_processes)
