@@ -70,9 +70,7 @@ def history(folder):
 
 @pytest.mark.slow
 def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
-    generate_dataset(
-        tmp_path / "train", count=40, processes=1, progress=False
-    )  # the last batch holds 8
+    generate_dataset(tmp_path / "train", count=40, processes=1, progress=False)
     finish(start(tmp_path, "alone"))
     finish(*start_both(tmp_path))
     alone, both = history(tmp_path / "alone"), history(tmp_path / "both")
