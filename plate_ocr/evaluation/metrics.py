@@ -93,15 +93,11 @@ def edit_distance(label: str, text: str) -> int:
 def confidence_metrics(plates: EvaluationResult, no_plate: EvaluationResult) -> dict[str, float]:
     """How well calibrated the confidence is, and how well it separates.
 
-    Args:
-        plates: readings of plates.
-        no_plate: readings of images without a plate, which should have little confidence.
-
     Returns:
         `ece`: expected calibration error. `auroc_error_detection`: of correct readings against
         wrong ones. `coverage_at_99.9_precision`: the largest fraction of plates that can be
-        accepted with one error in a thousand, and `threshold_at_99.9_precision`, the confidence
-        from which they are. `auroc_ood`: of plates against images without a plate.
+        accepted with one error in a thousand; `threshold_at_99.9_precision`: from which
+        confidence on. `auroc_ood`: of plates against images without a plate.
     """
     confidence, correct = plates.confidence, plates.correct
     coverage, threshold = coverage_at_precision(confidence, correct, TARGET_PRECISION)
@@ -127,10 +123,7 @@ def accuracy_by(result: EvaluationResult, *tags: str) -> dict[Hashable, tuple[in
 
 
 def confusion_counts(labels: Sequence[str], texts: Sequence[str]) -> np.ndarray:
-    """How often a digit (row) was read as another (column): int (10, 10).
-
-    Texts of another length than their label are left out, as their digits have no counterpart.
-    """
+    """How often a digit (row) was read as another (column), int (10, 10); equal lengths only."""
     from sklearn.metrics import confusion_matrix  # model_test.py starts without it
 
     pairs = [pair for pair in zip(labels, texts, strict=True) if len(pair[0]) == len(pair[1])]
@@ -139,12 +132,11 @@ def confusion_counts(labels: Sequence[str], texts: Sequence[str]) -> np.ndarray:
 
 
 def mean_glyphs(images: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-    """The mean shape of every digit on clean plates, each digit stretched to a square.
-
-    Plates whose digits overlap or break into parts across the columns are left out.
+    """The mean shape of every digit, stretched to a square.
 
     Args:
-        images: plates with dark ink on white, uint8 (n, 64, 128) or (n, 64, 128, 1).
+        images: clean plates, black on white, uint8 (n, 64, 128) or (n, 64, 128, 1). Those whose
+            digits overlap or have gaps in their columns are left out.
         texts: their labels.
 
     Returns:
@@ -183,15 +175,7 @@ def _stretch(ink: np.ndarray) -> np.ndarray:
 
 
 def font_distance(glyphs: np.ndarray, training: Sequence[np.ndarray]) -> float:
-    """The distance of a font to the nearest training font.
-
-    Args:
-        glyphs: as `mean_glyphs` returns them.
-        training: as `training_glyphs` returns them.
-
-    Returns:
-        Mean absolute difference of ink, 0 to 1, over the digits that both fonts show.
-    """
+    """Mean absolute pixel difference, 0 to 1, to the nearest font of `training_glyphs`."""
     return min(float(np.nanmean(np.abs(glyphs - other))) for other in training)
 
 
