@@ -24,7 +24,7 @@ from plate_ocr.plates.dataset import (
 from plate_ocr.plates.images import ImageError, is_image_name, load_plate
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.backends import BACKENDS
-from plate_ocr.reading.reader import AT_A_TIME, PlateReader, Reading
+from plate_ocr.reading.reader import BATCH_SIZE, PlateReader, Reading
 from plate_ocr.utils import one_line, write_text
 
 PICTURES = (".png", ".jpg", ".pdf", ".svg")
@@ -122,7 +122,7 @@ def read_plates(images: list[Path], reader: PlateReader) -> tuple[list[Row], flo
     records = read_metadata(images[0].parent)
     blank = np.full((PLATE_HEIGHT, PLATE_WIDTH), 255, np.uint8)
     # The first batch of a size is compiled for; that is not timed.
-    reader.read([blank] * min(len(images), AT_A_TIME))
+    reader.read([blank] * min(len(images), BATCH_SIZE))
     begun = time.perf_counter()
     rows = []
     for image, reading in zip(images, reader.stream(images), strict=True):

@@ -35,7 +35,7 @@ from plate_ocr.network.spatial_transformer import normalize_input
 from plate_ocr.plates.dataset import PlateDataset, generate, load_folder, render_plates
 from plate_ocr.plates.fonts import FONT_DIRECTORY
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.reading.backends import BATCH
+from plate_ocr.reading.backends import NETWORK_BATCH
 from plate_ocr.reading.ctc import decode_logits
 from plate_ocr.reading.reader import Reading
 from plate_ocr.training.augmentation import (
@@ -265,7 +265,7 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
 
     def read(images: list[np.ndarray]) -> list[Reading]:
         plates = np.stack(images)[..., None]
-        decoded = decode_logits(trained.predict(plates, batch_size=BATCH, verbose=0))
+        decoded = decode_logits(trained.predict(plates, batch_size=NETWORK_BATCH, verbose=0))
         probabilities = decoded.text_probability.tolist()
         return [
             Reading(text, probability, (), greedy_text)

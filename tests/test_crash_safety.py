@@ -139,7 +139,7 @@ def test_stopped_at_every_write_and_rename(tmp_path, work, moment):
 
 def measure(folder, figure):
     """What evaluation.ipynb writes: the calibration of the weights, then its figures."""
-    write_calibration(folder / "weights.h5", PlattScaling(figure, 1.0, 0.0))
+    write_calibration(folder / "weights.h5", PlattScaling(figure, 1.0))
     write_text(folder / "evaluation.json", json.dumps({"figure": figure}))
 
 
