@@ -97,7 +97,7 @@ def test_one_image_a_list_and_none(random_weights):
 def test_a_list_is_read_up_to_the_first_image_that_is_unreadable(random_weights, count):
     images = list(np.full((count, 64, 128), 255, np.uint8))
     images[1], images[-1] = b"first", "last.png"
-    with pytest.raises(ImageError, match="5 bytes"):
+    with pytest.raises(ImageError, match="first"):
         PlateReader(random_weights, num_threads=2).read(images)
 
 
@@ -107,7 +107,7 @@ def test_a_stream_keeps_order_and_names_what_cannot_be_read(random_weights):
     sources = [*images[:100], b"no image", *images[100:], "missing.png"]
     results = list(reader.stream(iter(sources)))
     errors = {row: str(result) for row, result in enumerate(results) if row in (100, 301)}
-    assert "8 bytes" in errors[100] and "missing.png" in errors[301]
+    assert "no image" in errors[100] and "missing.png" in errors[301]
     readings = [result for result in results if isinstance(result, Reading)]
     assert texts(readings) == texts(reader.read(list(images)))
 
