@@ -263,7 +263,7 @@ def map_batches(
             batch: list = []
             try:
                 batch.extend(islice(iterator, size))  # keeps what came before an error
-            except BaseException as raised:
+            except Exception as raised:
                 error = raised
             if not batch:
                 break

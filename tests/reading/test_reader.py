@@ -199,25 +199,6 @@ def test_what_was_read_comes_before_the_error_of_a_source(random_weights, num_th
     assert len(readings) == 700
 
 
-@pytest.mark.parametrize("num_threads", [1, 2])
-def test_a_slow_source_gives_every_reading_before_the_next_image(random_weights, num_threads):
-    received = [threading.Event() for _ in range(3)]
-    came = []
-
-    def sources():
-        for number in range(3):
-            yield np.full((64, 128), 255, np.uint8)
-            came.append(received[number].wait(5))
-
-    for event, _ in zip(
-        received,
-        PlateReader(random_weights, num_threads=num_threads).stream(sources()),
-        strict=True,
-    ):
-        event.set()
-    assert came == [True, True, True]
-
-
 class Strange:
     """A path that cannot be told."""
 
