@@ -1,7 +1,6 @@
 import json
 import os
 import shutil
-import threading
 from dataclasses import replace
 from io import BytesIO
 
