@@ -18,7 +18,7 @@ from plate_ocr.evaluation import plots
 from plate_ocr.plates.alphabet import NUM_DIGITS, is_valid_label
 from plate_ocr.plates.fonts import load_fonts
 from plate_ocr.plates.images import SUFFIXES, load_plate
-from plate_ocr.plates.rendering import MARGIN, MIN_SPACING, compose_plate, render_glyphs, room
+from plate_ocr.plates.rendering import MARGIN, MIN_SPACING, compose_plate, free_space, render_glyphs
 from plate_ocr.reading.ctc import softmax
 from plate_ocr.reading.reader import to_readings
 
@@ -94,7 +94,7 @@ def draw_plate(
     instance = instances[round((weight - 1) / (NUM_WEIGHTS - 1) * (len(instances) - 1))]
     digit_glyphs = render_glyphs(FONTS[family].path, instance, size)
     glyphs = [digit_glyphs[int(digit)] for digit in number]
-    columns, rows = room(glyphs, spacing)
+    columns, rows = free_space(glyphs, spacing)
     if columns < 0 or rows < 0:
         raise ValueError("This does not fit on the plate: choose a smaller size or spacing.")
     plate = compose_plate(glyphs, spacing, MARGIN + columns // 2, MARGIN + rows // 2)
@@ -112,7 +112,7 @@ def read_plate(plate: np.ndarray, min_confidence: float) -> Outputs:
     (reading,) = to_readings(output, READER.calibration)
     with PYPLOT_LOCK:
         figure = plots.ctc_posteriors(
-            plate, softmax(output.logits)[0], title="", digits=reading.digits, frame=output.crop[0]
+            plate, softmax(output.logits)[0], title="", digits=reading.digits, crop=output.crop[0]
         )
         figure.set_size_inches(5, 4.2)  # labels large enough on a phone
         figure.savefig(steps := BytesIO(), dpi=200)

@@ -29,12 +29,11 @@ from plate_ocr.plates.dataset import (
 )
 from plate_ocr.plates.images import ImageError, is_image_name, load_plate
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.reading.reader import PlateReader, Reading
+from plate_ocr.reading.reader import BATCH_SIZE, PlateReader, Reading
 from plate_ocr.utils import one_line, write_text
 
 PLOT_FORMATS = (".png", ".jpg", ".pdf", ".svg")
 MAX_SHOWN = 60  # plates in the plot, and rows of the table if no more are wrong
-BATCH_SIZE = 128  # of the reader
 
 
 class Row(NamedTuple):

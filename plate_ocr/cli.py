@@ -21,11 +21,11 @@ from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, WeightsError
 from plate_ocr.plates.alphabet import NUM_DIGITS, SUPPORTED_LENGTHS
 from plate_ocr.plates.dataset import (
     DatasetError,
-    generate,
-    held_out,
+    generate_dataset,
+    held_out_range,
     list_images,
     load_folder,
-    mix,
+    mix_with_replay,
     render_plates,
     validate_dataset,
 )
@@ -253,7 +253,7 @@ def _add_generate(add: Add) -> None:
 
 
 def _generate(options: Options) -> int:
-    records = generate(
+    records = generate_dataset(
         options.directory,
         start=options.start,
         count=options.count,
@@ -324,11 +324,11 @@ def _train(options: Options) -> int:
 
 
 def _train_here(options: Options) -> int:
-    from plate_ocr.training.config import CONFIGS, TrainingError  # imports Keras
+    from plate_ocr.training.config import TrainingError, get_config
     from plate_ocr.training.fit import best_dtype_policy, save_model, train
 
     try:
-        config = CONFIGS[options.config]
+        config = get_config(options.config)
         host = SINGLE_HOST
         if options.coordinator_address:
             host = join(options.coordinator_address, options.process_id, options.num_processes)
@@ -338,8 +338,10 @@ def _train_here(options: Options) -> int:
             plates = load_folder(options.directory)
             config = replace(config, plates=len(plates))
             if config.replay_plates:
-                plates = mix(plates, render_plates(range(config.replay_plates)))
-            validation = render_plates(held_out(config.val_plates), without=plates.labels)
+                plates = mix_with_replay(plates, render_plates(range(config.replay_plates)))
+            validation = render_plates(
+                held_out_range(config.val_plates), exclude_labels=plates.labels
+            )
             if not len(validation):
                 raise TrainingError(f"{options.directory}: leaves no numbers to validate with")
             model, state = train(

@@ -16,7 +16,7 @@ import model_test
 from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.network.checkpoint import load_metadata, write_metadata
 from plate_ocr.plates.dataset import render_plates
-from plate_ocr.reading.reader import CERTAIN, PlateReader, Reading
+from plate_ocr.reading.reader import TTA_THRESHOLD, PlateReader, Reading
 
 SCRIPT = PROJECT / "model_test.py"
 SUMMARY = {"images", "unreadable", "exact_match", "exact_match_greedy", "character_error_rate"}
@@ -69,7 +69,7 @@ def test_the_committed_test_set_with_keras(tmp_path):
 @pytest.mark.slow
 def test_test_time_augmentation_reads_more_of_uncertain_plates(tmp_path):
     uncertain = load_benchmark("tuning").sample(600)
-    rows = np.flatnonzero(PlateReader().predict(uncertain.images).text_probability < CERTAIN)
+    rows = np.flatnonzero(PlateReader().predict(uncertain.images).text_probability < TTA_THRESHOLD)
     (tmp_path / "plates").mkdir()
     for row in rows:
         image = Image.fromarray(uncertain.images[row, :, :, 0])

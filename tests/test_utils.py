@@ -1,4 +1,3 @@
-import os
 import threading
 import time
 from pathlib import Path
@@ -12,7 +11,6 @@ from plate_ocr.utils import (
     map_batches,
     one_line,
     read_json,
-    remove_leftovers,
     shown,
     write_bytes,
     write_text,
@@ -59,15 +57,6 @@ def test_an_error_of_the_system_names_the_file(tmp_path, write, name):
     with pytest.raises(OSError) as error:
         write(tmp_path / name)
     assert error.value.filename == str(tmp_path / name) and names(tmp_path) == []
-
-
-def test_only_old_leftovers_are_removed(tmp_path):
-    for name in (".1234.part.old.json", ".1234.part.young.json", ".hidden", "run.part.json"):
-        (tmp_path / name).touch()
-        if "young" not in name:
-            os.utime(tmp_path / name, (0, 0))
-    remove_leftovers(tmp_path)
-    assert names(tmp_path) == [".1234.part.young.json", ".hidden", "run.part.json"]
 
 
 def test_a_file_that_cannot_be_written_is_found_early(tmp_path):
