@@ -253,7 +253,11 @@ def _add_generate(add: Add) -> None:
 
 def _generate(options: Options) -> int:
     records = generate_dataset(
-        options.directory, options.start, options.count, options.seed, digits=options.digits
+        options.directory,
+        start=options.start,
+        count=options.count,
+        seed=options.seed,
+        digits=options.digits,
     )
     print(f"{options.directory}: {len(records):,} plates")
     return 0
