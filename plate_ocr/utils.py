@@ -168,7 +168,17 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-_start_lock = threading.Lock()
+def fork_safe_lock() -> threading.Lock:  # type: ignore[valid-type]
+    """A lock that a forked child never inherits as locked: a fork waits for it."""
+    lock = threading.Lock()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+        )
+    return lock
+
+
+_start_lock = fork_safe_lock()
 
 
 class _Process(SpawnProcess):
@@ -203,10 +213,6 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class _Context(SpawnContext):
-    Process = _Process
-
-
 def spawn_pool(processes: int) -> ProcessPoolExecutor:
     """A pool of processes that end with this one; they are spawned, as TensorFlow forbids forks.
 
@@ -215,7 +221,9 @@ def spawn_pool(processes: int) -> ProcessPoolExecutor:
     # Their import path starts here, not where Python was started: a notebook in Colab changes into
     # its clone of this repository.
     multiprocessing.process.ORIGINAL_DIR = str(Path.cwd())  # type: ignore[attr-defined]
-    return ProcessPoolExecutor(processes, mp_context=_Context(), initializer=follow_parent)
+    context = SpawnContext()
+    context.Process = _Process
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=follow_parent)
 
 
 def follow_parent() -> None:
@@ -297,13 +305,3 @@ def missing_extra(error: ImportError, library: str | None = None) -> str:
         f"{name} is missing: it comes with the extra [{extra}] of this project; "
         f"in its folder, pip install '.[{extra}]'"
     )
-
-
-def fork_safe_lock() -> threading.Lock:  # type: ignore[valid-type]
-    """A lock that a forked child never inherits as locked: a fork waits for it."""
-    lock = threading.Lock()
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
-        )
-    return lock
