@@ -1,8 +1,6 @@
 """Work that is stopped anywhere: nothing is half-written, and running it again gives the same."""
 
 import builtins
-import hashlib
-import json
 import os
 import random
 import shutil
@@ -14,14 +12,10 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, PROJECT, run_python
+from conftest import ENVIRONMENT, PROJECT
 
-from plate_ocr.evaluation.benchmark import write_calibration
 from plate_ocr.network.checkpoint import load_metadata, restore, write_metadata
-from plate_ocr.plates.alphabet import DIGITS, NUM_DIGITS
 from plate_ocr.plates.dataset import DatasetError, generate_dataset
-from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.reading.calibration import PlattScaling
 from plate_ocr.training.config import TrainingError
 from plate_ocr.training.fit import ResumableCheckpoint
 from plate_ocr.utils import write_text
@@ -133,33 +127,6 @@ def test_stopped_at_every_write_and_rename(tmp_path, work, moment):
         assert expected.items() <= contents(folder).items(), (moment, number)
         number += 1
     assert number > 1 and contents(tmp_path / str(number)) == expected
-
-
-def measure(folder, figure):
-    """What evaluation.ipynb writes: the calibration of the weights, then its figures."""
-    write_calibration(folder / "weights.h5", PlattScaling(figure, 1.0))
-    write_text(folder / "evaluation.json", json.dumps({"figure": figure}))
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_an_evaluation_stopped_anywhere_leaves_every_file_old_or_new(tmp_path, moment):
-    old, new = tmp_path / "old", tmp_path / "new"
-    old.mkdir()
-    (old / "weights.h5").write_bytes(b"weights")
-    hashes = {"weights.h5": hashlib.sha256(b"weights").hexdigest()}
-    made_for = {"alphabet": DIGITS, "image": [PLATE_HEIGHT, PLATE_WIDTH], "digits": NUM_DIGITS}
-    write_metadata(old / "weights.h5", made_for | {"sha256": hashes})
-    measure(old, 0.0)
-    measure(shutil.copytree(old, new), 1.0)
-    for number in (1, 2, 3):
-        folder = shutil.copytree(old, tmp_path / str(number))
-        stopped = stopped_at(moment, number, partial(measure, folder, 1.0))
-        assert stopped == (number < 3)  # two files are written
-        load_metadata(folder / "weights.h5")  # read with the one calibration or the other
-        for name, content in contents(folder).items():
-            assert content in (contents(old).get(name), contents(new).get(name))
-        measure(folder, 1.0)
-        assert contents(folder) == contents(new)
 
 
 def killed_at_random(code, folder, times=2):
@@ -285,25 +252,3 @@ def test_a_text_on_a_full_and_on_a_read_only_disk(disk):
     with pytest.raises(OSError, match=r"Read-only file system: '.*/a\.txt'"):
         write_text(path / "a.txt", "new")
     assert contents(path) == {"a.txt": b"old"}
-
-
-@pytest.mark.slow
-def test_the_commands_on_a_full_and_on_a_read_only_disk(disk, random_weights):
-    path, remount = disk
-    script = ("model_test.py", "data/test", "--backend", "onnx", "--json", path / "out.json")
-    for problem in ("No space left on device", "Read-only file system"):
-        done = run_python(*script, "--plot", path / "plot.png")
-        assert done.returncode == 2 and problem in done.stderr.splitlines()[-1]
-        assert "plot.png" not in contents(path)
-        remount("ro", "size=64k")
-    remount("rw", "size=1600k")  # room for the weights, none for their export
-    for suffix in (".h5", ".json"):
-        shutil.copy(random_weights.with_suffix(suffix), path)
-    before = contents(path)
-    for problem in ("No space left on device", "Read-only file system"):
-        done = run_python("-m", "plate_ocr", "export", "--weights", path / "random.h5")
-        assert done.returncode == 2 and problem in done.stderr.splitlines()[-1], done.stderr
-        assert contents(path) == before
-        remount("ro", "size=1600k")
-    remount("rw", "size=8m")
-    assert run_python("-m", "plate_ocr", "export", "--weights", path / "random.h5").returncode == 0

@@ -208,30 +208,19 @@ def test_one_image_is_read_with_its_label(folder):
     assert done.returncode == 1 and "dr_model.json" in done.stderr
 
 
-def rows_of(*readings):
-    """Rows from labels, texts, greedy texts and confidences."""
-    return [
-        model_test.Row(Path(f"{label}.png"), label, Reading(text, confidence, (), greedy_text))
-        for label, text, greedy_text, confidence in readings
+def test_greedy_decoding_and_rejections_are_counted(capsys):
+    rows = [
+        model_test.Row(Path("11234.png"), "11234", Reading("11234", 0.5, (), "1234")),
+        model_test.Row(Path("56789.png"), "56789", Reading("56789", 0.9, (), "56789")),
     ]
-
-
-def test_greedy_decoding_is_counted_beside_the_reading(capsys):
-    rows = rows_of(("11234", "11234", "1234", 0.6), ("56789", "56789", "56789", 0.9))
-    summary = model_test.summarize(rows, images_per_second=1)
-    model_test.print_summary(rows, summary, min_confidence=0)
-    lines = capsys.readouterr().out.splitlines()
-    assert "exact match  2/2  100.00 %" in lines and "greedy exact match  1/2  50.00 %" in lines
-
-
-def test_a_reading_exactly_at_the_threshold_is_accepted(capsys):
-    rows = rows_of(("11234", "11234", "11234", 0.5))
     summary = model_test.summarize(rows, images_per_second=1)
     for threshold, rejected in ((0.5, 0), (math.nextafter(0.5, 1), 1)):
         model_test.print_table(rows, threshold)
         model_test.print_summary(rows, summary, threshold)
         out = capsys.readouterr().out
-        assert f"rejected  {rejected}/1" in out and out.count("  rejected\n") == rejected
+        assert "\nexact match  2/2  100.00 %" in out
+        assert "greedy exact match  1/2  50.00 %" in out
+        assert f"rejected  {rejected}/2" in out and out.count("  rejected\n") == rejected
 
 
 def test_ctrl_c_ends_it_with_one_line(folder):
