@@ -2,19 +2,15 @@
 
 import builtins
 import os
-import random
 import shutil
 import subprocess
-import sys
-import time
 from functools import partial
 from unittest import mock
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, PROJECT
 
-from plate_ocr.network.checkpoint import load_metadata, restore, write_metadata
+from plate_ocr.network.checkpoint import write_metadata
 from plate_ocr.plates.dataset import DatasetError, generate_dataset
 from plate_ocr.training.config import TrainingError
 from plate_ocr.training.fit import ResumableCheckpoint
@@ -127,67 +123,6 @@ def test_stopped_at_every_write_and_rename(tmp_path, work, moment):
         assert expected.items() <= contents(folder).items(), (moment, number)
         number += 1
     assert number > 1 and contents(tmp_path / str(number)) == expected
-
-
-def killed_at_random(code, folder, times=2):
-    """Run to the end, kill some runs on the way, then run once more to the end.
-
-    Returns:
-        The folder of the undisturbed run, and that of the killed ones.
-    """
-
-    def start(name):
-        command = [sys.executable, "-c", code, folder / name]
-        return subprocess.Popen(command, cwd=PROJECT, env=ENVIRONMENT, stderr=subprocess.PIPE)
-
-    def finish(name):
-        process = start(name)
-        _, errors = process.communicate(timeout=900)
-        assert process.returncode == 0, errors.decode()
-
-    begin = time.perf_counter()
-    finish("undisturbed")
-    seconds = time.perf_counter() - begin
-    rng = random.Random(0)
-    for _ in range(times):
-        process = start("killed")
-        time.sleep(seconds * rng.uniform(0.1, 0.95))
-        process.kill()
-        process.communicate()
-    finish("killed")
-    return folder / "undisturbed", folder / "killed"
-
-
-TRAIN = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-from plate_ocr.plates.dataset import render_plates
-from plate_ocr.training.config import CONFIGS
-from plate_ocr.training.fit import save_model, train
-
-folder = Path(sys.argv[1])
-config = replace(CONFIGS["default"], batch_size=16, epochs=6, warmup_steps=3, dropout=0.2)
-plates, validation = render_plates(range(48)), render_plates(range(90_000, 90_008))
-model, _ = train(plates, validation, config, folder / "checkpoints", plates.images[:2])
-save_model(model, folder / "weights.h5")
-"""
-
-
-@pytest.mark.slow
-def test_training_killed_at_random(tmp_path):
-    undisturbed, killed = killed_at_random(TRAIN, tmp_path)
-    names = [
-        sorted(str(path.relative_to(folder)) for path in folder.rglob("[!.]*"))
-        for folder in (undisturbed, killed)
-    ]
-    assert names[0] == names[1]
-    weights = [
-        restore(path, load_metadata(path)).get_weights()
-        for path in (undisturbed / "weights.h5", killed / "weights.h5")
-    ]
-    for ours, theirs in zip(*weights, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture
