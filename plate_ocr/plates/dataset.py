@@ -167,7 +167,8 @@ def generate_dataset(
     """
     directory = Path(directory)
     positions = split_range(directory.name, start, count, digits)
-    settings = _settings(positions, seed, sizes or font_sizes(digits), fonts, digits)
+    sizes = font_sizes(digits) if sizes is None else sizes
+    settings = _settings(positions, seed, sizes, fonts, digits)
     try:
         return _draw_folder(directory, settings, load_fonts(fonts), processes or cores(), progress)
     except OSError as error:
@@ -330,9 +331,8 @@ def load_or_generate(
     """
     directory = Path(directory)
     found = _read_settings(directory)
-    is_own = (
-        not found and directory.is_dir() and any(map(is_image_name, map(str, directory.iterdir())))
-    )
+    has_images = directory.is_dir() and any(is_image_name(p.name) for p in directory.iterdir())
+    is_own = found is None and has_images
     if is_own or directory.name not in SPLITS:
         return load_folder(directory, digits)
     positions = split_range(directory.name, count=count, digits=digits)
