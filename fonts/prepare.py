@@ -347,15 +347,16 @@ def write_readme(rows: list[dict]) -> None:
     count = sum(len(row["instances"]) for row in rows)
     text = f"""# Fonts
 
-{len(rows)} families with open licences, {count} instances. A reader learns digit shapes from
-these, so they are chosen to differ: plates, print, code, stencils, dot matrices, hand lettering.
-All figures are lining. Every file is as the npm package holds it, with its licence beside it.
-Every instance was checked at 18 and 25 pixels: enough ink, open counters, no two digits alike,
-one height, one base line. `fonts.json` lists the instances; `prepare.py` makes everything here.
+{len(rows)} families with open licences, {count} instances. The families were chosen for variety, because
+a reader learns the shapes of digits from them: plates, print, code, stencils, dot matrices and
+hand lettering. All have lining figures. Font files are unmodified from their npm packages, with
+their licences beside them. Every instance was checked at 18 and 25 pixels for enough contrast,
+open counters, distinct digits, equal height and a common baseline. `fonts.json` lists the
+instances. `prepare.py` makes everything here.
 
 ![The ten digits in every family](contact_sheet.png)
 
-| family | kind | designer | licence | npm package | axes | instances | why it is in |
+| family | kind | designer | licence | npm package | axes | instances | why it is included |
 |---|---|---|---|---|---|--:|---|
 """
     for entry, row in zip(FAMILIES, rows, strict=True):
