@@ -211,6 +211,8 @@ def _read_settings(directory: Path) -> dict | None:
 
 def _init_or_verify_settings(directory: Path, settings: dict) -> None:
     """Write the settings to an empty folder, or compare them with those of the folder."""
+    if directory.exists() and not directory.is_dir():
+        raise DatasetError(f"{directory}: is not a folder")
     directory.mkdir(parents=True, exist_ok=True)
     if all(".part." in path.name for path in directory.iterdir()):
         write_text(directory / "settings.json", json.dumps(settings, indent=2) + "\n")
@@ -229,12 +231,12 @@ def _draw_folder(
     import cv2  # noqa: F401 (a missing package is an error before anything is written)
     from tqdm import tqdm
 
-    digits = settings.get("digits", NUM_DIGITS)
     jobs: dict[tuple, list[int]] = {}  # one process draws all plates of an instance: cached glyphs
     for index in range(settings["start"], settings["start"] + settings["count"]):
-        jobs.setdefault(font_and_instance(fonts, index), []).append(index)
-    for font, axes in jobs:
-        check_fits(font, axes, settings["sizes"][-1], digits)
+        font, axes = font_and_instance(fonts, index)
+        if (font.family, axes) not in jobs:
+            check_fits(font, axes, settings["sizes"][-1], settings.get("digits", NUM_DIGITS))
+        jobs.setdefault((font.family, axes), []).append(index)
     # A killed run left them; files that a simultaneous run writes are renamed long before the end.
     leftovers = list(directory.glob(".*.part.*"))
     _init_or_verify_settings(directory, settings)
