@@ -390,9 +390,5 @@ def validate_dataset(directory: Path | str, digits: int | None = None) -> list[s
         if first != path.name:
             problems.append(f"{path}: is the same picture as {first}")
     names = {path.name for path in paths}
-    problems += [
-        f"{directory}: {shown(name)} has a record, but no image"
-        for name in records
-        if name not in names
-    ]
-    return problems
+    missing = [shown(name) for name in records if name not in names]
+    return problems + [f"{directory}: {name} has a record, but no image" for name in missing]
