@@ -81,9 +81,7 @@ def every_plate(
     ) -> tuple[np.ndarray, np.ndarray]:
         distorted, boxes = zip(
             *(
-                (plate, bounding_box(plate))
-                if random.random() < P_CLEAN
-                else change(plate, random)
+                (plate, bounding_box(plate)) if random.random() < P_CLEAN else change(plate, random)
                 for plate in images[..., 0]
             ),
             strict=True,

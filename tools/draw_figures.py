@@ -88,9 +88,7 @@ def draw_new_faces() -> Figure:
     """Plates as training redraws some of them, before they are distorted."""
     interpolator, rng = FontInterpolator(load_fonts()), np.random.default_rng(DEFAULT_SEED)
     sources = [interpolator.render] * 6 + [render_handwriting] * 6
-    plates = [
-        render(plate_text(DEFAULT_SEED, index), rng) for index, render in enumerate(sources)
-    ]
+    plates = [render(plate_text(DEFAULT_SEED, index), rng) for index, render in enumerate(sources)]
     return plots.plate_grid(plates, ["blended"] * 6 + ["written"] * 6, columns=6)
 
 
