@@ -21,7 +21,7 @@ from plate_ocr import utils
 from plate_ocr.evaluation.benchmark import write_calibration
 from plate_ocr.network.checkpoint import load_metadata, restore, write_metadata
 from plate_ocr.plates.alphabet import DIGITS, NUM_DIGITS
-from plate_ocr.plates.dataset import DatasetError, generate, validate_dataset
+from plate_ocr.plates.dataset import DatasetError, generate_dataset, validate_dataset
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.calibration import PlattScaling
 from plate_ocr.training.config import TrainingError
@@ -75,7 +75,7 @@ def contents(folder):
 
 
 def draw(folder):
-    generate(folder, start=0, count=5, processes=1, progress=False)
+    generate_dataset(folder, start=0, count=5, processes=1, progress=False)
 
 
 def describe(folder):
@@ -134,7 +134,7 @@ def test_stopped_at_every_write_and_rename(tmp_path, work, moment):
 
 def measure(folder, figure):
     """What evaluation.ipynb writes: the calibration of the weights, then its figures."""
-    write_calibration(folder / "weights.h5", PlattScaling(figure, 1.0, 0.0))
+    write_calibration(folder / "weights.h5", PlattScaling(figure, 1.0))
     write_text(folder / "evaluation.json", json.dumps({"figure": figure}))
 
 
@@ -188,8 +188,8 @@ def killed_at_random(code, folder, *arguments, times=2):
 @pytest.mark.slow
 def test_generation_killed_at_random(tmp_path):
     code = (
-        "import sys; from plate_ocr.plates.dataset import generate;"
-        "generate(sys.argv[1], start=0, count=2000, processes=1, progress=False)"
+        "import sys; from plate_ocr.plates.dataset import generate_dataset;"
+        "generate_dataset(sys.argv[1], start=0, count=2000, processes=1, progress=False)"
     )
     undisturbed, killed = killed_at_random(code, tmp_path)
     assert contents(killed) == contents(undisturbed) and validate_dataset(killed) == []
@@ -287,14 +287,14 @@ def disk(tmp_path):
 def test_generation_on_a_full_and_on_a_read_only_disk(tmp_path, disk):
     path, remount = disk
     with pytest.raises(DatasetError, match="No space left on device"):
-        generate(path / "mine", start=0, count=200, processes=1, progress=False)
+        generate_dataset(path / "mine", start=0, count=200, processes=1, progress=False)
     assert not [one.name for one in (path / "mine").iterdir() if one.name.startswith(".")]
     remount("ro", "size=64k")
     with pytest.raises(DatasetError, match="Read-only file system"):
-        generate(path / "mine", start=0, count=200, processes=1, progress=False)
+        generate_dataset(path / "mine", start=0, count=200, processes=1, progress=False)
     remount("rw", "size=8m")
-    generate(path / "mine", start=0, count=200, processes=1, progress=False)
-    generate(tmp_path / "mine", start=0, count=200, processes=1, progress=False)
+    generate_dataset(path / "mine", start=0, count=200, processes=1, progress=False)
+    generate_dataset(tmp_path / "mine", start=0, count=200, processes=1, progress=False)
     assert contents(path / "mine") == contents(tmp_path / "mine")
 
 

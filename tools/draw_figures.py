@@ -47,7 +47,7 @@ def draw_predictions(results: Path) -> None:
         )
         for one in found["readings"]
     ]
-    model_test.draw(results / "predictions.png", rows, found["summary"])
+    model_test.plot_predictions(results / "predictions.png", rows, found["summary"])
 
 
 def pairs(counts: dict[str, list[int]]) -> dict[str, tuple[int, int]]:

@@ -10,7 +10,7 @@ import time
 import pytest
 from conftest import PROJECT
 
-from plate_ocr.plates.dataset import generate
+from plate_ocr.plates.dataset import generate_dataset
 
 # With all that could differ between hosts: distortions, dropout and a learning rate that moves.
 # Adam moves a weight by the sign of its gradient, be that nothing but rounding, which differs
@@ -70,7 +70,7 @@ def history(folder):
 
 @pytest.mark.slow
 def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
-    generate(tmp_path / "train", count=40, processes=1, progress=False)  # the last batch holds 8
+    generate_dataset(tmp_path / "train", count=40, processes=1, progress=False)
     finish(start(tmp_path, "alone"))
     finish(*start_both(tmp_path))
     alone, both = history(tmp_path / "alone"), history(tmp_path / "both")
@@ -84,7 +84,7 @@ def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
 
 @pytest.mark.slow
 def test_a_host_that_loses_another_ends_with_one_line_and_all_go_on_when_started_again(tmp_path):
-    generate(tmp_path / "train", count=40, processes=1, progress=False)
+    generate_dataset(tmp_path / "train", count=40, processes=1, progress=False)
     both, localization = tmp_path / "both", tmp_path / "both" / "localization"
     for victim, folder in ((1, localization), (0, both)):
         hosts = start_both(tmp_path)

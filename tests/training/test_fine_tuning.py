@@ -12,7 +12,13 @@ from PIL import Image
 
 from plate_ocr.cli import main
 from plate_ocr.network.checkpoint import load_metadata
-from plate_ocr.plates.dataset import held_out, load_folder, load_or_generate, mix, render_plates
+from plate_ocr.plates.dataset import (
+    held_out_range,
+    load_folder,
+    load_or_generate,
+    mix_with_replay,
+    render_plates,
+)
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training.config import CONFIGS
 from plate_ocr.training.export import export_onnx
@@ -46,8 +52,8 @@ def test_a_new_style_is_learned_and_the_others_are_not_forgotten(tmp_path, shipp
     own = load_folder(write_plates(tmp_path / "own", range(70_000, 70_200), outline))
     test = load_folder(write_plates(tmp_path / "test", range(80_000, 80_400), outline))
     config = CONFIGS["fine_tuning"]
-    plates = mix(own, render_plates(range(config.replay_plates)))
-    validation = render_plates(held_out(config.val_plates), without=own.labels)
+    plates = mix_with_replay(own, render_plates(range(config.replay_plates)))
+    validation = render_plates(held_out_range(config.val_plates), exclude_labels=own.labels)
     initial_weights = PROJECT / "dr_model.h5"
     model, _ = train(
         plates, validation, config, tmp_path / "checkpoints", initial_weights=initial_weights
@@ -56,7 +62,7 @@ def test_a_new_style_is_learned_and_the_others_are_not_forgotten(tmp_path, shipp
     tuned = PlateReader(tmp_path / "own.h5", backend="keras")
     before, after = exact_match(shipped, test), exact_match(tuned, test)
     assert after > 0.8 and after > before + 0.05, (before, after)
-    held_out_plates = render_plates(range(92_000, 93_000), without=own.labels)
+    held_out_plates = render_plates(range(92_000, 93_000), exclude_labels=own.labels)
     assert exact_match(tuned, held_out_plates) > 0.97
 
 
@@ -97,7 +103,7 @@ def test_what_cannot_be_trained_costs_one_line_before_the_first_epoch(
 def test_seven_digits_from_drawing_to_reading(tmp_path):
     config = replace(CONFIGS["quick"], plates=1_500, epochs=1, val_plates=20)
     plates = load_or_generate(tmp_path / "train", config.plates, digits=7)
-    validation = render_plates(held_out(config.val_plates, 7), digits=7)
+    validation = render_plates(held_out_range(config.val_plates, 7), digits=7)
     model, _ = train(
         plates, validation, config, tmp_path / "run", initial_weights=PROJECT / "dr_model.h5"
     )

@@ -87,7 +87,7 @@ def _measure_glyphs(glyphs: Sequence) -> tuple[np.ndarray, np.ndarray, np.ndarra
         field = np.clip((field - outside) / unit, -SDF_CLIP, SDF_CLIP)
         fields.append(cv2.resize(field, SDF_SIZE, interpolation=cv2.INTER_AREA))
         height, width = glyph.ink.shape
-        boxes.append((width / unit, height / unit, glyph.rise / unit))
+        boxes.append((width / unit, height / unit, glyph.bearing_y / unit))
     return np.stack(fields), np.array(boxes), np.array(strokes)
 
 
