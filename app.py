@@ -123,7 +123,7 @@ def explain(plate: np.ndarray, least: float) -> tuple[str, str, str]:
     reading = to_readings(look, READER.calibration)[0]
     with ONE_FIGURE:
         figure = ctc_posteriors(
-            plate, softmax(look.logits)[0], title="", digits=reading.digits, frame=look.crop[0]
+            plate, softmax(look.logits)[0], title="", digits=reading.digits, crop=look.crop[0]
         )
         figure.set_size_inches(5, 4.2)  # letters large enough on a phone
         figure.savefig(steps := BytesIO(), dpi=200)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -35,7 +36,8 @@ from plate_ocr.plates.dataset import PlateDataset, generate, load_folder, render
 from plate_ocr.plates.fonts import FONT_DIRECTORY
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.backends import BATCH
-from plate_ocr.reading.ctc import Predictions, decode_logits
+from plate_ocr.reading.ctc import decode_logits
+from plate_ocr.reading.reader import Reading
 from plate_ocr.training.augmentation import (
     CLEAN_SHARE,
     Box,
@@ -261,8 +263,18 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     trained = variant.build()
     trained.set_weights(model.get_weights())
 
-    def decode(images: np.ndarray) -> Predictions:
-        return decode_logits(trained.predict(images, batch_size=BATCH, verbose=0))
+    def read(images: list[np.ndarray]) -> list[Reading]:
+        plates = np.stack(images)[..., None]
+        decoded = decode_logits(trained.predict(plates, batch_size=BATCH, verbose=0))
+        probabilities = decoded.text_probability.tolist()
+        return [
+            Reading(text, probability, (), greedy_text)
+            for text, probability, greedy_text in zip(
+                decoded.texts, probabilities, decoded.greedy_texts, strict=True
+            )
+        ]
+
+    reader = SimpleNamespace(read=read)
 
     return {
         "change": variant.change,
@@ -273,13 +285,13 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
         "steps": config.epochs * len(batches),
         "training_loss": history.history["loss"][-1],
         "minutes": round(seconds / 60, 1),
-        "sets": {name: evaluate(decode, one).figures() for name, one in sets.items()},
+        "sets": {name: evaluate(reader, dataset).metrics() for name, dataset in sets.items()},
     }
 
 
 def test_plates() -> BenchmarkSet:
     """Plates of the described kind that no run trains on."""
-    return BenchmarkSet.of(render_plates(range(90_000, 92_000)))
+    return BenchmarkSet.from_plates(render_plates(range(90_000, 92_000)))
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ SIZES = (FILLED, 8, 4, 1)  # of its batches; alone, a plate takes thrice as long
 _used_in: dict[str, int] = {}  # library with threads of its own -> the process that began them
 
 
-OUTPUT_NAMES = ("logits", "frames")  # of the ONNX graph
+OUTPUT_NAMES = ("logits", "crop")  # of the ONNX graph
 
 
 class ModelOutput(NamedTuple):

@@ -126,7 +126,7 @@ class PlateReader:
         elif backend in ("onnx", "openvino"):
             path = weights.with_suffix(".onnx")
             command = f"python -m plate_ocr export --weights {weights}"
-            if description.get("onnx_made_from") != description["sha256"][weights.name]:
+            if description.get("onnx_source_sha256") != description["sha256"][weights.name]:
                 raise WeightsError(f"{path}: not made from {weights}; run {command}")
             try:
                 exported = checked(path, description["sha256"].get(path.name))

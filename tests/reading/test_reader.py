@@ -471,7 +471,7 @@ def test_onnx_that_is_missing_changed_or_of_other_weights(copied):
     export.unlink()
     with pytest.raises(WeightsError, match=rf"random\.onnx: No such file.*{command}"):
         PlateReader(copied)
-    describe(copied, onnx_made_from="0" * 64)
+    describe(copied, onnx_source_sha256="0" * 64)
     with pytest.raises(WeightsError, match=rf"not made from .*{command}"):
         PlateReader(copied)
 
