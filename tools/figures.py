@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -19,7 +20,8 @@ from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.plates.alphabet import DIGITS, NUM_CLASSES
 from plate_ocr.plates.fonts import load_fonts
 from plate_ocr.plates.rendering import DEFAULT_SEED, plate_text
-from plate_ocr.reading.reader import PlateReader
+from plate_ocr.reading.ctc import softmax
+from plate_ocr.reading.reader import PlateReader, Reading
 from plate_ocr.reading.tta import VIEWS, make_views
 from plate_ocr.training.fit import load_runs
 from plate_ocr.training.synthetic_fonts.interpolation import FontInterpolator
@@ -39,74 +41,58 @@ def benchmark_plate(name: str, index: int) -> np.ndarray:
 
 def draw_pipeline() -> Figure:
     """One plate on its way through the reader: plate, crop, CTC posteriors, text."""
-    plate = benchmark_plate(*PIPELINE_PLATE)
+    images = benchmark_plate(*PIPELINE_PLATE)
+    plate = images[0, ..., 0]
     reader = PlateReader(PROJECT / "dr_model.h5")
-    logits, ((x_step, x, y_step, y),) = reader.forward(plate)
-    posteriors = np.exp(logits[0] - np.logaddexp.reduce(logits[0], axis=1, keepdims=True))
-    reading = reader.read(plate[0, ..., 0])
-    left, top = x - x_step / 2, y - y_step / 2  # `crop` gives centres of pixels
-    columns, rows = CROP_SIZE
-    crop = Image.fromarray(plate[0, ..., 0]).transform(
-        CROP_SIZE,
-        Image.Transform.AFFINE,
-        (x_step, 0, left + 0.5, 0, y_step, top + 0.5),  # Pillow's first pixel begins at 0
-        Image.Resampling.BILINEAR,
+    logits, ((x_step, x, y_step, y),) = reader.forward(images)
+    posteriors, reading = softmax(logits)[0], reader.read(plate)
+    left, top = x - x_step / 2, y - y_step / 2  # from the centre of the first pixel to its corner
+    affine = (x_step, 0, left + 0.5, 0, y_step, top + 0.5)  # Pillow's first pixel begins at 0
+    crop = Image.fromarray(plate).transform(
+        CROP_SIZE, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
     )
 
-    figure, grid = plt.subplots(
-        2, 2, figsize=(7, 3.6), width_ratios=(1, 1.7), height_ratios=(1, 1.5), layout="constrained"
+    figure, axes = plt.subplots(
+        2, 2, figsize=(7, 3.6), width_ratios=(1, 1.7), height_ratios=(1, 1.5)
     )
-    for axis in grid.flat:
+    (plate_axis, crop_axis), (text_axis, steps_axis) = axes
+    for axis in axes.flat:
         axis.grid(False)
-    (plate_axis, crop_axis), (text_axis, steps_axis) = grid
-    for axis, image, title in (
-        (plate_axis, plate[0, ..., 0], "1  Plate, 64 x 128 pixels"),
-        (crop_axis, crop, "2  Crop by the spatial transformer, 32 x 128"),
-    ):
+        axis.set(xticks=[], yticks=[])
+    for axis, image in ((plate_axis, plate), (crop_axis, crop)):
         axis.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto")
-        axis.set(title=title, xticks=[], yticks=[])
-    window = Rectangle((left, top), columns * x_step, rows * y_step, color=plots.ORANGE)
-    window.set(fill=False, linewidth=2)
+    window = Rectangle((left, top), CROP_SIZE[0] * x_step, CROP_SIZE[1] * y_step, fill=False)
+    window.set(edgecolor=plots.ORANGE, linewidth=2)
     plate_axis.add_patch(window)
-
     steps_axis.imshow(posteriors.T, cmap="cividis", vmin=0, vmax=1, aspect="auto")
-    steps_axis.set_yticks(range(NUM_CLASSES), ["blank", *DIGITS], fontsize=9)
-    steps_axis.set(title=f"3  CTC posteriors of {len(posteriors)} time steps", xticks=[])
+    steps_axis.set_yticks(range(NUM_CLASSES), ["blank", *DIGITS])
+    plate_axis.set_title("1  Plate, 64 x 128 pixels")
+    crop_axis.set_title("2  Crop by the spatial transformer, 32 x 128")
+    steps_axis.set_title(f"3  CTC posteriors of {len(posteriors)} time steps")
+    text_axis.set_title("4  Text and confidence")
+    write_reading(text_axis, posteriors, reading)
+    return figure
 
-    text_axis.set(title="4  Text and confidence", xticks=[], yticks=[], facecolor="#e8eef4")
-    text_axis.spines[:].set_visible(False)
+
+def write_reading(axis: Axes, posteriors: np.ndarray, reading: Reading) -> None:
+    """Write the most probable class of every time step, the text and its confidence."""
+    axis.set_facecolor("#e8eef4")
+    axis.spines[:].set_visible(False)
     best_path = "".join(f"·{DIGITS}"[symbol] for symbol in posteriors.argmax(axis=1))
-    confidence = f"confidence {100 * min(reading.confidence, 0.999):.1f} %"
     for height, line, size, family in (
         (0.83, "best path, · is blank", 9, None),
         (0.71, best_path, 11, "monospace"),
         (0.4, reading.text, 30, None),
-        (0.12, confidence, 11, None),
+        (0.12, f"confidence {100 * min(reading.confidence, 0.999):.1f} %", 11, None),
     ):
-        text_axis.text(0.5, height, line, ha="center", va="center", fontsize=size, family=family)
-    return figure
-
-
-def draw_evaluation() -> dict[str, Figure]:
-    """Robustness and calibration, from results/evaluation.json."""
-    evaluation = tables.load("evaluation")
-    by_corruption = {}
-    for name, counts in tables.counts(evaluation, "by_corruption").items():
-        corruption, severity = name.rsplit(" ", 1)
-        by_corruption[corruption, int(severity)] = counts
-    return {
-        "corruptions": plots.severity_heatmap(by_corruption),
-        "reliability": plots.reliability_diagram(
-            evaluation["reliability"], evaluation["confidence"]["ece"]
-        ),
-    }
+        axis.text(0.5, height, line, ha="center", va="center", fontsize=size, family=family)
 
 
 def draw_tta() -> Figure:
     """A plate and its views in test-time augmentation."""
     plate = benchmark_plate(*TTA_PLATE)
     images = np.concatenate([plate, *make_views(plate)[0]])
-    return plots.plate_grid(images, ["original", *VIEWS], columns=3)
+    return plots.plate_grid(images, ["original", *VIEWS], columns=4)
 
 
 def draw_synthetic_fonts() -> Figure:
@@ -121,7 +107,7 @@ def draw_synthetic_fonts() -> Figure:
 
 def draw_all(directory: Path) -> None:
     """Draw every picture into a folder."""
-    figures = draw_evaluation() | {
+    figures = {
         "benchmark": report.chart(tables.load("benchmark")),
         "pipeline": draw_pipeline(),
         "synthetic_fonts": draw_synthetic_fonts(),

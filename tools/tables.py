@@ -25,7 +25,6 @@ SETS = {
 }
 CONFIDENCE = {
     "ece": ("expected calibration error, 15 bins", ".2%"),
-    "ece_uncalibrated": ("expected calibration error of P(text)", ".2%"),
     "auroc_error_detection": ("AUROC, correct against incorrect", ".4f"),
     "auroc_ood": ("AUROC, plates against images of no plate", ".4f"),
     "coverage_at_99.9_precision": ("coverage at 99.9 % precision", ".2%"),
@@ -50,11 +49,6 @@ def load(name: str) -> dict:
     if weights and not set(hashes) & set(shipped):
         raise ResultsError(f"results/{name}.json: measured with other weights; measure it again")
     return result
-
-
-def counts(evaluation: dict, grouping: str) -> dict[str, list[int]]:
-    """Correct readings and plates `by_font` or `by_corruption`, the hardest first."""
-    return next(groups for key, groups in evaluation.items() if key.endswith(grouping))
 
 
 def grid(corner: str, rows: dict[str, dict[str, str]]) -> str:
@@ -105,16 +99,18 @@ def confidence() -> str:
     """How well the confidence is calibrated, and what it separates."""
     evaluation = load("evaluation")
     columns = {
-        "single view": evaluation["confidence"],
+        "P(text)": evaluation["confidence"],
         "with TTA": evaluation["tta"]["confidence"],
     }
-    rows = {}
-    for key, (title, form) in CONFIDENCE.items():
-        rows[title] = {
-            column: f"{result[key]:{form}}" if key in result else NOTHING
-            for column, result in columns.items()
-        }
-    return grid("", rows)
+    if evaluation.get("platt_scaling"):
+        columns["with Platt scaling"] = evaluation["platt_scaling"]["confidence"]
+    return grid(
+        "confidence",
+        {
+            title: {column: f"{result[key]:{form}}" for column, result in columns.items()}
+            for key, (title, form) in CONFIDENCE.items()
+        },
+    )
 
 
 def training_runs() -> str:
@@ -199,7 +195,9 @@ def threshold() -> str:
 
 def hardest_fonts() -> str:
     """The five held-out fonts with the lowest exact match."""
-    fonts = list(counts(load("evaluation"), "by_font").items())[:5]
+    groups = load("evaluation")
+    by_font = next(groups[key] for key in groups if key.endswith("_by_font"))
+    fonts = list(by_font.items())[:5]
     return ", ".join(f"{name} ({correct} of {plates})" for name, (correct, plates) in fonts)
 
 
@@ -235,8 +233,7 @@ def fill(page: str) -> str:
 
 
 def write_pages() -> None:
-    """Fill the blocks of all pages, and write the reports of the comparisons."""
+    """Fill the blocks of all pages, and write the report of the comparison."""
     for page in PAGES:
         write_text(page, fill(page.read_text(encoding="utf-8")))
-    for name in ("benchmark", "benchmark_vnni"):
-        write_text(RESULTS / f"{name}.md", report.markdown(load(name)))
+    write_text(RESULTS / "benchmark.md", report.markdown(load("benchmark")))
