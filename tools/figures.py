@@ -24,6 +24,7 @@ from plate_ocr.reading.ctc import softmax
 from plate_ocr.reading.reader import PlateReader, Reading
 from plate_ocr.reading.tta import VIEWS, make_views
 from plate_ocr.training.fit import load_runs
+from plate_ocr.training.synthetic_fonts.handwriting import render_handwriting
 from plate_ocr.training.synthetic_fonts.interpolation import FontInterpolator
 from tools import tables
 from tools.tables import PROJECT, RESULTS
@@ -97,12 +98,12 @@ def draw_tta() -> Figure:
 
 def draw_synthetic_fonts() -> Figure:
     """Plates in interpolated fonts and in synthetic handwriting, before augmentation."""
-    fonts, rng = FontInterpolator(load_fonts()), np.random.default_rng(DEFAULT_SEED)
-    plates = [
-        fonts.draw(plate_text(DEFAULT_SEED, index), rng, written=index >= 6) for index in range(12)
-    ]
+    interpolator, rng = FontInterpolator(load_fonts()), np.random.default_rng(DEFAULT_SEED)
+    texts = [plate_text(DEFAULT_SEED, index) for index in range(12)]
+    plates = [interpolator.render(text, rng) for text in texts[:6]]
+    plates += [render_handwriting(text, rng) for text in texts[6:]]
     captions = ["interpolated"] * 6 + ["handwriting"] * 6
-    return plots.plate_grid(plates, captions, columns=3)
+    return plots.plate_grid(plates, captions, columns=4)
 
 
 def draw_all(directory: Path) -> None:
