@@ -99,10 +99,10 @@ def draw_tta() -> Figure:
 def draw_synthetic_fonts() -> Figure:
     """Plates in interpolated fonts and in synthetic handwriting, before augmentation."""
     interpolator, rng = FontInterpolator(load_fonts()), np.random.default_rng(DEFAULT_SEED)
-    texts = [plate_text(DEFAULT_SEED, index) for index in range(12)]
-    plates = [interpolator.render(text, rng) for text in texts[:6]]
-    plates += [render_handwriting(text, rng) for text in texts[6:]]
-    captions = ["interpolated"] * 6 + ["handwriting"] * 6
+    texts = [plate_text(DEFAULT_SEED, index) for index in range(8)]
+    plates = [interpolator.render(text, rng) for text in texts[:4]]
+    plates += [render_handwriting(text, rng) for text in texts[4:]]
+    captions = ["interpolated"] * 4 + ["handwriting"] * 4
     return plots.plate_grid(plates, captions, columns=4)
 
 
