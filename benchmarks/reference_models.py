@@ -24,7 +24,7 @@ from plate_ocr.reading.reader import PlateReader
 from plate_ocr.utils import write_text
 
 
-def described() -> keras.Model:
+def baseline() -> keras.Model:
     """The described run: image rows as time steps."""
     blocks = ((48, 48), (128,), (128, 128, 128))  # filters; pooling between the blocks
     return _convolutions_then_lstms(blocks, rows_are_time=True, dense=128, units=(128, 64))
@@ -82,7 +82,7 @@ def main() -> None:
     NETWORKS.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(0)
     sizes: dict[str, dict] = {}
-    for build in (described, keras_io, plain):
+    for build in (baseline, keras_io, plain):
         model = build()
         model.predict(keras.ops.zeros((1, *model.input_shape[1:]), "uint8"), verbose=0)
         model.export(NETWORKS / f"{build.__name__}.onnx", format="onnx", verbose=False)
