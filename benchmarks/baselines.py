@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.environments import CACHE, install
+from benchmarks.environments import PROJECT, install
 
-ENVIRONMENTS = CACHE / "baselines"
+ENVIRONMENTS = PROJECT / ".cache" / "baselines"
 NETWORKS = ENVIRONMENTS / "networks"  # what `benchmarks.reference_models` exports
 BATCH_SIZES = (1, 8, 32, 128)
 

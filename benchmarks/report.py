@@ -19,7 +19,7 @@ SETS = {
     "cross_generator": "cross-generator",
     "captcha": "captcha",
 }
-MISSING = "-"
+NOTHING = "-"
 # Colour and marker of the readers in the figure of accuracy.
 MARKERS = {
     "plate_ocr": (BLUE, "o"),
@@ -49,7 +49,7 @@ def accuracy_table(results: dict) -> str:
     for reader in READERS:
         if reader.trained:
             correct = results["readers"][reader.key].get("correct", {})
-            cells = (percent(correct[name], plates[name]) if correct else MISSING for name in SETS)
+            cells = (percent(correct[name], plates[name]) if correct else NOTHING for name in SETS)
             rows.append([reader.title, *cells])
     return table(["exact match, %", *SETS.values()], rows)
 
@@ -62,7 +62,7 @@ def cost_table(results: dict) -> str:
     for reader in READERS:
         figures = results["readers"][reader.key]
         if "failed" in figures:
-            rows.append([reader.title, *[MISSING] * (len(head) - 1)])
+            rows.append([reader.title, *[NOTHING] * (len(head) - 1)])
             continue
         rates, best = figures["plates_per_second"], figures["best_batch"]
         rows.append(
@@ -84,7 +84,7 @@ def generator_table(results: dict) -> str:
     rows = []
     for generator in GENERATORS:
         figures = results["generators"][generator.key]
-        cells = [MISSING] * 2
+        cells = [NOTHING] * 2
         if "failed" not in figures:
             cells = [f"{figures['files']:,}", f"{figures['files_per_second']:,.0f}"]
         rows.append([generator.title, *cells])
