@@ -12,10 +12,10 @@ Draw = Callable[[Path, int], None]
 
 def plate_ocr(variant: str) -> Draw:
     """Our generator, in one process."""
-    from plate_ocr.plates.dataset import generate
+    from plate_ocr.plates.dataset import generate_dataset
 
     def draw(directory: Path, count: int) -> None:
-        generate(directory, start=0, count=count, processes=1, progress=False)
+        generate_dataset(directory, start=0, count=count, processes=1, progress=False)
 
     return draw
 

@@ -52,14 +52,15 @@ def network(name: str) -> Reader:
 
     Only its speed means anything.
     """
-    from plate_ocr.reading.backends import BATCH, onnx_session
+    from plate_ocr.reading.backends import NETWORK_BATCH, onnx_session
 
     path = NETWORKS / f"{name}.onnx"
     session = onnx_session(path.read_bytes())
 
     def read(images: np.ndarray) -> list[str]:
-        for start in range(0, len(images), BATCH):
-            session.run(None, {"plates": images[start : start + BATCH, ..., None]})
+        plates = images[..., None]
+        for start in range(0, len(plates), NETWORK_BATCH):
+            session.run(None, {"plates": plates[start : start + NETWORK_BATCH]})
         return [""] * len(images)
 
     return Reader(read, (path,))

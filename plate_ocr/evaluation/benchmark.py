@@ -120,9 +120,7 @@ def calibrate(weights: Path | str, directory: Path | str) -> PlattScaling:
             f"{directory}: {right} correct readings and {wrong} wrong ones; "
             f"calibrating takes {MIN_PER_CLASS} of each"
         )
-    calibration = fit_platt_scaling(
-        predictions.text_probability, predictions.length_probability, correct
-    )
+    calibration = fit_platt_scaling(predictions.text_probability, correct)
     write_calibration(weights, calibration)
     return calibration
 

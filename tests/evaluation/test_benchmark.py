@@ -113,7 +113,7 @@ def test_weights_are_calibrated_on_a_folder(copied_weights, random_weights, tmp_
 def test_a_written_calibration_changes_the_confidence_alone(copied_weights):
     image = render_plates([0]).images[0, :, :, 0]
     before = PlateReader(copied_weights).read(image)
-    write_calibration(copied_weights, PlattScaling(intercept=-50.0, text=0.0, length=0.0))
+    write_calibration(copied_weights, PlattScaling(intercept=-50.0, slope=0.0))
     after = PlateReader(copied_weights).read(image)
     assert after.confidence == pytest.approx(0) and before.confidence > 0.5
     assert (before.text, before.greedy_text) == (after.text, after.greedy_text)
