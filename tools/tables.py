@@ -66,8 +66,8 @@ def accuracy() -> str:
     for name, title in SETS.items():
         plates = evaluation["sets"][name]["images"]
         correct = {
-            "this model": evaluation["sets"][name]["correct"],
-            "with TTA": evaluation["tta"]["sets"][name]["correct"],
+            "plate_ocr": evaluation["sets"][name]["correct"],
+            "plate_ocr, TTA": evaluation["tta"]["sets"][name]["correct"],
         }
         for engine in READERS:
             if engine.key in ("ppocr_small", "ppocr_tiny", "tesseract"):
