@@ -114,10 +114,10 @@ def calibrate(weights: Path | str, directory: Path | str) -> PlattScaling:
         )
     predictions = reader.predict(plates.images)
     correct = np.array(predictions.texts) == np.array(plates.labels)
-    right, wrong = np.count_nonzero(correct), np.count_nonzero(~correct)
-    if min(right, wrong) < MIN_PER_CLASS:
+    num_correct, num_wrong = np.count_nonzero(correct), np.count_nonzero(~correct)
+    if min(num_correct, num_wrong) < MIN_PER_CLASS:
         raise DatasetError(
-            f"{directory}: {right} correct readings and {wrong} wrong ones; "
+            f"{directory}: {num_correct} correct readings and {num_wrong} wrong ones; "
             f"calibrating takes {MIN_PER_CLASS} of each"
         )
     calibration = fit_platt_scaling(predictions.text_probability, correct)

@@ -502,8 +502,8 @@ def device_name() -> str:
 def best_dtype_policy() -> str:
     """The fastest Keras dtype policy that is safe: mixed bfloat16 where the processor supports it.
 
-    With AMX, a step takes three fifths of the time of float32 (results/training_step.json). GPUs
-    may lack bfloat16, and on JAX it was not tried.
+    With AMX, a step takes three fifths of the time of float32. GPUs may lack bfloat16, and on JAX
+    it was not tried.
     """
     on_cpu = keras.backend.backend() == "tensorflow" and "GPU" not in device_name()
     return "mixed_bfloat16" if on_cpu and cpu_supports("amx_bf16", "avx512_bf16") else "float32"

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from plate_ocr.evaluation import plots
+from plate_ocr.reading.reader import Reading
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plots.plt.close("all")
+
+
+def test_severities_are_summed_in_the_title():
+    groups = {("dirt", 1): (9, 10), ("dirt", 5): (1, 4), ("jpeg", 1): (10, 10), ("jpeg", 5): (4, 4)}
+    (axis,) = plots.severity_heatmap(groups).axes
+    title = axis.get_title(loc="left")
+    assert "mild 95.00 %" in title and "severe 62.50 %" in title
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["dirt", "jpeg"]  # worst first
+
+
+@pytest.mark.parametrize("errors", [0, 3])
+def test_confusions_are_shown_without_the_diagonal(errors):
+    counts = np.diag(np.full(10, 50))
+    counts[5, 8] = errors
+    (axis,) = plots.confusion_matrix(counts, "").axes
+    assert [text.get_text() for text in axis.texts] == ([str(errors)] if errors else [])
+
+
+def test_wrong_predictions_show_their_label(tmp_path):
+    readings = [Reading(text, 0.5, (), text) for text in ("12345", "54321", "00000")]
+    images = np.full((3, 64, 128, 1), 255, np.uint8)
+    figure = plots.prediction_grid(images, ["12345", "54327", None], readings)
+    titles = [axis.get_title(loc="center") for axis in figure.axes]
+    assert ["54327" in title for title in titles] == [False, True, False]
+    plots.save_figure(figure, tmp_path / "plates.png")
+    width = figure.get_size_inches()[0] * plots.DPI
+    assert Image.open(tmp_path / "plates.png").width == pytest.approx(width, abs=1)
