@@ -7,7 +7,7 @@ import numpy as np
 
 from plate_ocr.plates.alphabet import DIGITS
 from plate_ocr.plates.fonts import load_fonts
-from plate_ocr.plates.rendering import SIZES, render_glyphs
+from plate_ocr.plates.rendering import FONT_SIZES, render_glyphs
 from plate_ocr.reading.calibration import (
     auroc,
     coverage_at_precision,
@@ -161,7 +161,7 @@ def mean_glyphs(images: np.ndarray, texts: Sequence[str]) -> np.ndarray:
 def training_glyphs() -> list[np.ndarray]:
     """The digits of every instance of the training fonts, each as `mean_glyphs` returns them."""
     return [
-        np.stack([_stretch(glyph.ink) for glyph in render_glyphs(font.path, axes, SIZES[-1])])
+        np.stack([_stretch(glyph.ink) for glyph in render_glyphs(font.path, axes, FONT_SIZES[-1])])
         for font in load_fonts()
         for axes in font.instances
     ]

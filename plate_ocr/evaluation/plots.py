@@ -1,8 +1,14 @@
 """Every figure of the notebooks, of `model_test.py` and of the docs, in one style."""
 
+import os
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+
+from plate_ocr.utils import PACKAGE, atomic_write
+
+# Matplotlib caches its list of fonts beside the package, not in the home folder.
+os.environ.setdefault("MPLCONFIGDIR", str(PACKAGE.parent / ".cache" / "matplotlib"))
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +17,6 @@ from matplotlib.figure import Figure
 
 from plate_ocr.reading.reader import Digit, Reading
 from plate_ocr.reading.tta import x_affine
-from plate_ocr.utils import atomic_write
 
 # Okabe and Ito's colours, which differ with any colour vision.
 BLUE, ORANGE, RED, GREEN, GRAY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#666666"

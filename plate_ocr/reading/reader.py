@@ -146,13 +146,7 @@ class PlateReader:
     def read(self, source: list[Any] | tuple[Any, ...]) -> list[Reading]: ...
 
     def read(self, source: ImageSource | list[Any] | tuple[Any, ...]) -> Reading | list[Reading]:
-        """Read one image, or a list of images.
-
-        Args:
-            source: what `images.load_gray` takes, or a list or tuple of such.
-
-        Returns:
-            One reading, or a list of them in the same order.
+        """Read one image, in any form that `images.load_gray` takes, or a list of images.
 
         Raises:
             ImageError: an image cannot be read; it is named.
@@ -170,14 +164,8 @@ class PlateReader:
     def stream(self, sources: Iterable[ImageSource]) -> Iterator[Reading | ImageError]:
         """Read any number of images in order; only a few batches are in memory at a time.
 
-        Args:
-            sources: what `images.load_gray` takes, each.
-
         Yields:
             The reading of each, or, for an image that cannot be read, the error that names it.
-
-        Raises:
-            TypeError: it is one image, or the name of one.
         """
         if isinstance(sources, str | bytes | os.PathLike):
             raise TypeError(f"stream takes many images, not {sources!r:.50}; read takes one")

@@ -52,13 +52,9 @@ def make_views(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def text_bbox(plate: np.ndarray) -> tuple[int, int, int, int]:
-    """The box of all that differs from the border of a plate, without isolated pixels.
+    """The box of all that differs from the border of a plate, uint8 (64, 128), in pixels.
 
-    Args:
-        plate: uint8 (64, 128).
-
-    Returns:
-        Left, top, right and bottom in pixels; the whole plate if there is nothing on it.
+    Isolated pixels do not count. A plate with nothing on it gives the whole plate.
     """
     smooth = np.asarray(Image.fromarray(plate).filter(ImageFilter.MedianFilter(3)), np.int16)
     contrast = np.abs(smooth - np.median(border_pixels(plate)))
@@ -82,14 +78,7 @@ def expand_box(bbox: Box, area: tuple[float, float]) -> Box:
 
 
 def crop(text: np.ndarray, corner: tuple[int, int], box: Box, background: int) -> np.ndarray:
-    """`box` of a plate, scaled to uint8 (64, 128).
-
-    Args:
-        text: what stands on the plate, uint8 (height, width).
-        corner: left and top of the text, in pixels.
-        box: around the text.
-        background: gray level of all around the text.
-    """
+    """What `box` shows of a `text` with this left top corner on this background, as a plate."""
     pad = int(np.ceil(max(corner[0] - box[0], corner[1] - box[1]))) + 1
     x, y = pad - corner[0], pad - corner[1]
     padded = Image.fromarray(np.pad(text, pad, constant_values=background))
@@ -98,13 +87,9 @@ def crop(text: np.ndarray, corner: tuple[int, int], box: Box, background: int) -
 
 
 def x_affine(crop: np.ndarray) -> np.ndarray:
-    """Scale and offset from positions in the network's crop to positions in the plate.
+    """The network's crops, (n, 4) -> scale and offset, float64 (n, 2), from crop to plate.
 
-    Args:
-        crop: float32 (n, 4), as in `ModelOutput`.
-
-    Returns:
-        float64 (n, 2): x_plate = scale * x_crop + offset, in plate widths.
+    x_plate = scale * x_crop + offset, in plate widths.
     """
     scale, start = crop[:, 0].astype(float), crop[:, 1].astype(float)
     offset = (start + (1 - scale) / 2 + POSITION_OFFSET * scale) / PLATE_WIDTH

@@ -51,24 +51,17 @@ def test_openvino_reads_any_number_of_plates(random_weights):
     for count in (1, half, half + 1, NETWORK_BATCH + 1, 2 * NETWORK_BATCH, 100):
         output = backend(images[:count])
         assert output.logits.shape == (count, 16, 11) and output.crop.shape == (count, 4)
-        # The crop is rounded, and a rare plate is rounded the other way.
-        alike = (output.crop == expected.crop[:count]).all(axis=1)
-        assert alike.mean() > 0.9 or reduced(backend)
-
-
-def reduced(backend):
-    return backend.reduced_precision
+        assert np.median(np.abs(output.logits - expected.logits[:count])) < 0.1
 
 
 def test_low_confidence_plates_are_read_again_in_float32(monkeypatch):
     """On a processor with bfloat16, which is simulated by noise."""
-    plates = load_benchmark("tuning").sample(300).images
-    expected = PlateReader().predict(plates)
-    path = PROJECT / "dr_model.onnx"
+    plates = load_benchmark("captcha").images[:60]
+    low = PlateReader().predict(plates).text_probability < FALLBACK_THRESHOLD - 0.1
 
     class ReducedPrecision(OnnxBackend):
         def __init__(self, network, num_threads, float32=False):
-            super().__init__(network, path)
+            super().__init__(network, "dr_model.onnx")
             self.reduced_precision = not float32
 
         def __call__(self, images):
@@ -81,9 +74,8 @@ def test_low_confidence_plates_are_read_again_in_float32(monkeypatch):
     for tta in (False, True):
         expected = PlateReader(tta=tta).predict(plates)
         predictions = PlateReader(backend="openvino", tta=tta).predict(plates)
-        same = predictions.text_probability == expected.text_probability
-        low = expected.text_probability < FALLBACK_THRESHOLD - 0.1
-        assert low.sum() > 3 and same[low].all() and same.mean() < 0.5
+        same = np.isclose(predictions.text_probability, expected.text_probability, atol=1e-6)
+        assert low.sum() > 10 and same[low].all() and not same.all()
 
 
 def test_an_export_of_another_version_is_named():

@@ -157,14 +157,3 @@ def test_rows_are_replaced_in_a_copy():
     assert merged.greedy_texts[0] == "010101010"
     assert np.array_equal(merged.digit_position[1], predictions.digit_position[1])
     assert merged.text_probability[0] == others.text_probability[0]
-
-
-@pytest.mark.slow
-def test_the_greedy_path_is_the_best_where_it_has_the_length():
-    for scale in np.linspace(0.5, 20, 20):
-        logits = random_logits(2_000, scale=scale)
-        logits[:, :, BLANK] += np.random.default_rng(0).uniform(0, 3) * scale
-        scores, best = log_softmax(logits), viterbi_fixed_length(logits)
-        rows = [row for row, text in enumerate(greedy_decode(logits)) if len(text) == 5]
-        best_score = np.take_along_axis(scores, best[..., None], axis=2).sum(axis=(1, 2))
-        np.testing.assert_allclose(best_score[rows], scores.max(axis=2).sum(axis=1)[rows])
