@@ -16,7 +16,7 @@ from plate_ocr.evaluation.benchmark import (
     write_calibration,
 )
 from plate_ocr.network.checkpoint import WeightsError, write_metadata
-from plate_ocr.plates.dataset import DatasetError, generate, render_plates
+from plate_ocr.plates.dataset import DatasetError, generate_dataset, render_plates
 from plate_ocr.reading.calibration import PlattScaling
 from plate_ocr.reading.reader import PlateReader
 
@@ -99,7 +99,7 @@ def test_weights_are_calibrated_on_a_folder(copied_weights, random_weights, tmp_
     result = evaluate(reader, dataset)
     assert result.confidence.mean() == pytest.approx(result.correct.mean(), abs=0.01)
 
-    generate(tmp_path / "easy", start=93_000, count=200, processes=1, progress=False)
+    generate_dataset(tmp_path / "easy", start=93_000, count=200, processes=1, progress=False)
     for weights, plates in ((random_weights, folder), (copied_weights, tmp_path / "easy")):
         with pytest.raises(DatasetError, match=plates.name):  # all wrong; nearly all correct
             calibrate(weights, plates)
