@@ -1,14 +1,16 @@
-"""Make executed notebooks fit to commit: the same pixels in fewer bytes, no times, no noise.
+"""Make executed notebooks fit to commit: pictures in fewer bytes, no times, no noise.
 
 $ python tools/clean_notebooks.py training.ipynb evaluation.ipynb
 """
 
 import base64
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from PIL import Image
 from zopfli.png import optimize
 
 from plate_ocr.cli import run_command
@@ -30,9 +32,17 @@ def tidy(path: Path) -> None:
         for output in cell.get("outputs", []):
             output.get("metadata", {}).clear()
             if "image/png" in output.get("data", {}):
-                png = base64.b64decode(output["data"]["image/png"])
-                output["data"]["image/png"] = base64.b64encode(optimize(png)).decode()
+                png = shrink_png(base64.b64decode(output["data"]["image/png"]))
+                output["data"]["image/png"] = base64.b64encode(png).decode()
     write_text(path, nbformat.writes(notebook) + "\n")
+
+
+def shrink_png(png: bytes) -> bytes:
+    """The same picture in at most 256 colours and fewer bytes."""
+    buffer = BytesIO()
+    picture = Image.open(BytesIO(png)).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG")
+    return optimize(buffer.getvalue())
 
 
 def without_noise(outputs: list[NotebookNode]) -> list[NotebookNode]:
