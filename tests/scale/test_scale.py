@@ -15,8 +15,7 @@ from test_killing import killed_at_random
 from benchmarks import scale as proof
 from plate_ocr.plates.dataset import DatasetError, encode_png
 from plate_ocr.plates.rendering import render_plate
-from plate_ocr.ray_data import DRAWING, PLATES_OF_A_TASK, draw_many, read_many
-from tools.scale_page import PLATES_OF_A_FILE
+from plate_ocr.ray_data import DRAWING, draw_many, read_many
 
 TEST = PROJECT / "data" / "test"
 
@@ -105,10 +104,6 @@ def test_a_killed_worker_costs_nothing(tmp_path):
     result = json.loads((tmp_path / "scale.json").read_text(encoding="utf-8"))
     assert result["drawing"]["missing_or_different"] == result["drawing"]["surplus"] == 0
     assert result["reading"]["missing_or_different"] == result["reading"]["surplus"] == 0
-
-
-def test_the_page_on_scale_counts_files_as_they_are_written():
-    assert PLATES_OF_A_FILE == PLATES_OF_A_TASK
 
 
 def test_what_cannot_be_done_is_refused_before_ray_starts(tmp_path):
