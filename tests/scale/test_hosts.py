@@ -54,7 +54,7 @@ def start_both(folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    hosts = ("--coordinator", address, "--hosts", 2, "--host")
+    hosts = ("--coordinator-address", address, "--num-processes", 2, "--process-id")
     return [start(folder, "both", *hosts, index) for index in range(2)]
 
 
