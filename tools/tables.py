@@ -5,12 +5,14 @@ A page marks where one belongs: `<!-- results: NAME -->` before it, `<!-- end --
 """
 
 import re
+from pathlib import Path
 
 from benchmarks import report
-from benchmarks.baselines import PROJECT, READERS
+from benchmarks.baselines import READERS
 from benchmarks.report import NOTHING, percent, table
 from plate_ocr.utils import read_json, write_text
 
+PROJECT = Path(__file__).parents[1]
 RESULTS = PROJECT / "results"
 PAGES = (PROJECT / "README.md", PROJECT / "MODEL_CARD.md", *sorted(PROJECT.glob("docs/*.md")))
 BLOCK = re.compile(r"(<!-- results: (\w+) -->)(.*?)(<!-- end -->)", re.DOTALL)
@@ -44,7 +46,7 @@ def load(name: str) -> dict:
     """
     result = read_json(RESULTS / f"{name}.json")
     shipped = read_json(PROJECT / "dr_model.json")["sha256"].values()
-    weights = result.get("weights", result.get("weights_sha256"))
+    weights = result.get("weights")
     hashes = weights.values() if isinstance(weights, dict) else [weights]
     if weights and not set(hashes) & set(shipped):
         raise ResultsError(f"results/{name}.json: measured with other weights; measure it again")
@@ -64,8 +66,8 @@ def accuracy() -> str:
     for name, title in SETS.items():
         plates = evaluation["sets"][name]["images"]
         correct = {
-            "this model": evaluation["sets"][name]["correct"],
-            "with TTA": evaluation["tta"]["sets"][name]["correct"],
+            "plate_ocr": evaluation["sets"][name]["correct"],
+            "plate_ocr, TTA": evaluation["tta"]["sets"][name]["correct"],
         }
         for engine in READERS:
             if engine.key in ("ppocr_small", "ppocr_tiny", "tesseract"):

@@ -98,7 +98,7 @@ class PlateReader:
             backends.load_library("keras")
             backends.check_not_forked("keras")
             model = checkpoint.restore(weights, metadata)
-            checkpoint.checked(weights, metadata["sha256"][weights.name])  # as Keras has read it
+            checkpoint.checked(weights, metadata["sha256"][weights.name])  # not replaced meanwhile
             self.backend: backends.Backend = backends.KerasBackend(model)
             self.num_threads = 1  # Keras spreads one batch over the cores itself
         elif backend == "onnx":
