@@ -59,7 +59,7 @@ train: .venv/ready  ## train, export and evaluate (75 minutes on two cores); res
 	$(RUN) -m tools.clean_notebooks training.ipynb evaluation.ipynb
 	$(RUN) model_test.py --plot results/predictions.png --json results/test.json
 
-evaluate: .venv/ready  ## calibrate and measure on the benchmark sets (3 minutes)
+evaluate: .venv/ready  ## measure on the benchmark sets (2 minutes)
 	$(EXECUTE) evaluation.ipynb
 	$(RUN) -m tools.clean_notebooks evaluation.ipynb
 

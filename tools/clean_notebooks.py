@@ -5,10 +5,12 @@ $ python -m tools.clean_notebooks training.ipynb evaluation.ipynb
 
 import base64
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
 from nbconvert.preprocessors import ClearMetadataPreprocessor, CoalesceStreamsPreprocessor
+from PIL import Image
 from zopfli.png import optimize
 
 from plate_ocr.cli import run_command
@@ -30,13 +32,21 @@ def clean(path: Path) -> None:
         for output in cell.get("outputs", []):
             output.get("metadata", {}).clear()
             if "image/png" in output.get("data", {}):
-                png = optimize(base64.b64decode(output.data["image/png"]))
+                png = shrink_png(base64.b64decode(output.data["image/png"]))
                 output.data["image/png"] = base64.b64encode(png).decode()
     for preprocessor in (ClearMetadataPreprocessor(**METADATA), CoalesceStreamsPreprocessor()):
         notebook, _ = preprocessor.preprocess(notebook, {})
     write_text(path, nbformat.writes(notebook) + "\n")
     if logged:
         print(f"{path}: dropped from standard error: {logged.strip()}", file=sys.stderr)
+
+
+def shrink_png(png: bytes) -> bytes:
+    """The same picture in at most 256 colours and fewer bytes."""
+    buffer = BytesIO()
+    picture = Image.open(BytesIO(png)).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG")
+    return optimize(buffer.getvalue())
 
 
 def main() -> None:
