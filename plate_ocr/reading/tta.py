@@ -14,10 +14,9 @@ from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading import ctc
 from plate_ocr.reading.backends import Backend, ModelOutput
 
-VIEWS = ("shifted", "tight crop", "loose crop")
+VIEWS = ("shifted", "cropped")
 SHIFT = 2  # pixels up and to the left: half a column of the localization network
-# Width and height that the digits may fill in the tight crop and in the loose one, in pixels.
-TEXT_AREAS = ((PLATE_WIDTH - 4, 32), (0.8 * PLATE_WIDTH, 0.8 * PLATE_HEIGHT))
+TEXT_AREA = (0.8 * PLATE_WIDTH, 0.8 * PLATE_HEIGHT)  # that the digits may fill in the cropped view
 MIN_CONTRAST = 20  # gray levels between background and ink
 # Columns of the crop by which the network reports a digit too far left. Its strided convolutions
 # are padded on the right, which makes 1.5 of them; the rest is learned, and changes with weights.
@@ -32,8 +31,8 @@ def make_views(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images: uint8 (n, 64, 128, 1).
 
     Returns:
-        Views, uint8 (3, n, 64, 128, 1), the crops with dark digits on a light background; and
-        scale and offset, float64 (3, n, 2): x_plate = scale * x_view + offset, in plate widths.
+        Views, uint8 (2, n, 64, 128, 1), the cropped ones with dark digits on a light background;
+        and scale and offset, float64 (2, n, 2): x_plate = scale * x_view + offset, in plate widths.
     """
     padding = ((0, 0), (0, SHIFT), (0, SHIFT))
     shifted = np.pad(images[..., 0], padding, mode="edge")[:, SHIFT:, SHIFT:]
@@ -42,11 +41,10 @@ def make_views(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         left, top, right, bottom = text_bbox(plate)
         text = plate[top:bottom, left:right]
         background = background_level(text)
-        boxes = [expand_box((left, top, right, bottom), area) for area in TEXT_AREAS]
-        crops = [crop(text, (left, top), box, background) for box in boxes]
-        dark_on_light = [view if background >= 128 else 255 - view for view in crops]
-        views.append([shifted_plate, *dark_on_light])
-        spans.append([(PLATE_WIDTH, SHIFT), *((box[2] - box[0], box[0]) for box in boxes)])
+        box = expand_box((left, top, right, bottom))
+        cropped = crop_and_resize(text, (left, top), box, background)
+        views.append([shifted_plate, cropped if background >= 128 else 255 - cropped])
+        spans.append([(PLATE_WIDTH, SHIFT), (box[2] - box[0], box[0])])
     affine = np.array(spans, float).swapaxes(0, 1) / PLATE_WIDTH
     return np.array(views, np.uint8).swapaxes(0, 1)[..., None], affine
 
@@ -68,16 +66,18 @@ def background_level(text: np.ndarray) -> int:
     return int(np.median(text[light == (2 * np.count_nonzero(light) > light.size)]))
 
 
-def expand_box(bbox: Box, area: tuple[float, float]) -> Box:
-    """The box around `bbox` that, scaled to a plate, shows it as large as fits into `area`."""
+def expand_box(bbox: Box) -> Box:
+    """The box around `bbox` that, scaled to a plate, shows it as large as `TEXT_AREA` allows."""
     left, top, right, bottom = bbox
-    scale = min(area[0] / (right - left), area[1] / (bottom - top))
+    scale = min(TEXT_AREA[0] / (right - left), TEXT_AREA[1] / (bottom - top))
     x, y = (left + right) / 2, (top + bottom) / 2
     half_width, half_height = PLATE_WIDTH / 2 / scale, PLATE_HEIGHT / 2 / scale
     return x - half_width, y - half_height, x + half_width, y + half_height
 
 
-def crop(text: np.ndarray, corner: tuple[int, int], box: Box, background: int) -> np.ndarray:
+def crop_and_resize(
+    text: np.ndarray, corner: tuple[int, int], box: Box, background: int
+) -> np.ndarray:
     """What `box` shows of a `text` with this left top corner on this background, as a plate."""
     pad = int(np.ceil(max(corner[0] - box[0], corner[1] - box[1]))) + 1
     x, y = pad - corner[0], pad - corner[1]
