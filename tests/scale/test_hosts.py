@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from conftest import PROJECT
 
 from plate_ocr.plates.dataset import generate_dataset
+from plate_ocr.training.distributed import Host, HostError, in_own_process
 
 # With all that could differ between hosts: distortions, dropout and a learning rate that moves.
 # Adam moves a weight by the sign of its gradient, be that nothing but rounding, which differs
@@ -100,3 +102,19 @@ def test_a_host_that_loses_another_ends_with_one_line_and_all_go_on_when_started
     finish(*start_both(tmp_path))
     assert [row["epoch"] for row in history(localization)] == [1, 2, 3, 4, 5]
     assert [row["epoch"] for row in history(both)] == [1, 2, 3]
+
+
+def test_a_lost_host_is_reported_in_one_line():
+    for error in (ValueError("UNKNOWN: Gloo failed\nat length"), RuntimeError("INTERNAL: lost")):
+        with pytest.raises(HostError) as reported, Host(1, 2, 2).together():
+            raise error
+        assert "\n" not in str(reported.value)
+    for host, error in ((Host(1, 2, 2), ValueError("a bug")), (Host(), ValueError("INTERNAL: x"))):
+        with pytest.raises(ValueError, match=str(error)), host.together():
+            raise error
+
+
+def test_work_ended_by_a_signal_is_reported(capfd):
+    with pytest.raises(HostError, match="SIGKILL"):
+        in_own_process(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    assert in_own_process(lambda: print("done") or 3) == 3 and capfd.readouterr().out == "done\n"
