@@ -10,11 +10,11 @@ import keras
 from keras import layers, ops
 
 from plate_ocr.network.spatial_transformer import (
-    FRAME_WIDTH,
-    LAYOUT,
-    UNIT,
+    CROP_WIDTH,
+    ARCHITECTURE_CONSTANTS,
+    FIXED_POINT_ONE,
     BilinearSampler,
-    Frame,
+    CropWindow,
     localization_network,
     normalize_input,
 )
@@ -22,7 +22,7 @@ from plate_ocr.plates.alphabet import BLANK, NUM_CLASSES
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 COLUMNS_PER_STEP = 2  # of what the convolutions leave, side by side: the LSTM has half the steps
-STEPS = FRAME_WIDTH // 4 // COLUMNS_PER_STEP  # time steps, left to right
+STEPS = CROP_WIDTH // 4 // COLUMNS_PER_STEP  # time steps, left to right
 
 
 class Convolution(NamedTuple):
@@ -95,7 +95,7 @@ def build_model(
     """
     plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
     ink = normalize_input(plates)
-    frame = Frame(name="frame")(localization_network(ink))
+    frame = CropWindow(name="frame")(localization_network(ink))
     digits = BilinearSampler(name="digits")(ink, frame)
     logits = recognition_network(digits, use_cudnn, dropout, convolutions, columns_a_step)
     return keras.Model(plates, logits, name="plate_reader")
@@ -154,7 +154,7 @@ def with_crop(model: keras.Model) -> keras.Model:
 
     As `framing.Frame` tells it, but in pixels.
     """
-    frame = layers.Rescaling(1 / UNIT, dtype="float32", name="frames")(
+    frame = layers.Rescaling(1 / FIXED_POINT_ONE, dtype="float32", name="frames")(
         model.get_layer("frame").output
     )
     return keras.Model(model.input, [model.output, frame], name="reader")
@@ -166,7 +166,7 @@ def architecture_hash(model: keras.Model) -> str:
     Weights fit into any network with arrays of their shapes, but only one reads with them.
     """
     layout = [[layer.name, *layer.output.shape[1:]] for layer in model.layers]
-    layout.append([LAYOUT])
+    layout.append([ARCHITECTURE_CONSTANTS])
     return hashlib.sha256(json.dumps(layout).encode()).hexdigest()
 
 
