@@ -1,79 +1,89 @@
-"""A page to read plates and to draw them: `make app`, or a Hugging Face Space (docs/space.md)."""
+"""The demo app: plate -> crop -> CTC posteriors -> text; `make app`, or a Hugging Face Space."""
 
-import asyncio
 import base64
-import json
-import os
-import re
 import threading
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from urllib.parse import parse_qs
-
-# Matplotlib keeps a list of fonts, which goes here and not into the home folder.
-os.environ.setdefault("MPLCONFIGDIR", str(Path(__file__).parent / ".cache" / "matplotlib"))
 
 import gradio as gr
-import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageFilter
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from plate_ocr import ImageError, PlateReader
-from plate_ocr.evaluation.plots import ctc_posteriors
+from plate_ocr import PlateReader, Reading
+from plate_ocr.evaluation import plots
 from plate_ocr.plates.alphabet import NUM_DIGITS, is_valid_label
 from plate_ocr.plates.fonts import load_fonts
 from plate_ocr.plates.images import SUFFIXES, load_plate
-from plate_ocr.plates.rendering import MARGIN, MIN_SPACING, compose_plate, render_glyphs, room
+from plate_ocr.plates.rendering import MARGIN, MIN_SPACING, compose_plate, free_space, render_glyphs
 from plate_ocr.reading.ctc import softmax
-from plate_ocr.reading.reader import Reading, to_readings
+from plate_ocr.reading.reader import to_readings
 
-LARGEST_FILE = 5_000_000  # bytes
-LARGEST_REQUEST = LARGEST_FILE * 4 // 3 + 10_000  # that file in base64, and the event around it
-LARGEST_TOGETHER = 200_000_000  # bytes of all requests that are arriving
-SECONDS_TO_ARRIVE = 60  # for a request
-MOST_UNREAD = 30  # messages to a visitor, of about four for every event
-MOST_UNREAD_TOGETHER = 2_000  # to all visitors
-LARGEST_PICTURE = 4_000_000  # pixels
-MOST_SCANS = 100  # of a JPEG file; progressive ones have ten, and each costs a pass over all pixels
-MOST_PROFILES = 10  # of colour in a PNG file, which has one; each may decompress to a megabyte
-MOST_READS_JPEG = 5_000  # from a JPEG file of 5 MB: few parts, joined to others of their kind
-MOST_READS = 100_000  # from another file; some PNG, TIFF and BMP files have many parts
-EVENTS = "/gradio_api/queue/join"  # nothing may be posted elsewhere
-ANSWERS = "/gradio_api/queue/data"
-# What the page gets. Others of Gradio's addresses write visitors' pictures to disk or tracebacks.
-READABLE = re.compile(
-    r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)"
-    rf"|/(assets|static)/[\w./-]{{1,200}}|/gradio_api/(app_id|startup-events)|{ANSWERS}",
-    re.ASCII,
-)
-READING = ("GET", "HEAD")
-FIELDS = {"data", "event_data", "fn_index", "trigger_id", "session_hash"}  # of an event
+MAX_FILE_BYTES = 5_000_000
+MAX_REQUEST_BYTES = MAX_FILE_BYTES * 4 // 3 + 10_000  # the file in base64, and the event around it
+MAX_PIXELS = 4_000_000
 EXAMPLES = sorted((Path(__file__).parent / "data" / "test").glob("*.png"))[::12]
 FONTS = {font.family: font for font in load_fonts()}
-WEIGHT_STEPS = 24  # steps from light to heavy
+NUM_WEIGHTS = 24  # steps of the slider from light to heavy
 READER = PlateReader(backend="onnx")
-ONE_FIGURE = threading.Lock()  # at a time: Matplotlib is not made for threads
-plt.switch_backend("Agg")  # figures are made in threads, where no window may open
+PYPLOT_LOCK = threading.Lock()  # Matplotlib's pyplot is not thread-safe
+plots.plt.switch_backend("Agg")  # figures are made in threads, where no window may open
+
+Outputs = tuple[str | None, str, str]  # image of the frame as a data URL; HTML of reading and steps
 
 
-def data_url(png: BytesIO | bytes) -> str:
-    """A PNG file as text that a browser shows."""
-    content = png if isinstance(png, bytes) else png.getvalue()
-    return "data:image/png;base64," + base64.b64encode(content).decode()
+class LimitRequestSize:
+    """ASGI middleware: a request with too large a body gets status 413.
+
+    Gradio's `max_file_size` limits uploads, but pictures arrive here inside events. Bytes are
+    counted as they arrive, because a request need not say how many follow.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        received = 0
+
+        async def limited_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_REQUEST_BYTES:
+                raise HTTPException(413)
+            return message
+
+        await self.app(scope, limited_receive, send)
 
 
-def draw(
-    number: str, family: str, weight: int, size: int, gap: int, tilt: int, blur: float, noise: int
+def draw_plate(
+    number: str,
+    family: str,
+    weight: int,
+    size: int,
+    spacing: int,
+    rotation: float,
+    blur: float,
+    noise: float,
 ) -> np.ndarray:
-    """Draw a plate, uint8 (64, 128), with the digits in its middle.
+    """Draw a plate with the digits in its middle.
 
-    Weight, 1 to 24, chooses an instance of the font, from light to heavy. Blur, in pixels, and
-    noise, in grey levels, are standard deviations.
+    Args:
+        number: five digits.
+        family: a font.
+        weight: instance of the font, from 1, light, to `NUM_WEIGHTS`, heavy.
+        size: pixels per em.
+        spacing: pixels between digits.
+        rotation: degrees.
+        blur: standard deviation in pixels.
+        noise: standard deviation in gray levels.
+
+    Returns:
+        The plate, uint8 (64, 128).
 
     Raises:
         ValueError: the number is not five digits, or does not fit.
@@ -81,280 +91,92 @@ def draw(
     if not is_valid_label(number):
         raise ValueError("A plate has exactly five digits.")
     instances = sorted(FONTS[family].instances, key=lambda axes: dict(axes).get("wght", 0))
-    instance = instances[round((weight - 1) / (WEIGHT_STEPS - 1) * (len(instances) - 1))]
-    ten = render_glyphs(FONTS[family].path, instance, size)
-    glyphs = [ten[int(digit)] for digit in number]
-    columns, rows = room(glyphs, gap)
+    instance = instances[round((weight - 1) / (NUM_WEIGHTS - 1) * (len(instances) - 1))]
+    digit_glyphs = render_glyphs(FONTS[family].path, instance, size)
+    glyphs = [digit_glyphs[int(digit)] for digit in number]
+    columns, rows = free_space(glyphs, spacing)
     if columns < 0 or rows < 0:
-        raise ValueError("This does not fit on the plate: choose a smaller size or gap.")
-    plate = compose_plate(glyphs, gap, MARGIN + columns // 2, MARGIN + rows // 2)
-    image = Image.fromarray(plate).rotate(tilt, Image.Resampling.BICUBIC, fillcolor=255)
+        raise ValueError("This does not fit on the plate: choose a smaller size or spacing.")
+    plate = compose_plate(glyphs, spacing, MARGIN + columns // 2, MARGIN + rows // 2)
+    image = Image.fromarray(plate).rotate(rotation, Image.Resampling.BICUBIC, fillcolor=255)
     blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(blur)), dtype=float)
-    grain = np.random.default_rng(0).normal(0, noise, plate.shape)  # alike as other sliders move
-    return np.clip(blurred + grain, 0, 255).astype(np.uint8)
-
-
-def percent(share: float) -> str:
-    """A share as text, which does not call 99.96 % certain."""
-    return "&gt; 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
-
-
-def answer(reading: Reading, least: float) -> str:
-    """Five digits, how sure each is, and whether the reading would be refused."""
-    digits = "".join(
-        f'<li><b>{one.digit}</b><hr style="width: {one.confidence:.0%}">{percent(one.confidence)}'
-        for one in reading.digits
+    # The same noise at every call: moving another slider must not change it.
+    return np.clip(blurred + np.random.default_rng(0).normal(0, noise, plate.shape), 0, 255).astype(
+        np.uint8
     )
-    verdict = "refused" if reading.confidence < least else "accepted"
+
+
+def read_plate(plate: np.ndarray, min_confidence: float) -> Outputs:
+    """Read a plate, uint8 (64, 128), and show how the network came to the text."""
+    output = READER.forward(plate[None, :, :, None])
+    (reading,) = to_readings(output, READER.calibration)
+    with PYPLOT_LOCK:
+        figure = plots.ctc_posteriors(
+            plate, softmax(output.logits)[0], title="", digits=reading.digits, crop=output.crop[0]
+        )
+        figure.set_size_inches(5, 4.2)  # labels large enough on a phone
+        figure.savefig(steps := BytesIO(), dpi=200)
+        plots.plt.close(figure)
+    Image.fromarray(plate).save(image := BytesIO(), "PNG")
+    posteriors = f'<img src="{data_url(steps.getvalue())}" alt="CTC posteriors">'
+    return data_url(image.getvalue()), reading_html(reading, min_confidence), posteriors
+
+
+def data_url(png: bytes) -> str:
+    """A PNG file as a URL that browsers show."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def reading_html(reading: Reading, min_confidence: float) -> str:
+    """Five digits with their probabilities, the confidence, and whether that is enough."""
+    digits = "".join(
+        f'<li><b>{digit.digit}</b><hr style="width: {digit.confidence:.0%}">'
+        f"{percent(digit.confidence)}</li>"
+        for digit in reading.digits
+    )
+    verdict = "rejected" if reading.confidence < min_confidence else "accepted"
     return (
         f'<div class="{verdict}"><ol>{digits}</ol><p><strong>{verdict.title()}:</strong> '
-        f"the probability that all five are right is {percent(reading.confidence)}, "
-        f"and {100 * least:.0f} % is asked for.</p>"
-        "<p>Only that probability is calibrated: it was fitted to how often readings "
-        "of plates like these are right. What stands below a digit is the network's own "
-        "probability at that digit's time step, which can be lower.</p></div>"
+        f"confidence {percent(reading.confidence)}, threshold {100 * min_confidence:.0f} %.</p>"
+        "<p>The confidence is the calibrated probability that all five digits are correct. Below "
+        "each digit stands its posterior at its time step, which is not calibrated.</p></div>"
     )
 
 
-def explain(plate: np.ndarray, least: float) -> tuple[str, str, str]:
-    """Read a plate: the plate for the frame, the answer, and the picture of how it came about."""
-    Image.fromarray(plate).save(shown := BytesIO(), "PNG")
-    look = READER.forward(plate[None, :, :, None])
-    reading = to_readings(look, READER.calibration)[0]
-    with ONE_FIGURE:
-        figure = ctc_posteriors(
-            plate, softmax(look.logits)[0], title="", digits=reading.digits, frame=look.crop[0]
-        )
-        figure.set_size_inches(5, 4.2)  # letters large enough on a phone
-        figure.savefig(steps := BytesIO(), dpi=200)
-        plt.close(figure)
-    picture = f'<img src="{data_url(steps)}" alt="probability of every digit at every time step">'
-    return data_url(shown), answer(reading, least), picture
+def percent(probability: float) -> str:
+    """A probability as HTML; 99.96 % is not rounded to 100 %."""
+    return "&gt; 99.9 %" if 0.999 < probability < 1 else f"{100 * probability:.1f} %"
 
 
-def no_answer(reason: object) -> tuple[None, str, str]:
-    """An empty frame, and why there is nothing to read."""
-    return None, f'<p class="message">{escape(str(reason))}</p>', ""
+def message(text: object) -> Outputs:
+    """The outputs if there is nothing to read: why."""
+    return None, f'<p class="message">{escape(str(text))}</p>', ""
 
 
-class FewReads(BytesIO):
-    """The content of a file, which is refused where it is made of so many parts that it costs time.
-
-    Args:
-        content: of the file; Pillow reads it part by part.
-
-    Raises:
-        UnreadableImage: it has too many parts; here, or while it is read.
-    """
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__(content)
-        self.name = f"{len(content):,} bytes"
-        is_jpeg = content.startswith(b"\xff\xd8")
-        self._left = MOST_READS_JPEG if is_jpeg else MOST_READS
-        if is_jpeg and content.count(b"\xff\xda") > MOST_SCANS:
-            raise ImageError(f"It is a JPEG image of more than {MOST_SCANS} scans.")
-        if content.count(b"iCCP") > MOST_PROFILES:
-            raise ImageError(f"It has more than {MOST_PROFILES} colour profiles.")
-
-    def read(self, size: int | None = -1) -> bytes:
-        """The next bytes."""
-        self._left -= 1
-        if self._left < 0:
-            raise ImageError(f"{self.name}: has too many parts.")
-        return super().read(size)
-
-
-def plate_of(picture: object) -> np.ndarray:
-    """The plate in a picture that came as a data URL.
-
-    Raises:
-        ValueError: there is none, or it cannot be read; the message is for the visitor.
-    """
-    if not isinstance(picture, str):
-        raise ValueError("Nothing to read yet.")
+def on_image(url: str | None, min_confidence: float) -> Outputs:
+    """Read an image that arrives as a data URL."""
+    if not url:
+        return message("Nothing to read yet.")
     try:
-        content = base64.b64decode(picture.partition(",")[2])
-        return load_plate(FewReads(content), max_pixels=LARGEST_PICTURE)
+        content = base64.b64decode(url.partition(",")[2])
+        plate = load_plate(content, max_pixels=MAX_PIXELS)
     except ValueError as error:
-        raise ValueError(f"This file cannot be read. {error}") from error
+        return message(f"This file cannot be read. {error}")
+    return read_plate(plate, min_confidence)
 
 
-def value_of(component: gr.Slider | gr.Dropdown | gr.Textbox, value: object) -> str | float:
-    """The value of a component: a visitor may type any number, and a program may send anything.
-
-    Raises:
-        ValueError: it is of another type or out of range; the message is for the visitor.
-    """
-    if isinstance(component, gr.Slider):
-        low, high = component.minimum, component.maximum
-        wanted = f"a number from {low} to {high}"
-        if type(value) in (int, float) and low <= value <= high:  # NaN is not
-            return round(value) if isinstance(component.step, int) else value
-    elif isinstance(component, gr.Dropdown):
-        wanted = "one of the list"
-        if any(value == choice for _, choice in component.choices):
-            return value
-    else:
-        wanted = "text"
-        if isinstance(value, str):
-            return value
-    raise ValueError(f"{component.label}: must be {wanted}.")
+def on_canvas(url: str | None, min_confidence: float) -> tuple[str, str]:
+    """Read what was drawn, or read again with another threshold; the frame stays as it is."""
+    return on_image(url, min_confidence)[1:]
 
 
-def on_picture(picture: object, least: object) -> tuple[str | None, str, str]:
-    """Read a picture that came as a data URL."""
-    try:
-        return explain(plate_of(picture), value_of(threshold, least))
-    except ValueError as error:
-        return no_answer(error)
-
-
-def on_drawing(picture: object, least: object) -> tuple[str, str]:
-    """Somebody draws, or the threshold moved: the frame stays as it is."""
-    return on_picture(picture, least)[1:]
-
-
-def on_sliders(least: object, *values: object) -> tuple[str | None, str, str]:
+def on_sliders(min_confidence: float, *settings: str | float) -> Outputs:
     """Draw a plate and read it."""
     try:
-        plate = draw(*map(value_of, settings, values))
-        return explain(plate, value_of(threshold, least))
+        plate = draw_plate(*settings)
     except ValueError as error:
-        return no_answer(error)
-
-
-def session_of(body: bytes) -> str | None:
-    """The session of an event of this page: of anything else Gradio writes a traceback."""
-    try:
-        event = json.loads(body.decode())
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(event, dict) or not event.keys() <= FIELDS:
-        return None
-    index, data, session = (event.get(name) for name in ("fn_index", "data", "session_hash"))
-    is_event = (
-        type(index) is int
-        and index in page.fns
-        and isinstance(event.get("trigger_id"), int | None)
-        and isinstance(data, list)
-        and len(data) == len(page.fns[index].inputs)
-        and all(isinstance(value, str | int | float | None) for value in data)
-        and isinstance(session, str)
-        and session.isalnum()
-        and len(session) <= 64
-    )
-    return session if is_event else None
-
-
-class Refused(Exception):
-    """A request is not let in.
-
-    Args:
-        status: of the response.
-        reason: its text.
-    """
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.response = PlainTextResponse(f"{reason}\n", status, {"Connection": "close"})
-
-
-def check_head(scope: Scope) -> None:
-    """Let nothing pass but events and what the page gets.
-
-    Raises:
-        Refused: the request is another one.
-    """
-    path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-    if scope["method"] not in READING:
-        if path != EVENTS:
-            raise Refused(403, "Nothing is uploaded here.")
-    elif not READABLE.fullmatch(path):
-        raise Refused(404, "There is no such page.")
-    elif path == ANSWERS:
-        session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
-        if session not in page._queue.pending_messages_per_session:
-            raise Refused(404, "There is no such session.")
-    try:
-        gr.route_utils.get_root_url(Request(scope), path, None)
-    except Exception as error:  # Gradio does so itself, and would write a traceback
-        raise Refused(400, "The name of the host is not valid.") from error
-
-
-def check_unread(session: str) -> None:
-    """Keep few messages that nobody fetches in memory: of all sessions, the oldest are dropped.
-
-    Raises:
-        Refused: this session must fetch its own first.
-    """
-    waiting = page._queue.pending_messages_per_session
-    if session in waiting and waiting[session].qsize() > MOST_UNREAD:
-        raise Refused(503, "Earlier answers have not been fetched.")
-    unread = sum(messages.qsize() for messages in waiting.values())
-    for messages in waiting.values():
-        while unread > MOST_UNREAD_TOGETHER and not messages.empty():
-            messages.get_nowait()
-            unread -= 1
-
-
-class OnlyEvents:
-    """Lets in what the page gets and events of limited size, so that nothing is ever stored.
-
-    The bytes of a request are counted as they arrive: its headers may say anything of its length.
-
-    Args:
-        app: what answers the events.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self.arriving = 0  # bytes of all requests that are not complete
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        try:
-            check_head(scope)
-            if scope["method"] in READING:
-                await self.app(scope, receive, send)
-                return
-            body = await self._receive_all(receive)
-            session = session_of(body)
-            if session is None:
-                raise Refused(400, "This is not an event of this page.")
-            check_unread(session)
-        except Refused as refused:
-            await refused.response(scope, receive, send)
-            return
-        messages = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def received() -> Message:
-            return messages.pop() if messages else await receive()
-
-        await self.app(scope, received, send)
-
-    async def _receive_all(self, receive: Receive) -> bytes:
-        body = bytearray()
-        more = True
-        try:
-            async with asyncio.timeout(SECONDS_TO_ARRIVE):
-                while more:
-                    message = await receive()
-                    body += (part := message.get("body", b""))
-                    self.arriving += len(part)
-                    if len(body) > LARGEST_REQUEST:
-                        raise Refused(413, "This is too large.")
-                    if self.arriving > LARGEST_TOGETHER:
-                        raise Refused(503, "Too much arrives at once.")
-                    more = message.get("more_body", False)
-        except TimeoutError as error:
-            raise Refused(408, "This took too long to arrive.") from error
-        finally:
-            self.arriving -= len(body)
-        return bytes(body)
+        return message(error)
+    return read_plate(plate, min_confidence)
 
 
 THUMBNAILS = "".join(
@@ -394,7 +216,7 @@ const take = files => {
   if (files.length === 0) return;
   const file = files[0], content = new FileReader();
   if (files.length > 1) return refuse('One picture at a time, please.');
-  if (file.size > LARGEST) return refuse(`${file.name} is larger than ${LARGEST / 1e6} MB.`);
+  if (file.size > MAX_BYTES) return refuse(`${file.name} is larger than ${MAX_BYTES / 1e6} MB.`);
   say(file.name);
   content.onload = () => send('upload', content.result);
   content.readAsDataURL(file);
@@ -430,7 +252,7 @@ canvas.onpointerup = canvas.onpointercancel = () => {
 };
 clear();
 hint();
-""".replace("LARGEST", str(LARGEST_FILE))
+""".replace("MAX_BYTES", str(MAX_FILE_BYTES))
 
 STYLE = """
 .html-container { padding: 0 !important; }
@@ -439,8 +261,8 @@ STYLE = """
   font-size: clamp(0.75rem, 3vw, 1rem); }
 .answer b { display: block; font-size: clamp(4rem, 9vw, 7rem); line-height: 1.1; }
 .answer hr { height: 6px; margin: 0 0 4px; border: 0; background: #0072B2; }
-.answer .refused b { opacity: 0.35; }
-.answer .refused strong { color: #D55E00; }
+.answer .rejected b { opacity: 0.35; }
+.answer .rejected strong { color: #D55E00; }
 .answer .accepted strong { color: #009E73; }
 .answer .message { margin: 24px 0; font-size: 1.25rem; }
 .pairs .form { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); }
@@ -460,29 +282,29 @@ with gr.Blocks(title="Plate OCR", analytics_enabled=False) as page:
         with gr.Column():
             frame = gr.HTML(html_template=FRAME, css_template=FRAME_STYLE, js_on_load=FRAME_SCRIPT)
         with gr.Column():
-            shown = gr.HTML(elem_classes="answer")
+            answer = gr.HTML(elem_classes="answer")
             threshold = gr.Slider(0, 1, 0.9, step=0.01, label="Confidence threshold")
         with gr.Column():
-            gr.Markdown("### Or draw one with sliders")
+            gr.Markdown("### Or render a plate")
             with gr.Row(elem_classes="pairs"):
                 settings = [
                     gr.Textbox("37463", label="Number", max_length=NUM_DIGITS),
                     gr.Dropdown(list(FONTS), label="Font"),
-                    gr.Slider(1, WEIGHT_STEPS, WEIGHT_STEPS // 3, step=1, label="Weight"),
+                    gr.Slider(1, NUM_WEIGHTS, NUM_WEIGHTS // 3, step=1, label="Weight"),
                     gr.Slider(12, 40, 25, step=1, label="Size, pixels"),
-                    gr.Slider(MIN_SPACING, 20, 6, step=1, label="Gap, pixels"),
-                    gr.Slider(-15, 15, 0, step=1, label="Tilt, degrees"),
+                    gr.Slider(MIN_SPACING, 20, 6, step=1, label="Spacing, pixels"),
+                    gr.Slider(-15, 15, 0, step=1, label="Rotation, degrees"),
                     gr.Slider(0, 3, 0, step=0.1, label="Blur, pixels"),
-                    gr.Slider(0, 120, 0, step=5, label="Noise, greys"),
+                    gr.Slider(0, 120, 0, step=5, label="Noise, gray levels"),
                 ]
         with gr.Column():
             gr.Markdown(
-                "### What the network sees\nThe network reads its input crop, tinted blue "
-                "below, in 16 time steps from left to right. The darker a cell, the more probable "
-                "its digit at that step, or blank, which is no digit. Orange lines mark the middle "
-                "of each digit that was read."
+                "### Plate, crop, CTC posteriors, text\nThe network crops the plate and reads the "
+                "crop in 16 time steps, the blue columns. Each holds the posteriors of one step: "
+                "the darker a cell, the more probable its digit, or the blank, which is no digit. "
+                "Orange lines mark the digits of the text."
             )
-            why = gr.HTML()
+            posteriors = gr.HTML()
     gr.Markdown(
         "What you send is read in the server's memory and stored nowhere. Nothing about it or you "
         "is reported: Gradio's analytics and ONNX Runtime's telemetry are off."
@@ -490,21 +312,20 @@ with gr.Blocks(title="Plate OCR", analytics_enabled=False) as page:
 
     event = {
         "concurrency_id": "read",
-        "concurrency_limit": 4,  # a slow one does not hold up the others
-        "preprocess": False,  # value_of does it, with a line for the visitor
-        "trigger_mode": "always_last",  # what is on its way need not be followed at every step
+        "concurrency_limit": 4,  # a slow image does not hold up other visitors
+        "trigger_mode": "always_last",  # of the steps of a moving slider, only the last counts
         "show_progress": "hidden",
         "api_visibility": "private",
     }
-    everything = [frame, shown, why]
-    frame.upload(on_picture, [frame, threshold], everything, **event)
-    frame.input(on_drawing, [frame, threshold], [shown, why], **event)
-    threshold.input(on_drawing, [frame, threshold], [shown, why], **event)
-    # Not input: a digit taken away from the number fires none.
-    moves = [page.load, *(one.change for one in settings)]
-    gr.on(moves, on_sliders, [threshold, *settings], everything, **event)
+    outputs = [frame, answer, posteriors]
+    frame.upload(on_image, [frame, threshold], outputs, **event)
+    frame.input(on_canvas, [frame, threshold], [answer, posteriors], **event)
+    threshold.input(on_canvas, [frame, threshold], [answer, posteriors], **event)
+    # Not `input`, which deleting a digit of the number does not trigger.
+    changes = [page.load, *(setting.change for setting in settings)]
+    gr.on(changes, on_sliders, [threshold, *settings], outputs, **event)
 
-page.queue(max_size=50)  # further events are told that it is full
+page.queue(max_size=50)  # visitors beyond that are told that it is full
 
 if __name__ == "__main__":
     page.launch(
@@ -513,6 +334,7 @@ if __name__ == "__main__":
         footer_links=[],
         run_history=False,
         ssr_mode=False,
+        max_file_size=1,  # byte: nothing is uploaded
         state_session_capacity=100,  # visitors whose last picture stays in memory
-        app_kwargs={"middleware": [Middleware(OnlyEvents)]},
+        app_kwargs={"middleware": [Middleware(LimitRequestSize)]},
     )

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -31,13 +31,14 @@ from plate_ocr.network.crnn import (
     recognition_network,
 )
 from plate_ocr.network.spatial_transformer import normalize_input
-from plate_ocr.plates.dataset import PlateDataset, generate, load_folder, render_plates
+from plate_ocr.plates.dataset import PlateDataset, generate_dataset, load_folder, render_plates
 from plate_ocr.plates.fonts import FONT_DIRECTORY
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.reading.backends import BATCH
-from plate_ocr.reading.ctc import Predictions, decode_logits
+from plate_ocr.reading.backends import NETWORK_BATCH
+from plate_ocr.reading.ctc import decode_logits
+from plate_ocr.reading.reader import Reading
 from plate_ocr.training.augmentation import (
-    CLEAN_SHARE,
+    P_CLEAN,
     Box,
     bounding_box,
     random_geometry,
@@ -48,12 +49,12 @@ from plate_ocr.training.fit import (
     AugmentFn,
     CoverageBatches,
     PlateBatches,
-    ResumableCheckpoint,
     best_dtype_policy,
     device_name,
     make_augmentation,
     train_localization,
     versions,
+    warmup_cosine,
 )
 from plate_ocr.utils import read_json, write_text
 
@@ -82,9 +83,7 @@ def every_plate(
     ) -> tuple[np.ndarray, np.ndarray]:
         distorted, boxes = zip(
             *(
-                (plate, bounding_box(plate))
-                if random.random() < CLEAN_SHARE
-                else change(plate, random)
+                (plate, bounding_box(plate)) if random.random() < P_CLEAN else change(plate, random)
                 for plate in images[..., 0]
             ),
             strict=True,
@@ -160,13 +159,13 @@ def plates_in(rows: list[dict], name: str) -> PlateDataset:
             source if source.exists() else benchmark_fonts.FONTS / row["file"], fonts / row["file"]
         )
     write_text(fonts / "fonts.json", json.dumps(rows))
-    generate(CACHE / name / "train", fonts=fonts)
+    generate_dataset(CACHE / name / "train", fonts=fonts)
     return load_folder(CACHE / name / "train")
 
 
 def all_plates() -> PlateDataset:
     """The plates of data/train."""
-    generate(PROJECT / "data" / "train")
+    generate_dataset(PROJECT / "data" / "train")
     return load_folder(PROJECT / "data" / "train")
 
 
@@ -247,11 +246,10 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     model = variant.build()
     if "covered" in [layer.name for layer in model.layers]:
         covered = CoverageBatches(plates, config.batch_size, config.seed, augment)
-        with TemporaryDirectory() as folder:
-            checkpoints = ResumableCheckpoint(folder, {}, covered, config.localization_epochs)
-            train_localization(model, covered, config.localization_epochs, checkpoints)
+        train_localization(model, covered, config.localization_epochs)
         localization_model(model).trainable = False
-    compile_model(model, config.schedule(len(batches)))
+    steps = config.epochs * len(batches)
+    compile_model(model, warmup_cosine(config.learning_rate, steps, config.warmup_steps))
     begun = time.perf_counter()
     history = model.fit(
         batches, epochs=config.epochs, shuffle=False, callbacks=[shuffle], verbose=2
@@ -261,8 +259,18 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
     trained = variant.build()
     trained.set_weights(model.get_weights())
 
-    def decode(images: np.ndarray) -> Predictions:
-        return decode_logits(trained.predict(images, batch_size=BATCH, verbose=0))
+    def read(images: list[np.ndarray]) -> list[Reading]:
+        plates = np.stack(images)[..., None]
+        decoded = decode_logits(trained.predict(plates, batch_size=NETWORK_BATCH, verbose=0))
+        probabilities = decoded.text_probability.tolist()
+        return [
+            Reading(text, probability, (), greedy_text)
+            for text, probability, greedy_text in zip(
+                decoded.texts, probabilities, decoded.greedy_texts, strict=True
+            )
+        ]
+
+    reader = SimpleNamespace(read=read)
 
     return {
         "change": variant.change,
@@ -270,16 +278,16 @@ def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
         "device": device_name(),
         "versions": versions(),
         "config": asdict(config),
-        "steps": config.epochs * len(batches),
+        "steps": steps,
         "training_loss": history.history["loss"][-1],
         "minutes": round(seconds / 60, 1),
-        "sets": {name: evaluate(decode, one).figures() for name, one in sets.items()},
+        "sets": {name: evaluate(reader, dataset).metrics() for name, dataset in sets.items()},
     }
 
 
 def test_plates() -> BenchmarkSet:
     """Plates of the described kind that no run trains on."""
-    return BenchmarkSet.of(render_plates(range(90_000, 92_000)))
+    return BenchmarkSet.from_plates(render_plates(range(90_000, 92_000)))
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from plate_ocr.network.checkpoint import DEFAULT_EXPORT
 from plate_ocr.network.crnn import architecture_hash, build_model, count_macs
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.reading.backends import FILLED, Backend, OnnxBackend, OpenvinoBackend
+from plate_ocr.reading.backends import NETWORK_BATCH, Backend, OnnxBackend, OpenvinoBackend
 from plate_ocr.reading.reader import to_readings
 from plate_ocr.training.export import to_onnx
 from plate_ocr.training.fit import device_name, make_augmentation, versions
@@ -63,7 +63,7 @@ NETWORKS = {
 }
 
 
-def rates(engines: dict[Key, Backend], batch: int = FILLED) -> dict[Key, int]:
+def rates(engines: dict[Key, Backend], batch: int = NETWORK_BATCH) -> dict[Key, int]:
     """Plates a second of batches, of all engines in turn: so a slow minute is slow for all."""
     images = np.random.default_rng(0).integers(
         0, 256, (batch, PLATE_HEIGHT, PLATE_WIDTH, 1), np.uint8
@@ -90,7 +90,7 @@ def costs(names: Iterable[str]) -> dict[str, dict]:
             exported = to_onnx(model, Path(folder) / "network.onnx")
         engines[name, "onnx"] = OnnxBackend(exported, "network.onnx")
         engines[name, "openvino"] = OpenvinoBackend(exported, num_threads=1)
-    for told, batch in (("plates_per_second", FILLED), ("one_at_a_time", 1)):
+    for told, batch in (("plates_per_second", NETWORK_BATCH), ("one_at_a_time", 1)):
         for (name, backend), rate in rates(engines, batch).items():
             found[name].setdefault(told, {})[backend] = rate
     return found
@@ -104,7 +104,7 @@ class Batches(CalibrationDataReader):
         distorted, _ = make_augmentation(RECIPE)(
             plates.images, plates.labels, np.random.default_rng(RECIPE.seed)
         )
-        self.batches = iter(np.split(distorted, count // FILLED))
+        self.batches = iter(np.split(distorted, count // NETWORK_BATCH))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next batch."""

@@ -39,7 +39,7 @@ from plate_ocr.dataset import load_folder
 from plate_ocr.reader import PlateReader
 
 images = load_folder("data/test").images
-np.save(sys.argv[1], PlateReader(engine="keras").logits(images))
+np.save(sys.argv[1], PlateReader(backend="keras").forward(images).logits)
 print(json.dumps({name: version(name) for name in ("keras", sys.argv[2], "numpy")}))
 """
 
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     plates = load_folder(PROJECT / "data" / "test")
     reader = PlateReader()
-    expected = reader.logits(plates.images)
+    expected = reader.forward(plates.images).logits
     result = {}
     for name, (backend, packages) in MATRIX.items():
         install(name, packages)

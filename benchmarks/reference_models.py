@@ -88,7 +88,7 @@ def main() -> None:
         model.export(NETWORKS / f"{build.__name__}.onnx", format="onnx", verbose=False)
         sizes[build.__name__] = size_of(model)
     try:
-        sizes["plate_ocr"] = size_of(PlateReader(backend="keras").model)
+        sizes["plate_ocr"] = size_of(PlateReader(backend="keras").backend.model)
     except WeightsError as error:
         print(error, file=sys.stderr)  # then nobody can tell how much our network computes
     write_text(NETWORKS / "sizes.json", json.dumps(sizes, indent=2) + "\n")

@@ -27,7 +27,7 @@ from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, load_metadata
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.reading.ctc import decode_logits
-from plate_ocr.reading.reader import CERTAIN
+from plate_ocr.reading.reader import TTA_THRESHOLD
 from plate_ocr.reading.tta import VIEWS, make_views, merge_views
 from plate_ocr.utils import write_text
 
@@ -76,15 +76,15 @@ def draw(name: str, index: int, faces: list[Face]) -> tuple[np.ndarray, str]:
 def measure(images: np.ndarray, texts: list[str], reader: PlateReader) -> dict:
     """Mistakes with one look, with all views, without each, with each alone, and by `LEAST`."""
     labels = np.array(texts)
-    logits = reader.logits(images)
+    logits = reader.forward(images).logits
     once = decode_logits(logits, reader.digits)
     wrong = np.array(once.texts) != labels
     unsure = np.flatnonzero(once.text_probability < max(LEAST))
     views, places = make_views(images[unsure])
     places = np.insert(places, 0, (1, 0), axis=0)  # the plates as they are
-    looks = np.stack([logits[unsure], *map(reader.logits, views)])
+    looks = np.stack([logits[unsure], *(reader.forward(view).logits for view in views)])
 
-    def mistakes(chosen: list[int], least: float = CERTAIN) -> int:
+    def mistakes(chosen: list[int], least: float = TTA_THRESHOLD) -> int:
         """With some of the views, at the plates less probable than `least`."""
         rows = once.text_probability[unsure] < least
         of_these = [0, *(view + 1 for view in chosen)]
@@ -159,7 +159,7 @@ def main() -> None:
     result = {
         "weights": load_metadata(DEFAULT_WEIGHTS)["sha256"][DEFAULT_WEIGHTS.name],
         "device": device_name(),
-        "certain": CERTAIN,
+        "certain": TTA_THRESHOLD,
         "sets": measured,
         "plates_per_second": rates(np.stack(images)[..., None]),
     }

@@ -1,4 +1,4 @@
-"""The command `plate-ocr`: read plates, draw them, validate them; train, export, calibrate."""
+"""The command `plate-ocr`: every subcommand, its options and its handler."""
 
 import argparse
 import csv
@@ -21,11 +21,11 @@ from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, WeightsError
 from plate_ocr.plates.alphabet import NUM_DIGITS, SUPPORTED_LENGTHS
 from plate_ocr.plates.dataset import (
     DatasetError,
-    generate,
-    held_out,
+    generate_dataset,
+    held_out_range,
     list_images,
     load_folder,
-    mix,
+    mix_with_replay,
     render_plates,
     validate_dataset,
 )
@@ -35,80 +35,18 @@ from plate_ocr.plates.rendering import DEFAULT_SEED
 from plate_ocr.reading.backends import BACKENDS
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training.distributed import SINGLE_HOST, HostError, in_own_process, join
-from plate_ocr.utils import missing_extra, one_line, try_to_write
+from plate_ocr.utils import check_writable, missing_extra, one_line
 
-# The only place that lists them; `--help` of every command ends with it.
 EXIT_CODES = (
-    "Exit codes: 0 all done, also where the reader of the output closed it; 1 some images could "
-    "not be read, or problems were found; 2 nothing could be done, or arguments are unusable; "
-    "130 interrupted."
+    "Exit codes: 0 success; 1 some images could not be read, or problems were found; 2 invalid "
+    "arguments, or nothing could be done; 130 interrupted."
 )
+ERRORS = (DatasetError, FontError, HostError, ImageError, WeightsError)
+STANDARD_INPUT = "-"
 
 
-def run_command(command: Callable[[], int | None], *refusals: type[Exception]) -> int:
-    """Run a command to its exit code; what it cannot do ends it with one line on standard error.
-
-    Args:
-        command: what to run; it returns an exit code, or None for 0.
-        refusals: errors whose message is that line.
-
-    Returns:
-        One of `EXIT_CODES`.
-    """
-    prepare_console()
-    try:
-        code = command() or 0
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # the reader of our output has seen enough
-        return 0
-    except refusals as error:
-        print_error(error)
-    except ImportError as error:
-        print_error(missing_extra(error))
-    except OSError as error:
-        print_error(f"{error.filename or 'error'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        print_error("interrupted")
-        return 130
-    finally:
-        _drop_unwritable_output()
-    return 2
-
-
-def _drop_unwritable_output() -> None:
-    """Empty the buffers, so that Python finds nothing to complain about when it ends."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def print_error(error: object) -> None:
-    """Print a line on standard error, where somebody reads it."""
-    with suppress(OSError):
-        print(one_line(str(error)), file=sys.stderr)
-
-
-def prepare_console() -> None:
-    """Let standard streams be there, take any file name and show a warning as one line.
-
-    Notes of libraries are kept off them.
-    """
-    # Closed when we start: Python has None there, and `print` would write errors among the output.
-    sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text
-        sys.stdout.reconfigure(errors="backslashreplace")
-    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"  # without a line of code
-    warnings.filterwarnings("ignore", module="PIL")  # an image that is unreadable gets its line
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's notes on this machine
-
-
-def share(text: str) -> float:
-    """An argument of 0 to 1."""
+def unit_interval(text: str) -> float:
+    """An argument from 0 to 1."""
     try:
         value = float(text)
     except ValueError:
@@ -125,7 +63,7 @@ def non_negative_int(text: str) -> int:
     return int(text)
 
 
-def path(text: str) -> Path:
+def path_argument(text: str) -> Path:
     """An argument that names a file or folder; an empty one would be the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("must name a file or folder, and is empty")
@@ -133,251 +71,122 @@ def path(text: str) -> Path:
 
 
 def output_file(text: str) -> Path:
-    """An argument that names a file to write; refused before the work whose result it takes."""
-    name = path(text)
-    if not name.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text}: there is no folder {name.parent}")
+    """An argument that names a file to write, which is refused before any work."""
+    path = path_argument(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: there is no folder {path.parent}")
     try:
-        try_to_write(name)
+        check_writable(path)
     except OSError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error.strerror or error}") from error
-    return name
+    return path
 
 
 def weights_output(text: str) -> Path:
-    """An argument that names weights to write: Keras takes other endings for other formats."""
+    """An argument that names weights to write; Keras takes other endings for other formats."""
     if Path(text).suffix != ".h5" or text.endswith(".weights.h5"):
         raise argparse.ArgumentTypeError(f"must end in .h5, not in .weights.h5: {text:.60}")
     return Path(text)
 
 
-STANDARD_INPUT = "-"
-REFUSALS = (DatasetError, FontError, HostError, ImageError, WeightsError)
+# Options of several commands.
+WEIGHTS: dict[str, Any] = {
+    "type": path_argument,
+    "default": DEFAULT_WEIGHTS,
+    "help": "HDF5 file of trained weights; default: dr_model.h5",
+}
+SEED: dict[str, Any] = {
+    "type": non_negative_int,
+    "default": DEFAULT_SEED,
+    "help": "of the order of numbers and of every plate; default: %(default)s",
+}
+DIGITS: dict[str, Any] = {"type": int, "choices": SUPPORTED_LENGTHS}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
 
     def command() -> int:
-        options = _parser().parse_args(arguments)
+        options = build_parser().parse_args(arguments)
         return options.run(options)
 
-    return run_command(command, *REFUSALS)
+    return run_command(command, *ERRORS)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; the options of each hold its handler as `run`."""
     parser = argparse.ArgumentParser(
         prog="plate-ocr",
-        description="Read plates, draw them, check them; train, export, calibrate.",
+        description="Read number plates; draw and validate data sets; train, calibrate, export.",
         epilog=EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    read = _add(
-        *(commands, "read", "read images: path, text and confidence a line"),
-        "Images are PNG, JPEG, BMP, WebP or TIFF files. Tabs separate the columns, unless another "
-        "layout is asked for.",
-    )
-    read.add_argument(
-        "paths",
-        nargs="+",
-        metavar="PATH",
-        help="image, folder of images, or - for standard input",
-    )
-    layout = read.add_mutually_exclusive_group()
-    layout.add_argument("--json", action="store_true", help="one JSON object a line")
-    layout.add_argument("--csv", action="store_true", help="CSV with a header")
-    _add_weights(read)
-    read.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        default="onnx",
-        help="what runs the network; default: %(default)s",
-    )
-    read.add_argument(
-        "--num-threads",
-        type=non_negative_int,
-        default=0,
-        help="batches read at once, not with keras; by default one a core",
-    )
-    read.add_argument(
-        "--min-confidence",
-        type=share,
-        default=0.0,
-        help="0 to 1; mark readings below this as refused; default: %(default)s",
-    )
-    read.add_argument(
-        "--tta",
-        action="store_true",
-        help="read what is not certain in five augmented views, too (test-time augmentation)",
-    )
-    read.set_defaults(run=_read)
+    def add(name: str, run: Callable, summary: str, details: str) -> argparse.ArgumentParser:
+        text = f"{summary[0].upper()}{summary[1:]}. {details}"
+        command = commands.add_parser(name, help=summary, description=text, epilog=EXIT_CODES)
+        command.set_defaults(run=run)
+        return command
 
-    draw = _add(
-        *(commands, "generate", "draw a folder of plates"),
-        "It holds PNG files, metadata.jsonl and settings.json. Needs the extra [draw].",
-    )
-    draw.add_argument(
-        "directory",
-        type=path,
-        help="where to write; train, validation, benchmark and test have plates of their own, "
-        "another name needs --start and --count",
-    )
-    draw.add_argument(
-        "--start",
-        type=int,
-        help="first position in the shuffled list of all numbers",
-    )
-    draw.add_argument("--count", type=int, help="number of plates; by default all of the name")
-    _add_seed(draw)
-    _add_digits(draw, NUM_DIGITS, "on a plate; more are drawn smaller; default: %(default)s")
-    draw.set_defaults(run=_generate)
-
-    draw_many = _add(
-        *(commands, "draw-many", "draw any number on Ray, into Parquet"),
-        "RAY_ADDRESS names the cluster, where it is not this machine. Needs the extra [ray].",
-    )
-    draw_many.add_argument("output", type=path, help="a new folder")
-    draw_many.add_argument("--start", type=int, default=0, help="first plate; default: %(default)s")
-    draw_many.add_argument("--count", type=int, required=True, help="number of plates")
-    _add_seed(draw_many)
-    draw_many.set_defaults(run=_draw_many)
-
-    read_many = _add(
-        *(commands, "read-many", "read any number on Ray, into Parquet"),
-        "RAY_ADDRESS names the cluster, where it is not this machine. Needs the extra [ray].",
-    )
-    read_many.add_argument("source", type=path, help="folder of images, or what draw-many writes")
-    read_many.add_argument("output", type=path, help="a new folder")
-    _add_weights(read_many)
-    read_many.set_defaults(run=_read_many)
-
-    check = _add(
-        *(commands, "check", "check every image and record of a folder"),
-        "A label is the name of its file, or stands in metadata.jsonl or metadata.csv. One line a "
-        "problem.",
-    )
-    check.add_argument("directory", type=path, help="folder of labelled images")
-    _add_digits(check, None, "on a plate; by default what the folder was drawn with, else 5")
-    check.set_defaults(run=_check)
-
-    train = _add(
-        *(commands, "train", "train on a folder of plates, on one or many hosts"),
-        "Interrupted, it goes on from the last epoch. Needs the extra [train], and JAX for many.",
-    )
-    train.add_argument("directory", type=path, help="labelled plates, the same on every host")
-    train.add_argument("weights", type=weights_output, help="the HDF5 file to write")
-    train.add_argument(
-        "--config",
-        default="default",
-        help="shipped, described, quick, or fine_tuned for own plates; default: %(default)s",
-    )
-    train.add_argument("--initial-weights", type=path, help="of a reader, to go on from")
-    train.add_argument(
-        "--checkpoints",
-        type=path,
-        help="folder that every host sees; by default checkpoints/RECIPE",
-    )
-    train.add_argument("--coordinator", metavar="NAME:PORT", help="address of host 0; needs JAX")
-    train.add_argument(
-        "--hosts", type=int, default=1, help="how many run this command; default: %(default)s"
-    )
-    train.add_argument(
-        "--host", type=int, default=0, help="which of them this is, from 0 on; default: %(default)s"
-    )
-    train.set_defaults(run=_train)
-
-    export = _add(
-        *(commands, "export", "write the weights as ONNX, or for phones"),
-        "The file lies beside the weights: NAME.onnx or NAME.tflite. Needs the extra [train].",
-    )
-    _add_weights(export)
-    export.add_argument(
-        "--format",
-        choices=("onnx", "litert"),
-        default="onnx",
-        help="to write; default: %(default)s",
-    )
-    export.set_defaults(run=_export)
-
-    calibrate = _add(
-        *(commands, "calibrate", "calibrate the confidence of own weights"),
-        "The plates are 200 at least, of which 10 are read right and 10 are not. Needs the extra "
-        "[train].",
-    )
-    calibrate.add_argument("weights", type=path, help="the HDF5 file, its export beside it")
-    calibrate.add_argument("directory", type=path, help="labelled plates it was not trained on")
-    calibrate.set_defaults(run=_calibrate)
+    adders = (_add_read, _add_generate, _add_validate, _add_train, _add_fine_tune, _add_calibrate)
+    for add_command in (*adders, _add_export, _add_draw_many, _add_read_many):
+        add_command(add)
     return parser
 
 
-def _add(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    what: str,
-    details: str,
-) -> argparse.ArgumentParser:
-    """Add a command; `what` it does stands in the list of all, `details` in its own help."""
-    description = f"{what[0].upper()}{what[1:]}. {details}"
-    return commands.add_parser(name, help=what, description=description, epilog=EXIT_CODES)
+Add = Callable[..., argparse.ArgumentParser]  # of `build_parser`
+Options = argparse.Namespace
 
 
-def _add_weights(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--weights", type=path, default=DEFAULT_WEIGHTS, help="HDF5 file; by default dr_model.h5"
+def _add_read(add: Add) -> None:
+    command = add(
+        "read",
+        _read,
+        "read images",
+        "Prints path, text and confidence of each, separated by tabs. Images are PNG, JPEG, BMP, "
+        "WebP or TIFF files.",
     )
-
-
-def _add_seed(command: argparse.ArgumentParser) -> None:
+    command.add_argument("paths", nargs="+", metavar="PATH", help="image, folder, or - for stdin")
+    layout = command.add_mutually_exclusive_group()
+    layout.add_argument("--json", action="store_true", help="print one JSON object per line")
+    layout.add_argument("--csv", action="store_true", help="print CSV with a header")
+    command.add_argument("--weights", **WEIGHTS)
+    add_reader_options(command, backend="onnx")
     command.add_argument(
-        "--seed",
+        "--num-threads",
         type=non_negative_int,
-        default=DEFAULT_SEED,
-        help="shuffles the list, and decides how every plate looks; default: %(default)s",
+        default=0,
+        metavar="N",
+        help="batches read in parallel, not with keras; default: one per core",
     )
 
 
-def _add_digits(command: argparse.ArgumentParser, default: int | None, help: str) -> None:
-    command.add_argument(
-        "--digits", type=int, choices=SUPPORTED_LENGTHS, default=default, help=help
-    )
-
-
-def _read(options: argparse.Namespace) -> int:
+def _read(options: Options) -> int:
     names: list[str] = []
-    empty = []
+    failures = 0
     for name in options.paths:
         try:
             names += _expand(name)
         except DatasetError as error:
             print_error(error)
-            empty.append(name)
+            failures += 1
     if not names:
         return 2
     reader = PlateReader(options.weights, options.backend, options.num_threads, options.tta)
-    piped = _standard_input() if STANDARD_INPUT in names else None  # a stream has another thread
-    sources = (piped if name == STANDARD_INPUT else name for name in names)
-    write = _writer(options)
-    unreadable = 0
-    for name, reading in zip(
-        names, _with_progress(reader.stream(sources), len(names)), strict=True
-    ):
+    readings = reader.stream(
+        _standard_input() if name == STANDARD_INPUT else name for name in names
+    )
+    write_row = _row_writer(options)
+    for name, reading in zip(names, _with_progress(readings, len(names)), strict=True):
         if isinstance(reading, ImageError):
             print_error(f"unreadable: {reading}")
-            unreadable += 1
+            failures += 1
             continue
         row = {"file": name, "text": reading.text, "confidence": round(reading.confidence, 6)}
-        row["refused"] = reading.confidence < options.min_confidence
-        write(row | {"digits": [digit._asdict() for digit in reading.digits]})
-    return 1 if unreadable or empty else 0
-
-
-def _standard_input() -> BytesIO:
-    """All of it, under a name that an error can give."""
-    file = BytesIO(sys.stdin.buffer.read())
-    file.name = "standard input"
-    return file
+        row["rejected"] = reading.confidence < options.min_confidence
+        write_row(row | {"digits": [digit._asdict() for digit in reading.digits]})
+    return 1 if failures else 0
 
 
 def _expand(name: str) -> list[str]:
@@ -391,39 +200,60 @@ def _expand(name: str) -> list[str]:
     return [*map(str, list_images(name))] if stat.S_ISDIR(mode) else [name]
 
 
+def _standard_input() -> BytesIO:
+    file = BytesIO(sys.stdin.buffer.read())
+    file.name = "standard input"  # for error messages
+    return file
+
+
 def _with_progress(readings: Iterable[Any], total: int) -> Iterable[Any]:
-    """With a bar on standard error where somebody watches it and the output goes elsewhere."""
+    """Show a progress bar, if standard error is a terminal and the output goes elsewhere."""
     if not sys.stderr.isatty() or sys.stdout.isatty():
         return readings
     try:
         from tqdm import tqdm
-    except ModuleNotFoundError:  # reading goes without it
+    except ModuleNotFoundError:  # optional for reading
         return readings
     return tqdm(readings, total=total, unit=" plates", file=sys.stderr)
 
 
-def _writer(options: argparse.Namespace) -> Callable[[dict], None]:
+def _row_writer(options: Options) -> Callable[[dict], None]:
     if options.json:
         return lambda row: print(json.dumps(row))
     if options.csv:
-        columns = csv.DictWriter(
-            sys.stdout,
-            ["file", "text", "confidence", "refused"],
-            extrasaction="ignore",
-            lineterminator="\n",
-        )
-        columns.writeheader()
-        return lambda row: columns.writerow(row | {"confidence": f"{row['confidence']:.6f}"})
-    return _print_line
+        columns = ["file", "text", "confidence", "rejected"]
+        table = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        return lambda row: table.writerow(row | {"confidence": f"{row['confidence']:.6f}"})
+    return _print_row
 
 
-def _print_line(row: dict) -> None:
-    mark = "\trefused" if row["refused"] else ""
+def _print_row(row: dict) -> None:
+    mark = "\trejected" if row["rejected"] else ""
     print(f"{one_line(row['file'])}\t{row['text']}\t{row['confidence']:.4f}{mark}")
 
 
-def _generate(options: argparse.Namespace) -> int:
-    records = generate(
+def _add_generate(add: Add) -> None:
+    command = add(
+        "generate",
+        _generate,
+        "draw a data set of simulated plates",
+        "Writes PNG files, metadata.jsonl and settings.json. Needs the extra [draw].",
+    )
+    command.add_argument(
+        "directory",
+        type=path_argument,
+        help="folder to write; train, validation, benchmark and test are splits without common "
+        "plates, other names need --start and --count",
+    )
+    command.add_argument("--start", type=int, help="first position in the shuffled numbers")
+    command.add_argument("--count", type=int, help="number of plates; default: the whole split")
+    command.add_argument("--seed", **SEED)
+    command.add_argument("--digits", default=NUM_DIGITS, **DIGITS, help="default: %(default)s")
+
+
+def _generate(options: Options) -> int:
+    records = generate_dataset(
         options.directory,
         start=options.start,
         count=options.count,
@@ -434,60 +264,92 @@ def _generate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _draw_many(options: argparse.Namespace) -> int:
-    from plate_ocr.ray_data import draw_many  # imports Ray
-
-    draw_many(options.output, options.start, options.count, options.seed)
-    print(f"{options.output}: {options.count:,} plates")
-    return 0
-
-
-def _read_many(options: argparse.Namespace) -> int:
-    from plate_ocr.ray_data import read_many  # imports Ray
-
-    unreadable = read_many(options.source, options.output, options.weights)
-    print(f"{options.output}: {unreadable:,} images could not be read")
-    return 1 if unreadable else 0
+def _add_validate(add: Add) -> None:
+    command = add(
+        "validate",
+        _validate,
+        "find unreadable images and wrong labels of a data set",
+        "A label is the name of its file, or stands in metadata.jsonl or metadata.csv. Prints one "
+        "line per problem.",
+    )
+    command.add_argument("directory", type=path_argument, help="folder of labelled images")
+    command.add_argument("--digits", **DIGITS, help="default: as in settings.json, or 5")
 
 
-def _check(options: argparse.Namespace) -> int:
+def _validate(options: Options) -> int:
     problems = validate_dataset(options.directory, options.digits)
     for line in problems or [f"{options.directory}: no problems found"]:
         print(one_line(line))
     return 1 if problems else 0
 
 
-def _train(options: argparse.Namespace) -> int:
-    if options.coordinator:
+def _add_train(add: Add) -> None:
+    command = add(
+        "train",
+        _train,
+        "train on a folder of plates, on one or several hosts",
+        "An interrupted run resumes from its last epoch. Needs the extra [train], and [hosts] for "
+        "several hosts, each of which runs the same command.",
+    )
+    _add_training_arguments(command)
+    command.add_argument(
+        "--config",
+        default="default",
+        help="default, baseline, fine_tuning or quick; default: %(default)s",
+    )
+    command.add_argument("--initial-weights", type=path_argument, metavar="WEIGHTS")
+    command.add_argument("--coordinator-address", metavar="HOST:PORT", help="of process 0")
+    command.add_argument("--num-processes", type=int, default=1, metavar="N", help="hosts")
+    command.add_argument("--process-id", type=int, default=0, metavar="I", help="this host, from 0")
+
+
+def _add_training_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("directory", type=path_argument, help="folder of labelled plates")
+    command.add_argument("weights", type=weights_output, help="HDF5 file to write")
+    command.add_argument(
+        "--checkpoints",
+        type=path_argument,
+        metavar="DIRECTORY",
+        help="where to resume from; all hosts share it; default: checkpoints/CONFIG",
+    )
+
+
+def _train(options: Options) -> int:
+    if options.coordinator_address:
         os.environ["KERAS_BACKEND"] = "jax"  # the backend that trains on several hosts
-        return in_own_process(partial(run_command, partial(_train_here, options), *REFUSALS))
-    if (options.host, options.hosts) != (0, 1):
-        raise HostError("--host, --hosts: no --coordinator, where they meet")
+        return in_own_process(partial(run_command, partial(_train_here, options), *ERRORS))
+    if (options.process_id, options.num_processes) != (0, 1):
+        raise HostError("--process-id, --num-processes: need --coordinator-address")
     return _train_here(options)
 
 
-def _train_here(options: argparse.Namespace) -> int:
-    from plate_ocr.training.config import CONFIGS, TrainingError
+def _train_here(options: Options) -> int:
+    from plate_ocr.training.config import TrainingError, get_config
     from plate_ocr.training.fit import best_dtype_policy, save_model, train
 
     try:
-        config = CONFIGS[options.config]
+        config = get_config(options.config)
         host = SINGLE_HOST
-        if options.coordinator:
-            host = join(options.coordinator, options.host, options.hosts)
+        if options.coordinator_address:
+            host = join(options.coordinator_address, options.process_id, options.num_processes)
         with host.together():
             if host.index == 0:
-                try_to_write(options.weights)
+                check_writable(options.weights)
             plates = load_folder(options.directory)
             config = replace(config, plates=len(plates))
             if config.replay_plates:
-                plates = mix(plates, render_plates(range(config.replay_plates)))
-            validation = render_plates(held_out(config.val_plates), without=plates.labels)
+                plates = mix_with_replay(plates, render_plates(range(config.replay_plates)))
+            validation = render_plates(
+                held_out_range(config.val_plates), exclude_labels=plates.labels
+            )
             if not len(validation):
                 raise TrainingError(f"{options.directory}: leaves no numbers to validate with")
-            checkpoints = options.checkpoints or Path("checkpoints", config.name)
             model, state = train(
-                *(plates, validation, config, checkpoints, validation.images[:8]),
+                plates,
+                validation,
+                config,
+                checkpoints=options.checkpoints or Path("checkpoints", config.name),
+                probe_images=validation.images[:8],
                 precision=best_dtype_policy(),
                 initial_weights=options.initial_weights,
                 host=host,
@@ -501,7 +363,56 @@ def _train_here(options: argparse.Namespace) -> int:
     return 0
 
 
-def _export(options: argparse.Namespace) -> int:
+def _add_fine_tune(add: Add) -> None:
+    command = add(
+        "fine-tune",
+        _fine_tune,
+        "adapt the shipped weights to your own plates",
+        "Trains with the configuration fine_tuning, then exports, so that `plate-ocr read "
+        "--weights` takes the new weights. Needs the extra [train].",
+    )
+    _add_training_arguments(command)
+    command.add_argument("--initial-weights", metavar="WEIGHTS", **WEIGHTS)
+    command.set_defaults(config="fine_tuning", coordinator_address=None, format="onnx")
+
+
+def _fine_tune(options: Options) -> int:
+    return _train_here(options) or _export(options)
+
+
+def _add_calibrate(add: Add) -> None:
+    command = add(
+        "calibrate",
+        _calibrate,
+        "calibrate the confidence of your own weights",
+        "Takes at least 200 plates, of which 10 are read correctly and 10 are not. Needs the extra "
+        "[train].",
+    )
+    command.add_argument("weights", type=path_argument, help="HDF5 file, its export beside it")
+    command.add_argument("directory", type=path_argument, help="labelled plates, not trained on")
+
+
+def _calibrate(options: Options) -> int:
+    from plate_ocr.evaluation.benchmark import calibrate  # not needed for reading
+
+    print(f"{options.weights}: {calibrate(options.weights, options.directory)}")
+    return 0
+
+
+def _add_export(add: Add) -> None:
+    command = add(
+        "export",
+        _export,
+        "export weights as ONNX, or as LiteRT for phones",
+        "Writes NAME.onnx or NAME.tflite beside the weights. Needs the extra [train].",
+    )
+    command.add_argument("--weights", **WEIGHTS)
+    command.add_argument(
+        "--format", choices=("onnx", "litert"), default="onnx", help="default: %(default)s"
+    )
+
+
+def _export(options: Options) -> int:
     from plate_ocr.training.export import export_litert, export_onnx  # imports Keras
 
     export = export_litert if options.format == "litert" else export_onnx
@@ -509,8 +420,113 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _calibrate(options: argparse.Namespace) -> int:
-    from plate_ocr.evaluation.benchmark import calibrate  # not needed for reading
+RAY = "RAY_ADDRESS names the cluster; by default Ray runs on this machine. Needs the extra [ray]."
 
-    print(f"{options.weights}: {calibrate(options.weights, options.directory)}")
+
+def _add_draw_many(add: Add) -> None:
+    command = add("draw-many", _draw_many, "draw any number of plates with Ray, to Parquet", RAY)
+    command.add_argument("output", type=path_argument, help="new folder")
+    command.add_argument("--start", type=int, default=0, help="first plate; default: %(default)s")
+    command.add_argument("--count", type=int, required=True, help="number of plates")
+    command.add_argument("--seed", **SEED)
+
+
+def _draw_many(options: Options) -> int:
+    from plate_ocr.ray_data import draw_many  # imports Ray
+
+    draw_many(options.output, options.start, options.count, options.seed)
+    print(f"{options.output}: {options.count:,} plates")
     return 0
+
+
+def _add_read_many(add: Add) -> None:
+    command = add("read-many", _read_many, "read any number of images with Ray, to Parquet", RAY)
+    command.add_argument("source", type=path_argument, help="folder of images, or of draw-many")
+    command.add_argument("output", type=path_argument, help="new folder")
+    command.add_argument("--weights", **WEIGHTS)
+
+
+def _read_many(options: Options) -> int:
+    from plate_ocr.ray_data import read_many  # imports Ray
+
+    unreadable = read_many(options.source, options.output, options.weights)
+    print(f"{options.output}: {unreadable:,} images could not be read")
+    return 1 if unreadable else 0
+
+
+def add_reader_options(command: argparse.ArgumentParser, backend: str) -> None:
+    """Add the options that `plate-ocr read` and `model_test.py` share."""
+    command.add_argument(
+        "--backend", choices=BACKENDS, default=backend, help="library; default: %(default)s"
+    )
+    command.add_argument(
+        "--tta",
+        action="store_true",
+        help="read uncertain plates in augmented views as well (test-time augmentation)",
+    )
+    command.add_argument(
+        "--min-confidence",
+        type=unit_interval,
+        default=0.0,
+        metavar="P",
+        help="mark readings below this, from 0 to 1, as rejected; default: %(default)s",
+    )
+
+
+def run_command(command: Callable[[], int | None], *errors: type[Exception]) -> int:
+    """Run a command; an error it expects becomes one line on standard error.
+
+    Args:
+        command: returns an exit code, or None for 0.
+        errors: exceptions whose message is that line.
+
+    Returns:
+        One of `EXIT_CODES`.
+    """
+    setup_console()
+    try:
+        code = command() or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader of our output has seen enough
+        return 0
+    except errors as error:
+        print_error(error)
+    except ImportError as error:
+        print_error(missing_extra(error))
+    except OSError as error:
+        print_error(f"{error.filename or 'error'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        return 130
+    finally:
+        _flush_streams()
+    return 2
+
+
+def setup_console() -> None:
+    """Replace closed standard streams, print any file name, and show a warning as one line."""
+    # Python has None for a stream that was closed when it started.
+    sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be valid text
+        sys.stdout.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
+    warnings.filterwarnings("ignore", module="PIL")  # unreadable images are reported by us
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no log lines of TensorFlow
+
+
+def _flush_streams() -> None:
+    """Flush now what would fail with a traceback when Python ends, as on a full disk."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def print_error(error: object) -> None:
+    """Print one line on standard error."""
+    with suppress(OSError):  # nobody reads it, or its disk is full
+        print(one_line(str(error)), file=sys.stderr)

@@ -21,7 +21,7 @@ from plate_ocr import utils
 from plate_ocr.evaluation.benchmark import write_calibration
 from plate_ocr.network.checkpoint import load_metadata, restore, write_metadata
 from plate_ocr.plates.alphabet import DIGITS, NUM_DIGITS
-from plate_ocr.plates.dataset import DatasetError, generate, validate_dataset
+from plate_ocr.plates.dataset import DatasetError, generate_dataset, validate_dataset
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.calibration import PlattScaling
 from plate_ocr.training.config import TrainingError
@@ -75,7 +75,7 @@ def contents(folder):
 
 
 def draw(folder):
-    generate(folder, start=0, count=5, processes=1, progress=False)
+    generate_dataset(folder, start=0, count=5, processes=1, progress=False)
 
 
 def describe(folder):
@@ -102,19 +102,14 @@ class Model:
         path.write_text(f"weights of {self.epoch}", encoding="utf-8")
 
 
-class Batches:
-    def shuffle(self, epoch):
-        pass
-
-
 def checkpoint(folder):
     """Four epochs of training, or those that are left."""
-    callback = ResumableCheckpoint(folder, {"name": "run"}, Batches(), 9, np.zeros((1, 64, 128, 1)))
+    callback = ResumableCheckpoint(folder, {"name": "run"}, 9, np.zeros((1, 64, 128, 1)))
     model = Model()
-    model.epoch = callback.epoch
+    model.epoch = callback.state["epoch"]
     callback.set_model(model)
     with mock.patch("time.perf_counter", return_value=0.0):  # the time is no part of the result
-        for epoch in range(callback.epoch, 4):
+        for epoch in range(callback.state["epoch"], 4):
             callback.on_epoch_begin(epoch)
             callback.on_epoch_end(epoch, {"loss": 9.0 - epoch})
 
@@ -139,7 +134,7 @@ def test_stopped_at_every_write_and_rename(tmp_path, work, moment):
 
 def measure(folder, figure):
     """What evaluation.ipynb writes: the calibration of the weights, then its figures."""
-    write_calibration(folder / "weights.h5", PlattScaling(figure, 1.0, 0.0))
+    write_calibration(folder / "weights.h5", PlattScaling(figure, 1.0))
     write_text(folder / "evaluation.json", json.dumps({"figure": figure}))
 
 
@@ -193,8 +188,8 @@ def killed_at_random(code, folder, *arguments, times=2):
 @pytest.mark.slow
 def test_generation_killed_at_random(tmp_path):
     code = (
-        "import sys; from plate_ocr.plates.dataset import generate;"
-        "generate(sys.argv[1], start=0, count=2000, processes=1, progress=False)"
+        "import sys; from plate_ocr.plates.dataset import generate_dataset;"
+        "generate_dataset(sys.argv[1], start=0, count=2000, processes=1, progress=False)"
     )
     undisturbed, killed = killed_at_random(code, tmp_path)
     assert contents(killed) == contents(undisturbed) and validate_dataset(killed) == []
@@ -204,14 +199,15 @@ TRAIN = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from plate_ocr.dataset import draw_plates
-from plate_ocr.training import RECIPES, save_reader, train
+from plate_ocr.plates.dataset import render_plates
+from plate_ocr.training.config import CONFIGS
+from plate_ocr.training.fit import save_model, train
 
 folder = Path(sys.argv[1])
-config = replace(RECIPES["default"], batch_size=16, epochs=6, warmup_steps=3, dropout=0.2)
-plates, validation = draw_plates(range(48)), draw_plates(range(90_000, 90_008))
-model, _ = train(plates, validation, config, folder / "checkpoints", plates.images[:2], verbose=0)
-save_reader(model, folder / "weights.h5")
+config = replace(CONFIGS["default"], batch_size=16, epochs=6, warmup_steps=3, dropout=0.2)
+plates, validation = render_plates(range(48)), render_plates(range(90_000, 90_008))
+model, _ = train(plates, validation, config, folder / "checkpoints", plates.images[:2])
+save_model(model, folder / "weights.h5")
 """
 
 
@@ -291,40 +287,35 @@ def disk(tmp_path):
 def test_generation_on_a_full_and_on_a_read_only_disk(tmp_path, disk):
     path, remount = disk
     with pytest.raises(DatasetError, match="No space left on device"):
-        generate(path / "mine", start=0, count=200, processes=1, progress=False)
+        generate_dataset(path / "mine", start=0, count=200, processes=1, progress=False)
     assert not [one.name for one in (path / "mine").iterdir() if one.name.startswith(".")]
     remount("ro", "size=64k")
     with pytest.raises(DatasetError, match="Read-only file system"):
-        generate(path / "mine", start=0, count=200, processes=1, progress=False)
+        generate_dataset(path / "mine", start=0, count=200, processes=1, progress=False)
     remount("rw", "size=8m")
-    generate(path / "mine", start=0, count=200, processes=1, progress=False)
-    generate(tmp_path / "mine", start=0, count=200, processes=1, progress=False)
+    generate_dataset(path / "mine", start=0, count=200, processes=1, progress=False)
+    generate_dataset(tmp_path / "mine", start=0, count=200, processes=1, progress=False)
     assert contents(path / "mine") == contents(tmp_path / "mine")
 
 
 def test_checkpoints_on_a_full_and_on_a_read_only_disk(disk):
-    """Refused before the first epoch, and later with the last epoch kept."""
+    """Refused in one line that names the folder; the last epoch is kept."""
     path, remount = disk
     folder = path / "run"
-    callback = ResumableCheckpoint(folder, {}, Batches(), 9, np.zeros((1, 64, 128, 1)))
-    model = Model()
-    callback.set_model(model)
-    for free, problem in (("size=16k", "No space left on device"), ("ro", "Read-only file system")):
-        remount(free)
-        with pytest.raises(TrainingError, match=problem) as error:
-            callback.try_to_write(model)
-        assert str(folder) in str(error.value) and "\n" not in str(error.value)
-    remount("rw", "size=128k")
-    callback.try_to_write(model)
+    callback = ResumableCheckpoint(folder, {}, 9)
+    callback.set_model(Model())
     callback.on_epoch_begin(0)
     callback.on_epoch_end(0, {"loss": 9.0})
     kept = contents(folder)
     callback.on_epoch_begin(1)
     for free, problem in (("size=16k", "No space left on device"), ("ro", "Read-only file system")):
         remount(free)
-        with pytest.raises(TrainingError, match=problem):
+        with pytest.raises(TrainingError, match=problem) as error:
             callback.on_epoch_end(1, {"loss": 8.0})
+        assert str(folder) in str(error.value) and "\n" not in str(error.value)
         assert contents(folder) == kept
+    with pytest.raises(TrainingError, match="Read-only file system"):
+        ResumableCheckpoint(path / "another", {}, 9)
 
 
 def test_a_text_on_a_full_and_on_a_read_only_disk(disk):

@@ -18,7 +18,7 @@ import model_test
 from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.network.checkpoint import load_metadata, write_metadata
 from plate_ocr.plates.dataset import render_plates
-from plate_ocr.reading.reader import CERTAIN, PlateReader, Reading
+from plate_ocr.reading.reader import TTA_THRESHOLD, PlateReader, Reading
 
 SUMMARY = {
     "images",
@@ -44,7 +44,7 @@ def run(*arguments, cwd, backend="onnx"):
 @pytest.mark.slow
 def test_a_careful_look_reads_more_of_what_is_not_certain(tmp_path):
     hard = load_benchmark("tuning").sample(600)
-    rows = np.flatnonzero(PlateReader().predict(hard.images).text_probability < CERTAIN)
+    rows = np.flatnonzero(PlateReader().predict(hard.images).text_probability < TTA_THRESHOLD)
     (tmp_path / "hard").mkdir()
     for row in rows:
         Image.fromarray(hard.images[row, :, :, 0]).save(

@@ -22,6 +22,7 @@ from plate_ocr.plates.rendering import DEFAULT_SEED, plate_text
 from plate_ocr.reading.reader import Reading
 from plate_ocr.reading.tta import VIEWS, make_views
 from plate_ocr.training.fit import load_runs
+from plate_ocr.training.synthetic_fonts.handwriting import render_handwriting
 from plate_ocr.training.synthetic_fonts.interpolation import FontInterpolator
 from plate_ocr.utils import read_json
 
@@ -46,7 +47,7 @@ def draw_predictions(results: Path) -> None:
         )
         for one in found["readings"]
     ]
-    model_test.draw(results / "predictions.png", rows, found["summary"])
+    model_test.plot_predictions(results / "predictions.png", rows, found["summary"])
 
 
 def pairs(counts: dict[str, list[int]]) -> dict[str, tuple[int, int]]:
@@ -85,11 +86,9 @@ def draw_looks() -> Figure:
 
 def draw_new_faces() -> Figure:
     """Plates as training redraws some of them, before they are distorted."""
-    blender, random = FontInterpolator(load_fonts()), np.random.default_rng(DEFAULT_SEED)
-    plates = [
-        blender.draw(plate_text(DEFAULT_SEED, index), random, written=index >= 6)
-        for index in range(12)
-    ]
+    interpolator, rng = FontInterpolator(load_fonts()), np.random.default_rng(DEFAULT_SEED)
+    sources = [interpolator.render] * 6 + [render_handwriting] * 6
+    plates = [render(plate_text(DEFAULT_SEED, index), rng) for index, render in enumerate(sources)]
     return plots.plate_grid(plates, ["blended"] * 6 + ["written"] * 6, columns=6)
 
 

@@ -1,7 +1,8 @@
-"""Fifteen corruptions at five severities, after ImageNet-C, for black digits on white.
+"""Fifteen corruptions at five severities, for black digits on white.
 
-Each takes the plate as floats (0 ink, 1 paper), its strength from the table below and a
-generator, and gives floats back. At severity 5 a person still reads nearly every plate.
+After ImageNet-C (Hendrycks and Dietterich 2019). Each takes the plate as floats (0 ink, 1
+background), its strength from the table below and a generator, and returns floats. At severity 5
+a person still reads nearly every plate.
 """
 
 from collections.abc import Callable
@@ -10,50 +11,50 @@ import cv2
 import numpy as np
 
 Array = np.ndarray
-Random = np.random.Generator
+Generator = np.random.Generator
 
 
 def _filter(plate: Array, kernel: Array) -> Array:
     return cv2.filter2D(plate, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
 
 
-def _grey(plate: Array) -> Array:
-    """Dark grey on light grey, so that noise shows on both."""
+def _reduce_contrast(plate: Array) -> Array:
+    """Dark gray on light gray, so that noise shows on both."""
     return 0.12 + 0.76 * plate
 
 
-def gaussian_noise(plate: Array, sigma: float, random: Random) -> Array:
+def gaussian_noise(plate: Array, sigma: float, rng: Generator) -> Array:
     """Sensor noise, equal everywhere."""
-    return _grey(plate) + random.normal(0, sigma, plate.shape)
+    return _reduce_contrast(plate) + rng.normal(0, sigma, plate.shape)
 
 
-def shot_noise(plate: Array, photons: float, random: Random) -> Array:
+def shot_noise(plate: Array, photons: float, rng: Generator) -> Array:
     """Few photons: noise that grows with the light."""
-    return random.poisson(_grey(plate) * photons) / photons
+    return rng.poisson(_reduce_contrast(plate) * photons) / photons
 
 
-def impulse_noise(plate: Array, share: float, random: Random) -> Array:
-    """Black and white pixels at random."""
-    hit = random.random(plate.shape) < share
-    return np.where(hit, random.integers(2, size=plate.shape), plate)
+def impulse_noise(plate: Array, fraction: float, rng: Generator) -> Array:
+    """Some pixels replaced by black or white."""
+    replaced = rng.random(plate.shape) < fraction
+    return np.where(replaced, rng.integers(2, size=plate.shape), plate)
 
 
-def defocus_blur(plate: Array, radius: float, random: Random) -> Array:
-    """A lens out of focus: a disc, drawn eight times as large and shrunk."""
+def defocus_blur(plate: Array, radius: float, rng: Generator) -> Array:
+    """A lens out of focus: a disc, drawn eight times as large and reduced."""
     side = 2 * int(np.ceil(radius)) + 1
     y, x = np.mgrid[: 8 * side, : 8 * side] - (8 * side - 1) / 2
     disc = (np.hypot(x, y) <= 8 * radius + 2).astype(np.float64)
     return _filter(plate, disc.reshape(side, 8, side, 8).mean((1, 3)))
 
 
-def gaussian_blur(plate: Array, sigma: float, random: Random) -> Array:
+def gaussian_blur(plate: Array, sigma: float, rng: Generator) -> Array:
     """A soft image."""
     return cv2.GaussianBlur(plate, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
 
 
-def motion_blur(plate: Array, length: float, random: Random) -> Array:
+def motion_blur(plate: Array, length: float, rng: Generator) -> Array:
     """The camera moves along a line while the shutter is open."""
-    angle, kernel = random.uniform(0, np.pi), np.zeros((11, 11))
+    angle, kernel = rng.uniform(0, np.pi), np.zeros((11, 11))
     for step in np.linspace(-length / 2, length / 2, 64):
         x, y = 5 + step * np.cos(angle), 5 + step * np.sin(angle)
         column, row = int(x), int(y)
@@ -62,7 +63,7 @@ def motion_blur(plate: Array, length: float, random: Random) -> Array:
     return _filter(plate, kernel)
 
 
-def zoom_blur(plate: Array, reach: float, random: Random) -> Array:
+def zoom_blur(plate: Array, reach: float, rng: Generator) -> Array:
     """The camera comes nearer while the shutter is open."""
     rows, columns = plate.shape
     zoomed = []
@@ -74,17 +75,17 @@ def zoom_blur(plate: Array, reach: float, random: Random) -> Array:
     return np.mean(zoomed, 0)
 
 
-def low_contrast(plate: Array, difference: float, random: Random) -> Array:
-    """Ink and paper nearly alike, around any grey."""
-    return random.uniform(0, 1 - difference) + difference * plate
+def low_contrast(plate: Array, difference: float, rng: Generator) -> Array:
+    """Little contrast, around any gray level."""
+    return rng.uniform(0, 1 - difference) + difference * plate
 
 
-def brightness(plate: Array, shift: float, random: Random) -> Array:
-    """Too much light or too little; what leaves the range is cut."""
-    return plate + (shift if random.random() < 0.5 else -shift)
+def brightness(plate: Array, shift: float, rng: Generator) -> Array:
+    """Too bright or too dark; values out of range are clipped."""
+    return plate + (shift if rng.random() < 0.5 else -shift)
 
 
-def shadow(plate: Array, darkest: float, random: Random) -> Array:
+def shadow(plate: Array, factor: float, rng: Generator) -> Array:
     """Light that falls off to one side, and the edge of a shadow across the plate."""
     rows, columns = plate.shape
     y, x = np.mgrid[:rows, :columns].astype(np.float64)
@@ -93,67 +94,67 @@ def shadow(plate: Array, darkest: float, random: Random) -> Array:
         line = x * np.cos(angle) + y * np.sin(angle)
         return (line - line.min()) / (line.max() - line.min())
 
-    fall = along(random.uniform(0, 2 * np.pi))
-    edge = along(random.uniform(0, 2 * np.pi)) - random.uniform(0.3, 0.7)
-    covered = 1 / (1 + np.exp(-edge / random.uniform(0.005, 0.05)))
-    return plate * darkest ** (0.5 * fall + 0.5 * covered)
+    fall = along(rng.uniform(0, 2 * np.pi))
+    edge = along(rng.uniform(0, 2 * np.pi)) - rng.uniform(0.3, 0.7)
+    covered = 1 / (1 + np.exp(-edge / rng.uniform(0.005, 0.05)))
+    return plate * factor ** (0.5 * fall + 0.5 * covered)
 
 
-def inversion(plate: Array, difference: float, random: Random) -> Array:
-    """Light digits on a darker ground."""
-    return random.uniform(0, 1 - difference) + difference * (1 - plate)
+def inversion(plate: Array, difference: float, rng: Generator) -> Array:
+    """Light digits on a darker background."""
+    return rng.uniform(0, 1 - difference) + difference * (1 - plate)
 
 
-def dirt(plate: Array, amount: float, random: Random) -> Array:
-    """Scratches down to the paper, dark hairs and specks over the digits."""
+def dirt(plate: Array, amount: float, rng: Generator) -> Array:
+    """White scratches, dark hairs and specks over the digits."""
     rows, columns = plate.shape
     ys, xs = np.nonzero(plate < 0.5)
     image = np.clip(plate * 255, 0, 255).astype(np.uint8)
 
     def point() -> tuple[int, int]:
-        index = int(random.integers(len(xs)))
+        index = int(rng.integers(len(xs)))
         return int(xs[index]) * 16, int(ys[index]) * 16  # OpenCV takes sixteenths of a pixel
 
     for _ in range(round(amount)):
-        (x, y), angle = point(), random.uniform(0, np.pi)
-        reach = 16 * random.uniform(6, 40)
+        (x, y), angle = point(), rng.uniform(0, np.pi)
+        reach = 16 * rng.uniform(6, 40)
         step = int(reach * np.cos(angle)), int(reach * np.sin(angle))
-        grey = 255 if random.random() < 0.5 else int(random.integers(0, 120))
+        gray = 255 if rng.random() < 0.5 else int(rng.integers(0, 120))
         ends = (x - step[0], y - step[1]), (x + step[0], y + step[1])
-        cv2.line(image, *ends, grey, 1, cv2.LINE_AA, shift=4)
+        cv2.line(image, *ends, gray, 1, cv2.LINE_AA, shift=4)
     for _ in range(round(4 * amount)):
-        centre = int(random.uniform(0, 16 * columns)), int(random.uniform(0, 16 * rows))
-        radius, grey = int(16 * random.uniform(0.4, 1.4)), int(random.integers(0, 160))
-        cv2.circle(image, centre, radius, grey, cv2.FILLED, cv2.LINE_AA, shift=4)
+        centre = int(rng.uniform(0, 16 * columns)), int(rng.uniform(0, 16 * rows))
+        radius, gray = int(16 * rng.uniform(0.4, 1.4)), int(rng.integers(0, 160))
+        cv2.circle(image, centre, radius, gray, cv2.FILLED, cv2.LINE_AA, shift=4)
     return image / 255
 
 
-def jpeg(plate: Array, quality: float, random: Random) -> Array:
+def jpeg(plate: Array, quality: float, rng: Generator) -> Array:
     """Strong compression."""
     image = np.clip(plate * 255, 0, 255).astype(np.uint8)
     _, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
     return cv2.imdecode(code, cv2.IMREAD_GRAYSCALE) / 255
 
 
-def pixelation(plate: Array, factor: float, random: Random) -> Array:
-    """Few pixels, blown up again."""
+def pixelation(plate: Array, factor: float, rng: Generator) -> Array:
+    """Low resolution, enlarged again."""
     rows, columns = plate.shape
     small = cv2.resize(
         plate, (round(columns * factor), round(rows * factor)), interpolation=cv2.INTER_AREA
     )
-    way = cv2.INTER_NEAREST if random.random() < 0.5 else cv2.INTER_LINEAR
-    return cv2.resize(small, (columns, rows), interpolation=way)
+    interpolation = cv2.INTER_NEAREST if rng.random() < 0.5 else cv2.INTER_LINEAR
+    return cv2.resize(small, (columns, rows), interpolation=interpolation)
 
 
-def tilt(plate: Array, degrees: float, random: Random) -> Array:
-    """Seen from the side: turned and in perspective; all ink stays in the frame."""
+def tilt(plate: Array, degrees: float, rng: Generator) -> Array:
+    """Rotation and perspective; all ink stays in the image."""
     rows, columns = plate.shape
     ys, xs = np.nonzero(plate < 0.9)
     box = np.array([(x, y) for y in (ys.min(), ys.max()) for x in (xs.min(), xs.max())], np.float64)
     centre = box.mean(0)
-    angle = np.deg2rad(random.choice((-1, 1)) * random.uniform(0.6, 1) * degrees)
+    angle = np.deg2rad(rng.choice((-1, 1)) * rng.uniform(0.6, 1) * degrees)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    bend = random.uniform(-1, 1, 2) * degrees / 15 * (0.004, 0.006)
+    bend = rng.uniform(-1, 1, 2) * degrees / 15 * (0.004, 0.006)
     seen = (box - centre) @ turn.T
     seen /= 1 + (box - centre) @ bend[:, None]
     low, high = seen.min(0), seen.max(0)
@@ -168,7 +169,7 @@ def tilt(plate: Array, degrees: float, random: Random) -> Array:
     )
 
 
-Corruption = Callable[[Array, float, Random], Array]
+Corruption = Callable[[Array, float, Generator], Array]
 
 # Family -> corruption -> its strength at severities 1 to 5.
 FAMILIES: dict[str, dict[Corruption, tuple[float, ...]]] = {
@@ -204,8 +205,8 @@ CORRUPTIONS = {
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
-def corrupt(image: Array, name: str, severity: int, random: Random) -> Array:
+def corrupt(image: Array, name: str, severity: int, rng: Generator) -> Array:
     """A corrupted copy of a uint8 plate."""
     corruption, strengths = CORRUPTIONS[name]
-    plate = corruption(image / 255, strengths[severity - 1], random)
+    plate = corruption(image / 255, strengths[severity - 1], rng)
     return np.clip(np.rint(plate * 255), 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The benchmark fonts: the table fonts.csv, their files from npm, their digits as ink."""
+"""The benchmark fonts: the table fonts.csv, the files from npm, and their glyphs."""
 
 import csv
 import subprocess
@@ -13,11 +13,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 PROJECT = Path(__file__).parents[2]
-CACHE = PROJECT / ".cache"
-FONTS = CACHE / "fonts"
+FONTS = PROJECT / ".cache" / "fonts"
 DIGITS = "0123456789"
-ORDINARY = {"sans", "serif", "slab", "mono", "rounded"}
-PACKAGES_A_CALL = 16  # one npm process for many packages saves most of the time
+ORDINARY_KINDS = {"sans", "serif", "slab", "mono", "rounded"}
+PACKAGES_PER_CALL = 16  # starting npm takes most of the time
 
 
 @dataclass(frozen=True)
@@ -30,16 +29,16 @@ class Face:
     file: str
     licence: str
     kind: str
-    set: str
+    set: str  # unseen, tuning or ablation
 
     @property
     def path(self) -> Path:
-        """Where the fetched file lies."""
+        """The fetched file."""
         return FONTS / Path(self.file).name
 
 
 class Glyph(NamedTuple):
-    """One character's ink, uint8, and its top left corner as seen from the pen."""
+    """The ink of a character, uint8, and its top left corner relative to the pen."""
 
     ink: np.ndarray
     left: int
@@ -53,11 +52,11 @@ def read_table(path: Path = PROJECT / "data" / "benchmark" / "fonts.csv") -> lis
 
 
 def fetch(faces: list[Face]) -> None:
-    """Put the files that are not there yet into the cache."""
+    """Fetch the files that are not in the cache yet."""
     FONTS.mkdir(parents=True, exist_ok=True)
-    missing_extra = [face for face in faces if not face.path.exists()]
-    for start in range(0, len(missing_extra), PACKAGES_A_CALL):
-        batch = missing_extra[start : start + PACKAGES_A_CALL]
+    missing = [face for face in faces if not face.path.exists()]
+    for start in range(0, len(missing), PACKAGES_PER_CALL):
+        batch = missing[start : start + PACKAGES_PER_CALL]
         with tempfile.TemporaryDirectory() as folder:
             packages = [f"{face.package}@{face.version}" for face in batch]
             command = ["npm", "pack", "--silent", *packages]
@@ -65,30 +64,28 @@ def fetch(faces: list[Face]) -> None:
             for face in batch:
                 name = face.package.removeprefix("@").replace("/", "-")
                 with tarfile.open(Path(folder) / f"{name}-{face.version}.tgz") as archive:
-                    member = archive.extractfile(f"package/{face.file}")
-                    face.path.write_bytes(member.read())
+                    face.path.write_bytes(archive.extractfile(f"package/{face.file}").read())
 
 
 @lru_cache(maxsize=512)
 def open_font(face: Face, size: float) -> ImageFont.FreeTypeFont:
-    """The font at a size in pixels per em; sizes need not be whole."""
+    """The font at a size in pixels per em, which need not be an integer."""
     return ImageFont.truetype(str(face.path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 @lru_cache(maxsize=256)
-def rise(face: Face) -> float:
-    """Height of the middle one of its ten digits, in em."""
+def digit_height(face: Face) -> float:
+    """The median height of its ten digits, in em."""
     boxes = [open_font(face, 200).getbbox(digit, anchor="ls") for digit in DIGITS]
     return float(np.median([bottom - top for _, top, _, bottom in boxes])) / 200
 
 
-def draw_glyph(face: Face, size: float, character: str, fraction: float) -> Glyph:
-    """Draw a character with the pen `fraction` of a pixel right of a whole one."""
+def render_glyph(face: Face, size: float, character: str, fraction: float) -> Glyph:
+    """Draw a character, the pen `fraction` of a pixel to the right of a pixel's edge."""
     origin = int(np.ceil(size)) + 2
-    tile = Image.new("L", (4 * origin, 3 * origin))
-    ImageDraw.Draw(tile).text(
+    canvas = Image.new("L", (4 * origin, 3 * origin))
+    ImageDraw.Draw(canvas).text(
         (origin + fraction, 2 * origin), character, 255, open_font(face, size), anchor="ls"
     )
-    left, top, right, bottom = tile.getbbox()
-    ink = np.asarray(tile.crop((left, top, right, bottom)))
-    return Glyph(ink, left - origin, top - 2 * origin)
+    box = canvas.getbbox()
+    return Glyph(np.asarray(canvas.crop(box)), box[0] - origin, box[1] - 2 * origin)

@@ -1,4 +1,4 @@
-"""Images that show no plate: empty, noisy or textured ones, letters, other counts of digits."""
+"""Images without a plate: blank, noise, texture, letters, other numbers of digits."""
 
 import cv2
 import numpy as np
@@ -6,54 +6,50 @@ import numpy as np
 from benchmarks.datasets.fonts import DIGITS, Face
 from benchmarks.datasets.layout import HEIGHT, WIDTH, render_plate
 
-# Letters that no face draws like a digit: without O, I, l, S, Z, B and their like.
+# Letters that no face draws like a digit: without O, I, l, S, Z, B and others.
 LETTERS = "ACEFHJKLMNPRTUVWXYadefhkmnprtuvwxy"
-COUNTS = {"three digits": 3, "four digits": 4, "six digits": 6, "seven digits": 7}
-KINDS = ("blank", "noise", "texture", "letters", *COUNTS)
+NUM_DIGITS = {"three digits": 3, "four digits": 4, "six digits": 6, "seven digits": 7}
 
-Random = np.random.Generator
-
-
-def _grey(random: Random) -> float:
-    return 255.0 if random.random() < 0.3 else random.uniform(0, 255)
+Generator = np.random.Generator
 
 
-def _ramp(random: Random) -> np.ndarray:
-    """Light that falls off to one side: -1 to 1."""
+def _gray_level(rng: Generator) -> float:
+    return 255.0 if rng.random() < 0.3 else rng.uniform(0, 255)
+
+
+def blank(rng: Generator) -> np.ndarray:
+    """An empty background, sometimes lit from one side."""
+    level = _gray_level(rng)
     y, x = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
-    angle = random.uniform(0, 2 * np.pi)
-    return (x * np.cos(angle) + y * np.sin(angle)) / np.sqrt(2)
+    angle = rng.uniform(0, 2 * np.pi)
+    gradient = (x * np.cos(angle) + y * np.sin(angle)) / np.sqrt(2)
+    return level + gradient * rng.choice((0, 20, 60))
 
 
-def blank(random: Random) -> np.ndarray:
-    """An empty ground, evenly lit or not."""
-    return _grey(random) + _ramp(random) * random.choice((0, 20, 60))
-
-
-def noise(random: Random) -> np.ndarray:
-    """Noise, fine to coarse."""
+def noise(rng: Generator) -> np.ndarray:
+    """Noise: Gaussian, black pixels, or coarse."""
     shape = HEIGHT, WIDTH
-    kind = random.integers(3)
+    kind = rng.integers(3)
     if kind == 0:
-        grains = random.normal(0, random.uniform(5, 60), shape)
+        pixels = rng.normal(0, rng.uniform(5, 60), shape)
     elif kind == 1:
-        grains = np.where(random.random(shape) < random.uniform(0.02, 0.3), -255, 0)
+        pixels = np.where(rng.random(shape) < rng.uniform(0.02, 0.3), -255, 0)
     else:
-        sigma = random.uniform(0.7, 4)
-        grains = cv2.GaussianBlur(random.normal(0, 1, shape), (0, 0), sigma)
-        grains *= random.uniform(20, 80) / grains.std()
-    return _grey(random) + grains
+        sigma = rng.uniform(0.7, 4)
+        pixels = cv2.GaussianBlur(rng.normal(0, 1, shape), (0, 0), sigma)
+        pixels *= rng.uniform(20, 80) / pixels.std()
+    return _gray_level(rng) + pixels
 
 
-def texture(random: Random) -> np.ndarray:
-    """Stripes, checks, bricks, loose strokes or shapes."""
+def texture(rng: Generator) -> np.ndarray:
+    """Stripes, checks, bricks, strokes or arcs."""
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float64)
-    angle, pitch = random.uniform(0, np.pi), random.uniform(4, 24)
+    angle, pitch = rng.uniform(0, np.pi), rng.uniform(4, 24)
     along = x * np.cos(angle) + y * np.sin(angle)
     across = y * np.cos(angle) - x * np.sin(angle)
-    paper = random.uniform(120, 255)
-    ink = random.uniform(0, paper - 60)
-    kind = random.integers(5)
+    background = rng.uniform(120, 255)
+    ink = rng.uniform(0, background - 60)
+    kind = rng.integers(5)
     if kind == 0:
         pattern = 0.5 + 0.5 * np.sin(2 * np.pi * along / pitch)
     elif kind == 1:
@@ -63,29 +59,35 @@ def texture(random: Random) -> np.ndarray:
         joint = (x + row % 2 * pitch) % (2 * pitch)
         pattern = (y % pitch > 1.5) & (joint > 1.5)
     else:
-        canvas = np.full((HEIGHT, WIDTH), 255, np.uint8)
-        for _ in range(int(random.integers(3, 14))):
-            points = random.uniform(-10, (WIDTH + 10, HEIGHT + 10), (3, 2)).astype(np.int32)
-            width = int(random.integers(1, 4))
-            if kind == 3:
-                cv2.polylines(canvas, [points], bool(random.integers(2)), 0, width, cv2.LINE_AA)
-            else:
-                axes = [int(side) for side in random.integers(8, 50, 2)]
-                centre = [int(value) for value in points[0]]
-                start = random.uniform(0, 360)
-                cv2.ellipse(
-                    canvas, centre, axes, start, 0, random.uniform(60, 300), 0, width, cv2.LINE_AA
-                )
-        pattern = canvas / 255
-    return ink + (paper - ink) * pattern
+        pattern = _lines(rng, arcs=kind == 4) / 255
+    return ink + (background - ink) * pattern
 
 
-def draw(kind: str, face: Face, random: Random) -> tuple[np.ndarray, str]:
-    """An image of a kind and the text on it, empty where there is none."""
-    if kind in ("blank", "noise", "texture"):
-        image = {"blank": blank, "noise": noise, "texture": texture}[kind](random)
-        return np.clip(np.rint(image), 0, 255).astype(np.uint8), ""
-    letters = LETTERS if kind == "letters" else DIGITS
-    count = COUNTS.get(kind) or int(random.integers(3, 8))
-    text = "".join(letters[index] for index in random.integers(len(letters), size=count))
-    return render_plate(face, text, random).image, text
+def _lines(rng: Generator, arcs: bool) -> np.ndarray:
+    """Black strokes or arcs on white, uint8."""
+    canvas = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    for _ in range(int(rng.integers(3, 14))):
+        points = rng.uniform(-10, (WIDTH + 10, HEIGHT + 10), (3, 2)).astype(np.int32)
+        width = int(rng.integers(1, 4))
+        if arcs:
+            axes = rng.integers(8, 50, 2).tolist()
+            start = rng.uniform(0, 360)
+            end = rng.uniform(60, 300)
+            cv2.ellipse(canvas, points[0].tolist(), axes, start, 0, end, 0, width, cv2.LINE_AA)
+        else:
+            cv2.polylines(canvas, [points], bool(rng.integers(2)), 0, width, cv2.LINE_AA)
+    return canvas
+
+
+TEXTLESS = {"blank": blank, "noise": noise, "texture": texture}
+KINDS = (*TEXTLESS, "letters", *NUM_DIGITS)
+
+
+def draw_negative(kind: str, face: Face, rng: Generator) -> tuple[np.ndarray, str]:
+    """An image of one of `KINDS`, uint8 (64, 128), and the text on it, if any."""
+    if kind in TEXTLESS:
+        return np.clip(np.rint(TEXTLESS[kind](rng)), 0, 255).astype(np.uint8), ""
+    characters = LETTERS if kind == "letters" else DIGITS
+    count = NUM_DIGITS.get(kind) or int(rng.integers(3, 8))
+    text = "".join(characters[index] for index in rng.integers(len(characters), size=count))
+    return render_plate(face, text, rng).image, text

@@ -4,7 +4,7 @@ import numpy as np
 
 from benchmarks.baselines import NETWORKS
 from benchmarks.readers import Reader
-from plate_ocr.reading.backends import BATCH, onnx_session
+from plate_ocr.reading.backends import NETWORK_BATCH, onnx_session
 
 
 def load(variant: str) -> Reader:
@@ -13,8 +13,9 @@ def load(variant: str) -> Reader:
     session = onnx_session(path.read_bytes())
 
     def read(images: np.ndarray) -> list[str]:
-        for start in range(0, len(images), BATCH):  # the bare graph: its answers mean nothing
-            session.run(None, {"plates": images[start : start + BATCH, ..., None]})
+        plates = images[..., None]
+        for start in range(0, len(plates), NETWORK_BATCH):  # the outputs mean nothing
+            session.run(None, {"plates": plates[start : start + NETWORK_BATCH]})
         return [""] * len(images)
 
     return Reader(read, (path,))

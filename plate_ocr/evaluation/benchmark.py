@@ -1,7 +1,6 @@
-"""The benchmark sets, and what weights read on them."""
+"""The benchmark sets, what a reader makes of them, and the calibration of weights."""
 
 import zlib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -12,12 +11,11 @@ from plate_ocr.evaluation.metrics import EvaluationResult
 from plate_ocr.network.checkpoint import load_metadata, write_metadata
 from plate_ocr.plates.dataset import DatasetError, PlateDataset, load_folder
 from plate_ocr.reading.calibration import PlattScaling, fit_platt_scaling
-from plate_ocr.reading.ctc import Predictions
 from plate_ocr.reading.reader import PlateReader
 
 BENCHMARK = Path("data/benchmark")
-# The sets and their files. `tuning` serves every choice; data/benchmark/README.md tells of two
-# that others served.
+# The sets and their files. Every choice is made on `tuning`; data/benchmark/README.md names two
+# that were made on others.
 SETS = {
     "held_out_fonts": ("held_out_fonts",),
     "corruptions": tuple(f"corruptions_{kind}" for kind in ("noise", "blur", "light", "damage")),
@@ -27,9 +25,9 @@ SETS = {
     "no_plate": ("no_plate",),
     "tuning": ("tuning",),
 }
-POOLED = ("held_out_fonts", "corruptions", "layout", "cross_generator")  # for calibration figures
-FEWEST = 200  # plates to calibrate with
-RAREST = 10  # of them read right, and wrong; from fewer mistakes the slopes came out 0.5 to 12
+POOLED = ("held_out_fonts", "corruptions", "layout", "cross_generator")  # for confidence metrics
+MIN_CALIBRATION_PLATES = 200
+MIN_PER_CLASS = 10  # correct and wrong readings; from fewer the fitted slopes came out 0.5 to 12
 
 
 class BenchmarkError(ValueError):
@@ -45,96 +43,93 @@ class BenchmarkSet:
     tags: dict[str, np.ndarray]  # font, kind, corruption, severity, layout, height: (n,) each
 
     @classmethod
-    def of(cls, plates: PlateDataset, *tags: str) -> "BenchmarkSet":
-        """Drawn plates, or those of a folder, with some fields of their records as tags."""
+    def from_plates(cls, plates: PlateDataset, *tags: str) -> "BenchmarkSet":
+        """Drawn plates, or those of a folder, with the fields `tags` of their records as tags."""
         columns = {tag: np.array([record[tag] for record in plates.records]) for tag in tags}
         return cls(plates.images, plates.labels, columns)
 
-    def sample(self, most: int) -> "BenchmarkSet":
-        """At most so many plates, evenly from the whole set."""
-        rows = np.unique(np.linspace(0, len(self.labels) - 1, most).astype(int))
-        tags = {name: tag[rows] for name, tag in self.tags.items()}
+    def sample(self, count: int) -> "BenchmarkSet":
+        """At most `count` plates, evenly spaced over the whole set."""
+        rows = np.unique(np.linspace(0, len(self.labels) - 1, count).astype(int))
+        tags = {name: values[rows] for name, values in self.tags.items()}
         return BenchmarkSet(self.images[rows], [self.labels[row] for row in rows], tags)
 
 
 def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet:
-    """Load one of `SETS`; of several files only tags that all have are kept.
+    """Load one of `SETS`; of several files only the tags that all have are kept.
 
     Raises:
         BenchmarkError: a file is missing or damaged.
     """
-    files = []
-    for stem in SETS[name]:
-        path = Path(directory) / f"{stem}.npz"
-        try:
-            with np.load(path) as file:
-                files.append({key: file[key] for key in file.files})
-        except FileNotFoundError as error:
-            raise BenchmarkError(f"{path}: there is no such file") from error
-        except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as error:
-            raise BenchmarkError(f"{path}: not a benchmark set ({error})") from error
-        if not {"images", "texts"} <= files[-1].keys():
-            raise BenchmarkError(f"{path}: not a benchmark set (has no images or no texts)")
+    files = [_load_file(Path(directory) / f"{stem}.npz") for stem in SETS[name]]
     shared = set.intersection(*map(set, files))
     arrays = {key: np.concatenate([file[key] for file in files]) for key in sorted(shared)}
     images, texts = arrays.pop("images"), arrays.pop("texts")
-    return BenchmarkSet(images[..., None], [str(text) for text in texts], arrays)
+    return BenchmarkSet(images[..., None], texts.tolist(), arrays)
 
 
-def evaluate(decode: Callable[[np.ndarray], Predictions], plates: BenchmarkSet) -> EvaluationResult:
-    """Read a set.
+def _load_file(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as file:
+            arrays = {key: file[key] for key in file.files}
+    except FileNotFoundError as error:
+        raise BenchmarkError(f"{path}: there is no such file") from error
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as error:
+        raise BenchmarkError(f"{path}: not a benchmark set ({error})") from error
+    if not {"images", "texts"} <= arrays.keys():
+        raise BenchmarkError(f"{path}: not a benchmark set (has no images or no texts)")
+    return arrays
 
-    Args:
-        decode: images to what they say, such as `PlateReader.decode`.
-        plates: what to read.
-    """
-    decoded = decode(plates.images)
-    right = np.array(list(map(str.__eq__, decoded.texts, plates.labels)))
+
+def evaluate(reader: PlateReader, dataset: BenchmarkSet) -> EvaluationResult:
+    """Read a set; the confidence is that of the reader."""
+    readings = reader.read(list(dataset.images[..., 0]))
     return EvaluationResult(
-        plates.labels,
-        decoded.texts,
-        decoded.greedy_texts,
-        right,
-        decoded.text_probability,
-        decoded.length_probability,
-        plates.tags,
+        labels=np.array(dataset.labels),
+        texts=np.array([reading.text for reading in readings]),
+        greedy_texts=np.array([reading.greedy_text for reading in readings]),
+        confidence=np.array([reading.confidence for reading in readings]),
+        tags=dataset.tags,
     )
 
 
 def calibrate(weights: Path | str, directory: Path | str) -> PlattScaling:
-    """Make the confidence of weights honest for plates like those of a folder.
+    """Calibrate the confidence of weights on labelled plates, and write that beside the weights.
 
     Args:
-        weights: the HDF5 file, its export beside it; its description takes the calibration.
-        directory: labelled plates that it was not trained on.
+        weights: the HDF5 file, its ONNX export beside it; its metadata takes the calibration.
+        directory: labelled plates that the weights were not trained on.
 
     Raises:
-        DatasetError: the plates are too few, too few of them are read right, or wrong; or as
+        DatasetError: there are too few plates, correct readings or wrong readings; or as
             `load_folder`.
-        UnreadableImage: as `load_folder`.
+        ImageError: as `load_folder`.
         WeightsError: the weights cannot be used.
     """
     reader = PlateReader(weights)
     plates = load_folder(directory, reader.digits)
-    if len(plates) < FEWEST:
-        raise DatasetError(f"{directory}: {len(plates)} plates; calibrating takes {FEWEST}")
-    read = evaluate(reader.predict, BenchmarkSet.of(plates))
-    right, wrong = np.count_nonzero(read.correct), np.count_nonzero(~read.correct)
-    if min(right, wrong) < RAREST:
+    if len(plates) < MIN_CALIBRATION_PLATES:
         raise DatasetError(
-            f"{directory}: {right} read right and {wrong} wrong; calibrating takes {RAREST} of each"
+            f"{directory}: {len(plates)} plates; calibrating takes {MIN_CALIBRATION_PLATES}"
         )
-    calibration = fit_platt_scaling(read.text_probability, read.length_probability, read.correct)
+    predictions = reader.predict(plates.images)
+    correct = np.array(predictions.texts) == np.array(plates.labels)
+    right, wrong = np.count_nonzero(correct), np.count_nonzero(~correct)
+    if min(right, wrong) < MIN_PER_CLASS:
+        raise DatasetError(
+            f"{directory}: {right} correct readings and {wrong} wrong ones; "
+            f"calibrating takes {MIN_PER_CLASS} of each"
+        )
+    calibration = fit_platt_scaling(predictions.text_probability, correct)
     write_calibration(weights, calibration)
     return calibration
 
 
 def write_calibration(weights: Path | str, calibration: PlattScaling) -> None:
-    """Put the calibration into the description of the weights, from where readers take it.
+    """Put the calibration into the metadata of the weights, from which readers take it.
 
     Raises:
         WeightsError: the weights cannot be used.
     """
     weights = Path(weights)
-    description = load_metadata(weights) | {"calibration": asdict(calibration)}
-    write_metadata(weights, description)
+    write_metadata(weights, load_metadata(weights) | {"calibration": asdict(calibration)})

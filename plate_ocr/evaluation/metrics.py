@@ -1,4 +1,4 @@
-"""Readings against truth: how many are right, on what, where they fail, and how sure they are."""
+"""How well plates were read: exact match, errors by group and by digit, quality of confidence."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,211 +7,182 @@ import numpy as np
 
 from plate_ocr.plates.alphabet import DIGITS
 from plate_ocr.plates.fonts import load_fonts
-from plate_ocr.plates.rendering import SIZES, render_glyphs
+from plate_ocr.plates.rendering import FONT_SIZES, render_glyphs
 from plate_ocr.reading.calibration import (
-    PlattScaling,
     auroc,
     coverage_at_precision,
     expected_calibration_error,
 )
 
-PRECISION = 0.999  # at which coverage is told
-SHAPE_SIZE = 24  # pixels, of a digit stretched to a square
+TARGET_PRECISION = 0.999  # of the readings that are accepted, to state their coverage
+GLYPH_SIZE = 24  # pixels; digits are stretched to a square to compare fonts
+INK_THRESHOLD = 100  # of 255, from which a pixel belongs to a digit
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """How the plates of a set were read; arrays have shape (n,)."""
+    """What was read on a set of plates, beside the labels; every array has shape (n,)."""
 
-    labels: list[str]
-    texts: list[str]
-    greedy_texts: list[str]
-    correct: np.ndarray  # bool: all five digits
-    text_probability: np.ndarray
-    length_probability: np.ndarray
-    tags: Mapping[str, np.ndarray]
+    labels: np.ndarray  # str
+    texts: np.ndarray  # str, of as many digits as the weights read
+    greedy_texts: np.ndarray  # str, of any length
+    confidence: np.ndarray  # float, 0 to 1
+    tags: Mapping[str, np.ndarray]  # as in `BenchmarkSet`
 
-    def where(self, chosen: np.ndarray) -> "EvaluationResult":
-        """The plates at which `chosen`, bool (n,), is true."""
-        rows = np.flatnonzero(chosen)
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether all digits of a plate are correct, bool (n,)."""
+        return self.labels == self.texts
+
+    def select(self, mask: np.ndarray) -> "EvaluationResult":
+        """The plates for which `mask`, bool (n,), is true."""
         return EvaluationResult(
-            [self.labels[row] for row in rows],
-            [self.texts[row] for row in rows],
-            [self.greedy_texts[row] for row in rows],
-            self.correct[rows],
-            self.text_probability[rows],
-            self.length_probability[rows],
-            {name: tag[rows] for name, tag in self.tags.items()},
+            labels=self.labels[mask],
+            texts=self.texts[mask],
+            greedy_texts=self.greedy_texts[mask],
+            confidence=self.confidence[mask],
+            tags={name: values[mask] for name, values in self.tags.items()},
         )
 
-    def confidence(self, calibration: PlattScaling) -> np.ndarray:
-        """Calibrated confidences."""
-        return calibration(self.text_probability, self.length_probability)
-
-    def figures(self) -> dict[str, float]:
-        """Rates are fractions of 0 to 1."""
+    def metrics(self) -> dict[str, float]:
+        """The number of plates and of correct readings; rates are fractions of 0 to 1."""
         return {
             "images": len(self.labels),
             "correct": int(self.correct.sum()),
-            "exact_match": float(self.correct.mean()),
+            "exact_match": exact_match_rate(self.labels, self.texts),
             "exact_match_greedy": exact_match_rate(self.labels, self.greedy_texts),
             "character_error_rate": character_error_rate(self.labels, self.texts),
         }
 
 
-def pool(sets: Sequence[EvaluationResult]) -> EvaluationResult:
-    """Several sets as one, without their tags."""
+def concatenate(results: Sequence[EvaluationResult]) -> EvaluationResult:
+    """Several results as one, without tags."""
+    arrays = ("labels", "texts", "greedy_texts", "confidence")
     return EvaluationResult(
-        [truth for one in sets for truth in one.labels],
-        [text for one in sets for text in one.texts],
-        [text for one in sets for text in one.greedy_texts],
-        np.concatenate([one.correct for one in sets]),
-        np.concatenate([one.text_probability for one in sets]),
-        np.concatenate([one.length_probability for one in sets]),
-        {},
+        **{name: np.concatenate([getattr(result, name) for result in results]) for name in arrays},
+        tags={},
     )
 
 
-def confidence_metrics(
-    plates: EvaluationResult, no_plate: EvaluationResult, calibration: PlattScaling
-) -> dict[str, float]:
-    """How honest and how useful the confidence is: see `calibration` for the measures.
+def exact_match_rate(labels: Sequence[str], texts: Sequence[str]) -> float:
+    """The fraction of texts that equal their label."""
+    return sum(map(str.__eq__, labels, texts)) / len(labels)
 
-    Args:
-        plates: readings of plates.
-        no_plate: readings of pictures that should be refused.
-        calibration: what makes their confidences.
+
+def character_error_rate(labels: Sequence[str], texts: Sequence[str]) -> float:
+    """Edit distance of all plates over the number of characters in their labels."""
+    return sum(map(edit_distance, labels, texts)) / sum(map(len, labels))
+
+
+def edit_distance(label: str, text: str) -> int:
+    """The least number of insertions, deletions and substitutions (Levenshtein 1966).
+
+    >>> edit_distance("12345", "1345"), edit_distance("12345", "21345")
+    (1, 2)
     """
-    confidence, right = plates.confidence(calibration), plates.correct
-    coverage, least = coverage_at_precision(confidence, right, PRECISION)
-    refused = no_plate.confidence(calibration)
+    distances = list(range(len(text) + 1))  # from the empty prefix of the label
+    for row, expected in enumerate(label, start=1):
+        diagonal, distances[0] = distances[0], row
+        for column, actual in enumerate(text, start=1):
+            substituted = diagonal + (expected != actual)
+            diagonal = distances[column]
+            distances[column] = min(substituted, diagonal + 1, distances[column - 1] + 1)
+    return distances[-1]
+
+
+def confidence_metrics(plates: EvaluationResult, no_plate: EvaluationResult) -> dict[str, float]:
+    """How well calibrated the confidence is, and how well it separates.
+
+    Returns:
+        `ece`: expected calibration error. `auroc_error_detection`: of correct readings against
+        wrong ones. `coverage_at_99.9_precision`: the largest fraction of plates that can be
+        accepted with one error in a thousand; `threshold_at_99.9_precision`: from which
+        confidence on. `auroc_ood`: of plates against images without a plate.
+    """
+    confidence, correct = plates.confidence, plates.correct
+    coverage, threshold = coverage_at_precision(confidence, correct, TARGET_PRECISION)
     return {
         "plates": len(confidence),
-        "ece": expected_calibration_error(confidence, right),
-        "ece_uncalibrated": expected_calibration_error(plates.text_probability, right),
-        "auroc_error_detection": auroc(confidence[right], confidence[~right]),
+        "ece": expected_calibration_error(confidence, correct),
+        "auroc_error_detection": auroc(confidence[correct], confidence[~correct]),
         "coverage_at_99.9_precision": coverage,
-        "threshold_at_99.9_precision": least,
-        "auroc_ood": auroc(confidence, refused),
+        "threshold_at_99.9_precision": threshold,
+        "auroc_ood": auroc(confidence, no_plate.confidence),
     }
 
 
-def accuracy_by(one: EvaluationResult, *tags: str) -> dict[Hashable, tuple[int, int]]:
-    """Right readings and plates of every tag, or combination of tags, the worst first."""
-    columns = [one.tags[tag].tolist() for tag in tags]
+def accuracy_by(result: EvaluationResult, *tags: str) -> dict[Hashable, tuple[int, int]]:
+    """Correct readings and plates of every value of a tag, or of several tags; worst first."""
+    columns = [result.tags[tag].tolist() for tag in tags]
     keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
     groups: dict[Hashable, tuple[int, int]] = {}
-    for key, is_right in zip(keys, one.correct.tolist(), strict=True):
-        hits, plates = groups.get(key, (0, 0))
-        groups[key] = (hits + is_right, plates + 1)
+    for key, is_correct in zip(keys, result.correct.tolist(), strict=True):
+        correct, plates = groups.get(key, (0, 0))
+        groups[key] = (correct + is_correct, plates + 1)
     return dict(sorted(groups.items(), key=lambda item: item[1][0] / item[1][1]))
 
 
 def confusion_counts(labels: Sequence[str], texts: Sequence[str]) -> np.ndarray:
-    """How often a digit (row) was read as another (column), place by place: int (10, 10)."""
-    counts = np.zeros((len(DIGITS), len(DIGITS)), dtype=int)
-    for truth, text in zip(labels, texts, strict=True):
-        if len(truth) == len(text):
-            np.add.at(counts, ([int(c) for c in truth], [int(c) for c in text]), 1)
-    return counts
+    """How often a digit (row) was read as another (column), int (10, 10); equal lengths only."""
+    from sklearn.metrics import confusion_matrix  # model_test.py starts without it
+
+    pairs = [pair for pair in zip(labels, texts, strict=True) if len(pair[0]) == len(pair[1])]
+    true, predicted = (list("".join(part)) for part in zip(*pairs, strict=True))
+    return confusion_matrix(true, predicted, labels=list(DIGITS))
 
 
 def mean_glyphs(images: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-    """The mean shape of every digit on clean plates, each digit stretched to a square.
-
-    Plates whose digits overlap or break into parts across the columns are left out.
+    """The mean shape of every digit, stretched to a square.
 
     Args:
-        images: plates with dark ink on white, uint8 (n, 64, 128) or (n, 64, 128, 1).
-        texts: what they show.
+        images: clean plates, black on white, uint8 (n, 64, 128) or (n, 64, 128, 1). Those whose
+            digits overlap or have gaps in their columns are left out.
+        texts: their labels.
 
     Returns:
         float32 (10, 24, 24), ink 0 to 1; NaN for a digit that no plate shows.
     """
-    total = np.zeros((len(DIGITS), SHAPE_SIZE, SHAPE_SIZE), np.float32)
+    total = np.zeros((len(DIGITS), GLYPH_SIZE, GLYPH_SIZE), np.float32)
     count = np.zeros(len(DIGITS))
     for image, text in zip(images, texts, strict=True):
         ink = 255 - image.reshape(image.shape[:2])
-        columns = np.diff((ink > 100).any(axis=0).astype(np.int8), prepend=0, append=0)
-        edges = np.flatnonzero(columns)
+        has_ink = (ink > INK_THRESHOLD).any(axis=0).astype(np.int8)
+        edges = np.flatnonzero(np.diff(has_ink, prepend=0, append=0))
         if len(edges) != 2 * len(text):
             continue
         for digit, left, right in zip(map(int, text), edges[::2], edges[1::2], strict=True):
-            rows = np.flatnonzero((ink[:, left:right] > 100).any(axis=1))
-            glyph = ink[rows[0] : rows[-1] + 1, left:right]
-            total[digit] += _stretch(glyph)
+            rows = np.flatnonzero((ink[:, left:right] > INK_THRESHOLD).any(axis=1))
+            total[digit] += _stretch(ink[rows[0] : rows[-1] + 1, left:right])
             count[digit] += 1
     with np.errstate(invalid="ignore"):
         return total / count[:, None, None]
 
 
 def training_glyphs() -> list[np.ndarray]:
-    """The shapes of every instance of the training fonts, as `digit_shapes` gives them."""
-    size = SIZES[-1]
-    shapes = []
-    for font in load_fonts():
-        for axes in font.instances:
-            glyphs = render_glyphs(font.path, axes, size)
-            shapes.append(np.stack([_stretch(glyph.ink) for glyph in glyphs]))
-    return shapes
+    """The digits of every instance of the training fonts, each as `mean_glyphs` returns them."""
+    return [
+        np.stack([_stretch(glyph.ink) for glyph in render_glyphs(font.path, axes, FONT_SIZES[-1])])
+        for font in load_fonts()
+        for axes in font.instances
+    ]
 
 
 def _stretch(ink: np.ndarray) -> np.ndarray:
-    import cv2  # only here: model_test.py starts without it
+    import cv2  # model_test.py starts without it
 
-    square = (SHAPE_SIZE, SHAPE_SIZE)
+    square = (GLYPH_SIZE, GLYPH_SIZE)
     return cv2.resize(ink, square, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-def font_distance(shapes: np.ndarray, others: Sequence[np.ndarray]) -> float:
-    """How far a font's digits are from those of the nearest of other fonts.
-
-    Args:
-        shapes: as `digit_shapes` gives them.
-        others: the same of every other font.
-
-    Returns:
-        Mean absolute difference of ink, 0 to 1, over digits that both fonts show.
-    """
-    return min(float(np.nanmean(np.abs(shapes - other))) for other in others)
+def font_distance(glyphs: np.ndarray, training: Sequence[np.ndarray]) -> float:
+    """Mean absolute pixel difference, 0 to 1, to the nearest font of `training_glyphs`."""
+    return min(float(np.nanmean(np.abs(glyphs - other))) for other in training)
 
 
 def pearson(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Pearson's, of the pairs that are finite; `None` where either is the same in all."""
+    """Pearson's correlation of the finite pairs; `None` where either side is constant."""
     pairs = np.array([first, second])
     pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
     if (pairs == pairs[:, :1]).all(axis=1).any():
         return None
     return float(np.corrcoef(pairs)[0, 1])
-
-
-def edit_distance(truth: str, text: str) -> int:
-    """Fewest insertions, deletions and substitutions between two texts (Levenshtein 1966).
-
-    >>> edit_distance("12345", "1345"), edit_distance("12345", "21345")
-    (1, 2)
-    """
-    previous = list(range(len(text) + 1))
-    for row, character in enumerate(truth, start=1):
-        current = [row]
-        for column, other in enumerate(text, start=1):
-            current.append(
-                min(
-                    previous[column] + 1,
-                    current[-1] + 1,
-                    previous[column - 1] + (character != other),
-                )
-            )
-        previous = current
-    return previous[-1]
-
-
-def exact_match_rate(labels: Sequence[str], texts: Sequence[str]) -> float:
-    """The share of texts equal to the truth."""
-    return sum(map(str.__eq__, labels, texts)) / len(labels)
-
-
-def character_error_rate(labels: Sequence[str], texts: Sequence[str]) -> float:
-    """Edit distance over the number of true characters, all plates together."""
-    errors = sum(map(edit_distance, labels, texts))
-    return errors / sum(map(len, labels))

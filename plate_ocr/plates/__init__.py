@@ -1,1 +1,1 @@
-"""What a plate is: its digits, fonts, drawing, folders and images."""
+"""What a plate is: its digits, fonts, rendering, datasets and images."""

@@ -7,13 +7,13 @@ import numpy as np
 DIGITS = "0123456789"
 BLANK = 0  # keras.losses.CTC also pads labels with it, so digit d is class d + 1
 NUM_CLASSES = 1 + len(DIGITS)
-VOCABULARY = np.frombuffer(("-" + DIGITS).encode("ascii"), dtype=np.uint8)  # by class
-NUM_DIGITS = 5  # on a plate, where no other count is asked for
-SUPPORTED_LENGTHS = range(4, 8)  # that can be asked for: drawn, trained on and read
+VOCABULARY = np.frombuffer(("-" + DIGITS).encode("ascii"), dtype=np.uint8)  # ASCII by class
+NUM_DIGITS = 5  # the default number of digits on a plate
+SUPPORTED_LENGTHS = range(4, 8)  # numbers of digits that can be drawn, trained on and read
 
 
 def is_valid_label(text: object, digits: int = NUM_DIGITS) -> bool:
-    """Whether `text` is a string of exactly so many ASCII digits."""
+    """Whether `text` is a string of exactly `digits` ASCII digits."""
     return isinstance(text, str) and len(text) == digits and set(text) <= set(DIGITS)
 
 
@@ -25,13 +25,13 @@ def encode(texts: Sequence[str], digits: int = NUM_DIGITS) -> np.ndarray:
 
     Args:
         texts: n strings of digits.
-        digits: how many each holds.
+        digits: the length of each text.
 
     Returns:
         int32 array of shape (n, digits) with classes 1 to 10.
 
     Raises:
-        ValueError: a text is not so many digits; it is named.
+        ValueError: a text is not `digits` digits; the message quotes it.
     """
     for text in texts:
         if not is_valid_label(text, digits):
@@ -41,7 +41,7 @@ def encode(texts: Sequence[str], digits: int = NUM_DIGITS) -> np.ndarray:
 
 
 def decode(classes: np.ndarray) -> list[str]:
-    """Turn rows of classes into texts; blanks are left out, repeats are kept.
+    """Turn rows of classes into texts; blanks are dropped, repeated digits are kept.
 
     >>> decode(np.array([[1, 1, BLANK, 10], [BLANK, 3, BLANK, BLANK]]))
     ['009', '2']

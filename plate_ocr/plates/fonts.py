@@ -16,13 +16,13 @@ class FontError(ValueError):
 
 @dataclass(frozen=True)
 class PlateFont:
-    """One family, one file, and the axis settings it is drawn with.
+    """One family: its file, and the axis settings plates are drawn with.
 
-    A static font has one instance without axes. Axis values are in the order of the file.
+    Axis values are in the order of the file. A static font has one instance without axes.
     """
 
     family: str
-    kind: str
+    kind: str  # such as "slab serif" or "stencil"
     path: Path
     instances: tuple[tuple[tuple[str, float], ...], ...]
 
@@ -33,40 +33,34 @@ def load_fonts(directory: Path | str = FONT_DIRECTORY) -> tuple[PlateFont, ...]:
     Raises:
         FontError: the table or a font file is missing, unreadable or changed.
     """
-    directory = Path(directory)
-    table = directory / "fonts.json"
+    table = Path(directory, "fonts.json")
     try:
-        entries = json.loads(table.read_text(encoding="utf-8"))
         fonts = tuple(
-            PlateFont(
-                family=entry["family"],
-                kind=entry["kind"],
-                path=directory / entry["file"],
-                instances=tuple(
-                    tuple((tag, float(value)) for tag, value in axes.items())
-                    for axes in entry["instances"]
-                ),
-            )
-            for entry in entries
+            _load_font(table, entry) for entry in json.loads(table.read_text(encoding="utf-8"))
         )
+    except FontError:
+        raise
     except OSError as error:
-        raise FontError(f"{table}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FontError(f"{error.filename or table}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FontError(f"{table}: not a table of fonts ({error})") from error
-    if not fonts or not all(font.instances for font in fonts):
-        raise FontError(f"{table}: needs at least one font, and an instance of each")
-    for font, entry in zip(fonts, entries, strict=True):
-        try:
-            content = font.path.read_bytes()
-        except OSError as error:
-            raise FontError(f"{font.path}: {error.strerror or error}") from error
-        except ValueError as error:  # a name that no file can have
-            raise FontError(f"{table}: names the file {font.path.name!r} ({error})") from error
-        if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
-            raise FontError(f"{font.path}: differs from the file that {table} names")
+    if not fonts:
+        raise FontError(f"{table}: holds no font")
     return fonts
+
+
+def _load_font(table: Path, entry: dict) -> PlateFont:
+    path = table.parent / entry["file"]
+    instances = tuple(
+        tuple((tag, float(value)) for tag, value in axes.items()) for axes in entry["instances"]
+    )
+    if not instances:
+        raise FontError(f"{table}: {entry['family']} has no instance")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+        raise FontError(f"{path}: differs from the file that {table} names")
+    return PlateFont(entry["family"], entry["kind"], path, instances)
 
 
 def fonts_digest(directory: Path | str = FONT_DIRECTORY) -> str:
     """SHA-256 of `fonts.json`, which holds the hash of every font file and all instances."""
-    return hashlib.sha256((Path(directory) / "fonts.json").read_bytes()).hexdigest()
+    return hashlib.sha256(Path(directory, "fonts.json").read_bytes()).hexdigest()

@@ -1,12 +1,9 @@
-"""Looking again: the same plate moved, turned, scaled and cut out, and what all views say together.
+"""Test-time augmentation: views of a plate, and the text that is most probable over all of them.
 
-A network reads another picture of the same plate a little differently, and what it finds most
-probable over several is right more often than what it says of one (test-time augmentation,
-Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks").
-`benchmarks/tta_ablation.py` measures what every view brings.
+The network reads a shifted or cropped view a little differently, and the mean over views is more
+often correct (Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural
+Networks"). `benchmarks/tta_ablation.py` measures what each view brings.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -14,194 +11,142 @@ from PIL import Image, ImageFilter
 from plate_ocr.plates.alphabet import encode
 from plate_ocr.plates.images import border_pixels
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.reading.ctc import Predictions, decode_logits, only_finite, text_log_probability
+from plate_ocr.reading import ctc
+from plate_ocr.reading.backends import Backend, ModelOutput
 
-VIEWS = ("moved", "turned", "usual size", "cut out", "cut out, with more room")  # in their order
-SIZE = (PLATE_WIDTH, PLATE_HEIGHT)  # of a plate
-MOVED = 2  # pixels up and to the left: half a cell of those that tell where digits stand
-TURNED = 4  # degrees
-USUAL = (PLATE_WIDTH - 8, 18)  # what the digits fit into; nine in ten as they are drawn do too
-CUT_OUT = ((PLATE_WIDTH - 4, 32), (0.8 * PLATE_WIDTH, 0.8 * PLATE_HEIGHT))
-STRONGEST = PLATE_WIDTH * PLATE_HEIGHT // 200  # as many pixels tell how dark the ink is
-# Columns of its frame by which the network says a digit too far left. It puts 1.5 of them there
-# itself, because its convolutions with strides are padded on the right; the others are learned,
-# and may differ with other weights.
-TOO_FAR_LEFT = 3.3
-FAINTEST = 20  # grey levels between the ground and what counts as ink
+VIEWS = ("shifted", "tight crop", "loose crop")
+SHIFT = 2  # pixels up and to the left: half a column of the localization network
+# Width and height that the digits may fill in the tight crop and in the loose one, in pixels.
+TEXT_AREAS = ((PLATE_WIDTH - 4, 32), (0.8 * PLATE_WIDTH, 0.8 * PLATE_HEIGHT))
+MIN_CONTRAST = 20  # gray levels between background and ink
+# Columns of the crop by which the network reports a digit too far left. Its strided convolutions
+# are padded on the right, which makes 1.5 of them; the rest is learned, and changes with weights.
+POSITION_OFFSET = 3.3
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 
 def make_views(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Five other views of every plate.
-
-    Moved; turned; scaled to the usual size; and twice cut out, so that the ground of a label that
-    stands on another one fills the picture. The last three are dark on light.
+    """The views of every plate, in the order of `VIEWS`.
 
     Args:
         images: uint8 (n, 64, 128, 1).
 
     Returns:
-        The views, uint8 (5, n, 64, 128, 1); and where they show what, float64 (5, n, 2): a place
-        in the view, as a share of its width, times the first, plus the second, lies on the plate.
+        Views, uint8 (3, n, 64, 128, 1), the crops with dark digits on a light background; and
+        scale and offset, float64 (3, n, 2): x_plate = scale * x_view + offset, in plate widths.
     """
-    views, places = [], []
-    for plate in images[..., 0]:
-        ink = text_bbox(plate)
-        moved = (MOVED, MOVED, PLATE_WIDTH + MOVED, PLATE_HEIGHT + MOVED)
-        usual, *cut_out = (_box_around(ink, room) for room in (USUAL, *CUT_OUT))
-        views.append(
-            [
-                _show(plate, moved),
-                _turn(plate),
-                _dark_on_light(_show(plate, usual), _median(border_pixels(plate))),
-                *_cut_out(plate, ink, cut_out),
-            ]
-        )
-        boxes = (moved, (0, 0, *SIZE), usual, *cut_out)  # turning leaves the middle row's places
-        places.append([(right - left, left) for left, _, right, _ in boxes])
-    return (
-        np.array(views, np.uint8).swapaxes(0, 1)[..., None],
-        np.array(places, float).swapaxes(0, 1) / PLATE_WIDTH,
-    )
+    padding = ((0, 0), (0, SHIFT), (0, SHIFT))
+    shifted = np.pad(images[..., 0], padding, mode="edge")[:, SHIFT:, SHIFT:]
+    views, spans = [], []
+    for plate, shifted_plate in zip(images[..., 0], shifted, strict=True):
+        left, top, right, bottom = text_bbox(plate)
+        text = plate[top:bottom, left:right]
+        background = background_level(text)
+        boxes = [expand_box((left, top, right, bottom), area) for area in TEXT_AREAS]
+        crops = [crop(text, (left, top), box, background) for box in boxes]
+        dark_on_light = [view if background >= 128 else 255 - view for view in crops]
+        views.append([shifted_plate, *dark_on_light])
+        spans.append([(PLATE_WIDTH, SHIFT), *((box[2] - box[0], box[0]) for box in boxes)])
+    affine = np.array(spans, float).swapaxes(0, 1) / PLATE_WIDTH
+    return np.array(views, np.uint8).swapaxes(0, 1)[..., None], affine
 
 
 def text_bbox(plate: np.ndarray) -> tuple[int, int, int, int]:
-    """The box of all that is unlike the edge of a plate, single grains left out; else the frame.
+    """The box of all that differs from the border of a plate, uint8 (64, 128), in pixels.
 
-    Args:
-        plate: uint8 (64, 128).
-
-    Returns:
-        Left, top, right and bottom, in pixels; the last two lie outside.
+    Isolated pixels do not count. A plate with nothing on it gives the whole plate.
     """
     smooth = np.asarray(Image.fromarray(plate).filter(ImageFilter.MedianFilter(3)), np.int16)
-    unlike = np.abs(smooth - _median(border_pixels(plate)))
-    strongest = np.partition(unlike.ravel(), -STRONGEST)[-STRONGEST]
-    ink = unlike > max(0.4 * strongest, FAINTEST)
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    if not rows.size:
-        return 0, 0, *SIZE
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    contrast = np.abs(smooth - np.median(border_pixels(plate)))
+    ink = contrast > max(0.4 * np.quantile(contrast, 0.995), MIN_CONTRAST)
+    return Image.fromarray(ink).getbbox() or (0, 0, PLATE_WIDTH, PLATE_HEIGHT)
 
 
-def _median(pixels: np.ndarray) -> int:
-    """The grey level in the middle; NumPy's own takes ten times as long for those of an edge."""
-    middle = pixels.size // 2
-    return int(np.partition(pixels.ravel(), middle)[middle])
+def background_level(text: np.ndarray) -> int:
+    """The median of the lighter or darker half of the gray range, whichever has more pixels."""
+    light = text > (int(text.min()) + int(text.max())) // 2
+    return int(np.median(text[light == (2 * np.count_nonzero(light) > light.size)]))
 
 
-def _ground_of(inside: np.ndarray) -> int:
-    """The usual grey level on that side of the middle one, dark or light, that has more pixels."""
-    light = inside > (int(inside.min()) + int(inside.max())) // 2
-    return _median(inside[light == (2 * np.count_nonzero(light) > light.size)])
-
-
-def _box_around(ink: Box, room: tuple[float, float]) -> Box:
-    """The box in which the ink stands in the middle and fits into a room, once it is a picture."""
-    left, top, right, bottom = ink
-    scale = min(room[0] / (right - left), room[1] / (bottom - top))
+def expand_box(bbox: Box, area: tuple[float, float]) -> Box:
+    """The box around `bbox` that, scaled to a plate, shows it as large as fits into `area`."""
+    left, top, right, bottom = bbox
+    scale = min(area[0] / (right - left), area[1] / (bottom - top))
     x, y = (left + right) / 2, (top + bottom) / 2
-    reach = PLATE_WIDTH / 2 / scale, PLATE_HEIGHT / 2 / scale
-    return x - reach[0], y - reach[1], x + reach[0], y + reach[1]
+    half_width, half_height = PLATE_WIDTH / 2 / scale, PLATE_HEIGHT / 2 / scale
+    return x - half_width, y - half_height, x + half_width, y + half_height
 
 
-def _show(image: np.ndarray, box: Box, beyond: int | None = None) -> np.ndarray:
-    """What a box shows of an image, whose edge, or a grey level, goes on outwards."""
-    left, top, right, bottom = box
-    height, width = image.shape
-    pad = int(np.ceil(max(-left, -top, right - width, bottom - height, 0))) + 1
-    if beyond is None:
-        larger = np.pad(image, pad, mode="edge")
-    else:
-        larger = np.pad(image, pad, constant_values=beyond)
-    inside = (left + pad, top + pad, right + pad, bottom + pad)
-    return np.asarray(Image.fromarray(larger).resize(SIZE, Image.Resampling.BILINEAR, box=inside))
+def crop(text: np.ndarray, corner: tuple[int, int], box: Box, background: int) -> np.ndarray:
+    """What `box` shows of a `text` with this left top corner on this background, as a plate."""
+    pad = int(np.ceil(max(corner[0] - box[0], corner[1] - box[1]))) + 1
+    x, y = pad - corner[0], pad - corner[1]
+    padded = Image.fromarray(np.pad(text, pad, constant_values=background))
+    box = (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
+    return np.asarray(padded.resize((PLATE_WIDTH, PLATE_HEIGHT), Image.Resampling.BILINEAR, box))
 
 
-def _turn(plate: np.ndarray) -> np.ndarray:
-    """The plate turned about its middle."""
-    pad = PLATE_HEIGHT // 8  # more than the corners move
-    larger = Image.fromarray(np.pad(plate, pad, mode="edge"))
-    return np.asarray(larger.rotate(TURNED, Image.Resampling.BILINEAR))[pad:-pad, pad:-pad]
+def x_affine(crop: np.ndarray) -> np.ndarray:
+    """The network's crops, (n, 4) -> scale and offset, float64 (n, 2), from crop to plate.
 
-
-def _dark_on_light(view: np.ndarray, ground: int) -> np.ndarray:
-    return view if ground >= 128 else 255 - view
-
-
-def _cut_out(
-    plate: np.ndarray, ink: tuple[int, int, int, int], boxes: Sequence[Box]
-) -> list[np.ndarray]:
-    """What boxes show of the ink alone, on its own ground: a label's, where it stands on one."""
-    left, top, right, bottom = ink
-    inside = plate[top:bottom, left:right]
-    ground = _ground_of(inside)
-    shown = (
-        _show(inside, (box[0] - left, box[1] - top, box[2] - left, box[3] - top), ground)
-        for box in boxes
-    )
-    return [_dark_on_light(view, ground) for view in shown]
-
-
-def x_affine(frames: np.ndarray) -> np.ndarray:
-    """Where what the network says lies, as `views_of` tells where a view lies.
-
-    Args:
-        frames: in pixels, (n, 4), as `engines.Look` has them.
-
-    Returns:
-        float64 (n, 2).
+    x_plate = scale * x_crop + offset, in plate widths.
     """
-    places = frames[:, :2].astype(float)
-    step, start = places.T
-    places[:, 1] = (start + (1 - step) / 2 + TOO_FAR_LEFT * step) / PLATE_WIDTH
-    return places
+    scale, start = crop[:, 0].astype(float), crop[:, 1].astype(float)
+    offset = (start + (1 - scale) / 2 + POSITION_OFFSET * scale) / PLATE_WIDTH
+    return np.stack([scale, offset], axis=-1)
 
 
 def compose_affine(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
-    """Where something lies in a plate, (..., 2), that lies so in a view, which lies so in it."""
-    scale, offset = np.moveaxis(inner, -1, 0)
-    return np.stack([scale * outer[..., 0], offset * outer[..., 0] + outer[..., 1]], axis=-1)
+    """Scale and offset, (..., 2), that apply `inner`, then `outer`."""
+    scale = inner[..., 0] * outer[..., 0]
+    return np.stack([scale, inner[..., 1] * outer[..., 0] + outer[..., 1]], axis=-1)
 
 
-def merge_views(logits: np.ndarray, places: np.ndarray, digits: int) -> Predictions:
-    """The texts that are most probable over the plates as they are and all views of them.
+def merge_views(logits: np.ndarray, affine: np.ndarray, digits: int) -> ctc.Predictions:
+    """For each plate, of the texts of all views, the one with the highest mean probability.
 
     Args:
-        logits: of the plates as they are, then of every view, float (1 + views, n, steps, 11).
-        places: where they lie in the plates, (1 + views, n, 2).
-        digits: of a plate.
+        logits: float (views, n, T, C), of the original plates first.
+        affine: float (views, n, 2), scale and offset from each view to the plate.
+        digits: L.
 
     Returns:
-        Of every plate, of all texts that it or a view is read as the one with the highest mean
-        probability; its digits as the surest view has them; the greedy text of the plate as it is.
+        The text with its mean probability; its digits are as the most confident view with this
+        text has them; the greedy text is that of the original plate.
     """
-    logits, _ = only_finite(logits)
-    looks, count = logits.shape[:2]
-    said = decode_logits(logits.reshape(-1, *logits.shape[2:]), digits)
-    texts = np.array(said.texts).reshape(looks, count)
-    candidates = sorted({(row, text) for look in texts for row, text in enumerate(look)})
-    rows = np.array([row for row, _ in candidates])
-    of_text = np.array([text for _, text in candidates])
-    own = said.text_probability.reshape(looks, count)
-    each = own[:, rows]
-    look, candidate = np.nonzero(texts[:, rows] != of_text)  # what a look does not read itself
-    if len(look):
-        labels = encode(of_text[candidate].tolist(), digits)
-        others = text_log_probability(logits[look, rows[candidate]], labels)
-        each[look, candidate] = np.exp(others)
-    probability = each.mean(axis=0)
-    by_row = np.lexsort((probability, rows))
-    best = by_row[np.searchsorted(rows, np.arange(count), side="right") - 1]
-    chosen = of_text[best]
+    logits, _ = ctc.zero_non_finite(logits)
+    views = [ctc.decode_logits(view, digits) for view in logits]
+    labels = [encode(view.texts, digits) for view in views]
+    probabilities = [  # of each view's text in each view: (view, view of the text, n)
+        [ctc.text_probability(view, label) for label in labels] for view in ctc.softmax(logits)
+    ]
+    mean = np.mean(probabilities, axis=0)
+    texts, own_probability, confidence, position = (
+        np.stack([getattr(view, field) for view in views])
+        for field in ("texts", "text_probability", "digit_confidence", "digit_position")
+    )
+    rows, best = np.arange(len(mean[0])), mean.argmax(axis=0)
+    chosen = texts[best, rows]
+    source = np.where(texts == chosen, own_probability, -1).argmax(axis=0)
+    return ctc.Predictions(
+        texts=chosen.tolist(),
+        greedy_texts=views[0].greedy_texts,
+        digit_confidence=confidence[source, rows],
+        digit_position=position[source, rows],
+        text_probability=mean[best, rows],
+    ).to_image_coordinates(affine[source, rows])
 
-    reads_it = texts == chosen
-    surest = np.where(reads_it, own, -1).argmax(axis=0), np.arange(count)
-    return Predictions(
-        chosen.tolist(),
-        said.greedy_texts[:count],
-        said.digit_confidence.reshape(looks, count, digits)[surest],
-        said.digit_position.reshape(looks, count, digits)[surest],
-        probability[best],
-        said.length_probability.reshape(looks, count).mean(axis=0),
-    ).placed(places[surest])
+
+def decode_with_views(
+    backend: Backend, images: np.ndarray, output: ModelOutput, digits: int
+) -> ctc.Predictions:
+    """Decode plates, uint8 (n, 64, 128, 1), from their `output` and from their views."""
+    views, view_affine = make_views(images)
+    view_output = backend(views.reshape(-1, *images.shape[1:]))
+    crop_affine = x_affine(view_output.crop).reshape(view_affine.shape)
+    logits = view_output.logits.reshape(len(views), *output.logits.shape)
+    return merge_views(
+        np.concatenate([output.logits[None], logits]),
+        np.concatenate([x_affine(output.crop)[None], compose_affine(crop_affine, view_affine)]),
+        digits,
+    )

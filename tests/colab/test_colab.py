@@ -2,7 +2,7 @@
 
 import re
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import nbformat
@@ -12,28 +12,14 @@ from nbclient import NotebookClient
 
 # What each writes into quick/ of the clone, and part of what it prints.
 RESULTS = {
-    "data_generation.ipynb": ({"train", "results/predictions.png"}, "exact match  60/60"),
+    "data_generation.ipynb": (["train", "results/predictions.png"], "exact match  60/60"),
     "training.ipynb": (
-        {"dr_model.h5", "dr_model.json", "results/training_quick.json"},
+        ["dr_model.h5", "dr_model.json", "results/training_quick.json"],
         "downloaded quick/dr_model.h5\ndownloaded quick/dr_model.json\n",
     ),
-    "evaluation.ipynb": ({"results/evaluation.json"}, "plate-ocr/dr_model.h5 in keras"),
+    "evaluation.ipynb": (["results/evaluation.json"], "dr_model.h5, backend keras"),
 }
-DOWNLOAD = """
-from pathlib import Path
-
-def download(path):
-    assert Path(path).is_file(), path
-    print("downloaded", path)
-"""
 PROGRESS = re.compile(r"\d+%\|")
-
-
-def installed(name):
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +28,7 @@ def repository(tmp_path_factory):
     folder = tmp_path_factory.mktemp("repository") / "project.git"
     git = ["git", f"--git-dir={folder}", f"--work-tree={PROJECT}", "-c", "user.name=Test"]
     git += ["-c", "user.email=test@localhost"]
-    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "As it is"]):
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "Snapshot"]):
         subprocess.run(git + command, cwd=PROJECT, check=True, capture_output=True)
     return folder
 
@@ -53,7 +39,8 @@ def colab(tmp_path, monkeypatch):
     modules = tmp_path / "modules" / "google" / "colab"
     modules.mkdir(parents=True)
     (modules / "__init__.py").touch()
-    (modules / "files.py").write_text(DOWNLOAD, encoding="utf-8")
+    download = "def download(path):\n    open(path).close()\n    print('downloaded', path)\n"
+    (modules / "files.py").write_text(download, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
     for name in ("MPLBACKEND", "TF_CPP_MIN_LOG_LEVEL"):  # of these tests, not of Colab
         monkeypatch.delenv(name, raising=False)
@@ -61,41 +48,33 @@ def colab(tmp_path, monkeypatch):
     return tmp_path / "content"
 
 
-def set_up(notebook, address):
-    """Set what somebody sets in Colab, which has imported its own modules before."""
-    setup, parameters, *_ = (cell for cell in notebook.cells if cell.cell_type == "code")
-    for cell, default, wanted in (
-        (setup, 'REPOSITORY = ""', f'REPOSITORY = "{address}"'),
-        (parameters, "quick = False", "quick = True"),
-    ):
-        assert cell.source.count(default) == 1
-        cell.source = cell.source.replace(default, wanted)
-    setup.source = "import google.colab\n" + setup.source
-
-
 def test_the_versions_are_those_of_colab():
     lines = (PROJECT / "requirements-colab.txt").read_text(encoding="utf-8").splitlines()
     listed = dict(line.split("==") for line in lines if "==" in line)
-    assert listed == {name: installed(name) for name in listed}
+    assert listed == {name: version(name) for name in listed}
     assert not any(map(find_spec, ("onnxruntime", "openvino", "papermill", "tf2onnx")))
 
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_alone_in_an_empty_folder(name, colab, repository):
     notebook = nbformat.read(PROJECT / name, as_version=4)
-    set_up(notebook, repository.as_uri())
+    setup, parameters, *_ = (cell for cell in notebook.cells if cell.cell_type == "code")
+    address = f'REPOSITORY = "{repository.as_uri()}"'
+    setup.source = "import google.colab\n" + setup.source.replace('REPOSITORY = ""', address)
+    parameters.source = parameters.source.replace("quick = False", "quick = True")
     NotebookClient(notebook, resources={"metadata": {"path": str(colab)}}).execute()
+
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    printed = {"stdout": "", "stderr": ""}
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    streams = {"stdout": "", "stderr": ""}
     for output in outputs:
         if output.output_type == "stream":
-            printed[output.name] += output.text
-    stray = [line for line in printed["stderr"].splitlines() if not PROGRESS.search(line)]
-    assert not any(line.strip() for line in stray), stray
-    assert any("image/png" in output.get("data", {}) for output in outputs)
-    made, line = RESULTS[name]
-    assert line in printed["stdout"]
+            streams[output.name] += output.text
+    lines = [line for line in streams["stderr"].splitlines() if not PROGRESS.search(line)]
+    assert not any(line.strip() for line in lines), lines
+    files, line = RESULTS[name]
+    assert line in streams["stdout"]
     assert [path.name for path in colab.iterdir()] == ["plate-ocr"]
-    assert all((colab / "plate-ocr" / "quick" / path).exists() for path in made)
-    changed = ["git", "-C", colab / "plate-ocr", "status", "--porcelain"]
-    assert not subprocess.run(changed, check=True, capture_output=True).stdout
+    assert all((colab / "plate-ocr" / "quick" / path).exists() for path in files)
+    status = ["git", "-C", colab / "plate-ocr", "status", "--porcelain"]
+    assert not subprocess.run(status, check=True, capture_output=True).stdout

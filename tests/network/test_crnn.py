@@ -104,8 +104,8 @@ def test_eight_plates_are_learned_by_heart():
 def test_time_runs_along_the_width(shipped):
     """What the network looks at, moved to the right, is read by steps further right, in order."""
     plates = render_plates(range(90_000, 90_100))
-    _, reading = halves_of(shipped.model)
-    frames = frames_of(shipped.model, plates.images)[..., 0]
+    _, reading = halves_of(shipped.backend.model)
+    frames = frames_of(shipped.backend.model, plates.images)[..., 0]
     smaller = (cv2.resize(one, (108, 32), interpolation=cv2.INTER_AREA) for one in frames)
     narrower = np.stack(list(smaller))  # so that there is room to move
     logits = [
@@ -143,7 +143,7 @@ def test_plates_look_alike_wherever_and_however_large_their_digits_stand(shipped
     ):
         plate[y : y + 40, x : x + 80] = one
     usual, again = (
-        (frames_of(shipped.model, one[..., None]) > 0.3).any(axis=2).sum(axis=1)[:, 0]
+        (frames_of(shipped.backend.model, one[..., None]) > 0.3).any(axis=2).sum(axis=1)[:, 0]
         for one in (plates, moved)
     )
     assert np.median(np.abs(again - usual)) <= 2

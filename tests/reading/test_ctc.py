@@ -1,7 +1,3 @@
-import os
-import platform
-import subprocess
-import sys
 from itertools import product
 
 import keras
@@ -12,17 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from plate_ocr.plates.alphabet import BLANK, NUM_CLASSES, SUPPORTED_LENGTHS, decode, encode
-from plate_ocr.plates.dataset import render_plates
 from plate_ocr.reading.ctc import (
-    _best_paths,
     ctc_probability_brute_force,
-    decode_fixed_length,
     decode_logits,
     greedy_decode,
-    length_log_probability,
     log_softmax,
     new_symbol_mask,
-    text_log_probability,
+    softmax,
+    text_probability,
+    viterbi_fixed_length,
 )
 
 # Few distinct values, so that peaks, repeats and ties are frequent.
@@ -33,6 +27,11 @@ def path_logits(path, peak=20.0):
     logits = np.zeros((1, len(path), NUM_CLASSES), np.float32)
     logits[0, np.arange(len(path)), path] = peak
     return logits
+
+
+def random_logits(count=1, steps=32, scale=3.0, seed=0):
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=(count, steps, NUM_CLASSES)) * scale).astype(np.float32)
 
 
 @pytest.mark.parametrize(
@@ -54,212 +53,107 @@ def test_greedy_decoding_of_known_paths(path, text):
 def test_greedy_decoding_is_that_of_keras(logits):
     lengths = np.full(len(logits), logits.shape[1])
     decoded, _ = keras.ops.ctc_decode(logits, lengths, strategy="greedy", mask_index=BLANK)
-    oracle = ["".join(str(c - 1) for c in row if c >= 0) for row in np.asarray(decoded)[0]]
-    assert greedy_decode(logits) == oracle
+    expected = ["".join(str(c - 1) for c in row if c >= 0) for row in np.asarray(decoded)[0]]
+    assert greedy_decode(logits) == expected
 
 
 @settings(max_examples=60, deadline=None)
 @given(LOGITS)
-def test_five_digit_decoding_always_gives_five_and_keeps_greedy_fives(logits):
-    texts, paths = decode_fixed_length(logits)
-    for text, path, steps, greedy in zip(
-        texts, paths, new_symbol_mask(paths), greedy_decode(logits), strict=True
-    ):
-        assert len(text) == 5 and decode(path[None, steps]) == [text]
-        if len(greedy) == 5:
-            assert text == greedy
+def test_texts_have_five_digits_and_are_the_greedy_ones_where_those_have_five(logits):
+    predictions = decode_logits(logits)
+    for text, greedy_text in zip(predictions.texts, predictions.greedy_texts, strict=True):
+        assert len(text) == 5 and (text == greedy_text or len(greedy_text) != 5)
 
 
-def test_five_digit_decoding_finds_the_best_of_all_paths():
-    """Brute force where it is possible: nine steps, two digits and the blank likely."""
-    random = np.random.default_rng(0)
-    every = np.array(list(product(range(3), repeat=9)))
-    fives = every[new_symbol_mask(every).sum(axis=1) == 5]
-    for _ in range(50):
-        logits = np.full((1, 9, NUM_CLASSES), -50.0)
-        logits[0, :, :3] = random.normal(size=(9, 3)) * 3
-        scores = log_softmax(logits)[0][np.arange(9), fives].sum(axis=1)
-        _, paths = decode_fixed_length(logits)
-        best = log_softmax(logits)[0][np.arange(9), paths[0]].sum()
-        assert best == pytest.approx(scores.max())
-
-
-@pytest.mark.parametrize(("digits", "steps", "symbols"), [(4, 9, 3), (6, 11, 3), (7, 15, 2)])
-def test_other_counts_of_digits_by_brute_force(digits, steps, symbols):
-    random = np.random.default_rng(digits)
-    every = np.array(list(product(range(symbols), repeat=steps)))
-    right = every[new_symbol_mask(every).sum(axis=1) == digits]
+@pytest.mark.parametrize(
+    ("digits", "steps", "classes"), [(4, 9, 3), (5, 9, 3), (6, 11, 3), (7, 15, 2)]
+)
+def test_the_path_of_a_fixed_length_is_the_best_of_all(digits, steps, classes):
+    """By brute force; all other classes are impossible."""
+    every_path = np.array(list(product(range(classes), repeat=steps)))
+    valid = every_path[new_symbol_mask(every_path).sum(axis=1) == digits]
     logits = np.full((10, steps, NUM_CLASSES), -800.0)
-    logits[:, :, :symbols] = random.normal(size=(10, steps, symbols)) * 3
-    texts, paths = decode_fixed_length(logits, digits)
-    lengths = np.exp(length_log_probability(logits, digits))
-    for log_probabilities, text, path, length in zip(
-        log_softmax(logits), texts, paths, lengths, strict=True
-    ):
-        scores = log_probabilities[np.arange(steps), right].sum(axis=1)
-        assert len(text) == digits
-        assert log_probabilities[np.arange(steps), path].sum() == pytest.approx(scores.max())
-        assert length == pytest.approx(np.exp(scores).sum())
+    logits[:, :, :classes] = random_logits(10, steps)[:, :, :classes]
+    paths, texts = viterbi_fixed_length(logits, digits), decode_logits(logits, digits).texts
+    for scores, path, text in zip(log_softmax(logits), paths, texts, strict=True):
+        best = scores[np.arange(steps), valid].sum(axis=1).max()
+        assert scores[np.arange(steps), path].sum() == pytest.approx(best)
+        assert decode(path[None, new_symbol_mask(path[None])[0]]) == [text]
 
 
 @pytest.mark.parametrize(("digits", "steps"), [(5, 8), (7, 12)])
-def test_every_digit_twice_needs_a_blank_between(digits, steps):
-    with pytest.raises(ValueError, match=f"{steps} steps cannot spell every {digits} digits"):
-        decode_fixed_length(np.zeros((1, steps, NUM_CLASSES)), digits)
-    texts, _ = decode_fixed_length(np.zeros((1, steps + 1, NUM_CLASSES)), digits)
-    assert len(texts[0]) == digits
+def test_a_digit_that_repeats_needs_a_blank_between(digits, steps):
+    with pytest.raises(ValueError, match=f"{steps} steps"):
+        decode_logits(np.zeros((1, steps, NUM_CLASSES)), digits)
+    assert len(decode_logits(np.zeros((1, steps + 1, NUM_CLASSES)), digits).texts[0]) == digits
 
 
-def test_text_probability_is_the_sum_over_all_alignments():
-    random = np.random.default_rng(1)
-    for length in (1, 2, 3):
-        logits = random.normal(size=(1, 5, 3)) * 2
-        for classes in product((1, 2), repeat=length):
-            expected = ctc_probability_brute_force(np.exp(log_softmax(logits))[0], classes)
-            found = np.exp(text_log_probability(logits, np.array([classes])))
-            assert found[0] == pytest.approx(expected)
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_text_probability_is_the_sum_over_all_alignments(length):
+    probabilities = softmax(np.random.default_rng(1).normal(size=(1, 5, 3)) * 2)
+    for label in product((1, 2), repeat=length):
+        expected = ctc_probability_brute_force(probabilities[0], label)
+        assert text_probability(probabilities, np.array([label])) == pytest.approx(expected)
 
 
-def test_text_probability_is_minus_the_loss_of_keras():
-    random = np.random.default_rng(2)
-    logits = (random.normal(size=(64, 32, NUM_CLASSES)) * 3).astype(np.float32)
-    labels = encode([f"{number:05d}" for number in random.integers(0, 100_000, 64)])
+def test_text_probability_is_the_loss_of_keras():
+    logits = random_logits(64)
+    rng = np.random.default_rng(2)
+    labels = encode([f"{number:05d}" for number in rng.integers(0, 100_000, 64)])
     labels[0] = 4  # one digit five times
     loss = np.asarray(keras.losses.CTC(reduction=None)(labels, logits))
-    np.testing.assert_allclose(-text_log_probability(logits, labels), loss, rtol=1e-4)
+    np.testing.assert_allclose(-np.log(text_probability(softmax(logits), labels)), loss, rtol=1e-4)
 
 
-def test_length_probability_is_the_sum_over_all_paths_of_five_digits():
-    """Brute force as above; all mass is on three classes, so nothing is left out."""
-    random = np.random.default_rng(3)
-    every = np.array(list(product(range(3), repeat=9)))
-    fives = every[new_symbol_mask(every).sum(axis=1) == 5]
-    logits = np.full((20, 9, NUM_CLASSES), -800.0)
-    logits[:, :, :3] = random.normal(size=(20, 9, 3)) * 3
-    found = np.exp(length_log_probability(logits))
-    for probabilities, one in zip(np.exp(log_softmax(logits)), found, strict=True):
-        expected = probabilities[np.arange(9), fives].prod(axis=1).sum()
-        assert one == pytest.approx(expected)
-
-
-def test_digits_stand_where_the_path_says_them():
+def test_digits_have_the_center_of_their_steps_and_the_confidence_of_their_peak():
     path = np.zeros(32, int)
     path[[2, 3, 4]], path[7], path[9], path[[20, 21]], path[30] = 4, 1, 1, 10, 4
-    decoded = decode_logits(path_logits(path, peak=5))
-    assert decoded.texts == ["30093"]
-    assert (decoded.digit_position * 32 - 0.5).tolist() == [[3, 7, 9, 20.5, 30]]
-    peak = np.exp(5) / (np.exp(5) + 10)
-    np.testing.assert_allclose(decoded.digit_confidence, peak)
+    logits = path_logits(path, peak=5)
+    logits[0, 3, 4] = 6  # neither the first nor the last step of its digit
+    predictions = decode_logits(logits)
+    assert predictions.texts == ["30093"]
+    assert (predictions.digit_position * 32 - 0.5).tolist() == [[3, 7, 9, 20.5, 30]]
+    peaks = [np.exp(6) / (np.exp(6) + 10), *[np.exp(5) / (np.exp(5) + 10)] * 4]
+    np.testing.assert_allclose(predictions.digit_confidence, [peaks])
 
 
-def test_the_confidence_of_a_digit_is_that_of_its_peak():
-    path = np.zeros(32, int)
-    path[[2, 3, 4]], path[[7, 12, 17, 22]] = 4, (1, 2, 3, 4)
-    logits = path_logits(path, peak=3)
-    logits[0, 3, 4] = 6  # neither the first nor the last step of its run
-    decoded = decode_logits(logits)
-    assert decoded.texts == ["30123"]
-    assert decoded.digit_confidence[0, 0] == pytest.approx(np.exp(log_softmax(logits))[0, 3, 4])
-
-
-def test_no_plates_are_decoded_to_none():
-    decoded = decode_logits(np.zeros((0, 16, NUM_CLASSES), np.float32))
-    assert decoded.texts == decoded.greedy_texts == []
-    assert decoded.digit_position.shape == (0, 5) and decoded.text_probability.shape == (0,)
-    texts, paths = decode_fixed_length(np.zeros((0, 16, NUM_CLASSES)))
-    assert texts == [] and paths.shape == (0, 16)
+def test_no_plates_give_no_texts():
+    predictions = decode_logits(np.zeros((0, 16, NUM_CLASSES), np.float32))
+    assert predictions.texts == predictions.greedy_texts == []
+    assert predictions.digit_position.shape == (0, 5)
+    assert predictions.text_probability.shape == (0,)
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_plate_whose_logits_are_not_finite_costs_no_other_its_text(value):
-    logits = np.random.default_rng(7).normal(size=(4, 16, NUM_CLASSES)).astype(np.float32) * 5
-    whole = decode_logits(logits)
-    broken = logits.copy()
-    broken[1, 3] = value
-    broken[2, 15, 4] = value
-    decoded = decode_logits(broken)
-    assert [len(text) for text in decoded.texts] == [5] * 4
-    for row in (0, 3):
-        for ours, theirs in zip(decoded, whole, strict=True):
-            assert np.array_equal(ours[row], theirs[row])
-    for probability in (
-        decoded.text_probability,
-        decoded.length_probability,
-        decoded.digit_confidence.max(axis=1),
-    ):
-        assert (probability[1:3] == 0).all()
-    assert decode_fixed_length(broken)[0] == decoded.texts
+def test_a_plate_with_logits_that_are_not_finite_has_probability_0_and_changes_no_other(value):
+    logits = random_logits(4, steps=16, scale=5)
+    expected = decode_logits(logits)
+    logits[1, 3], logits[2, 15, 4] = value, value
+    predictions = decode_logits(logits)
+    assert [len(text) for text in predictions.texts] == [5] * 4
+    for field, expected_field in zip(predictions, expected, strict=True):
+        assert np.array_equal(np.array(field)[[0, 3]], np.array(expected_field)[[0, 3]])
+    assert not predictions.text_probability[1:3].any()
+    assert not predictions.digit_confidence[1:3].any()
 
 
 @pytest.mark.parametrize("digits", SUPPORTED_LENGTHS)
-def test_a_plate_is_as_probable_alone_as_among_others(digits):
-    """To the last bit: what is read in one order is read so in any."""
-    random = np.random.default_rng(5)
-    logits = (random.normal(size=(300, 32, NUM_CLASSES)) * 3).astype(np.float32)
-    whole = decode_logits(logits, digits)
-    of_length = length_log_probability(logits, digits)
-    for size in (1, 7, 24, 25, 128):
-        parts = [logits[start : start + size] for start in range(0, len(logits), size)]
-        decoded = [decode_logits(part, digits) for part in parts]
-        for name in ("text_probability", "length_probability", "digit_confidence"):
-            found = np.concatenate([getattr(part, name) for part in decoded])
-            assert np.array_equal(found, getattr(whole, name)), (size, name)
-        found = np.concatenate([length_log_probability(part, digits) for part in parts])
-        assert np.array_equal(found, of_length), size
+def test_a_plate_is_decoded_alike_alone_and_among_others(digits):
+    logits = random_logits(60)
+    expected = decode_logits(logits, digits)
+    for size in (1, 7, 25):
+        for start in range(0, len(logits), size):
+            predictions = decode_logits(logits[start : start + size], digits)
+            for field, expected_field in zip(predictions, expected, strict=True):
+                assert np.array_equal(field, expected_field[start : start + size])
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the kernels are of x86-64")
-@pytest.mark.parametrize("kernels", ["Haswell", "Nehalem"])  # these run on nearly all of them
-def test_it_is_so_on_other_processors(kernels):
-    same = f"{__file__}::{test_a_plate_is_as_probable_alone_as_among_others.__name__}"
-    command = [sys.executable, "-m", "pytest", "-q", same]
-    subprocess.run(command, env=os.environ | {"OPENBLAS_CORETYPE": kernels}, check=True)
-
-
-def test_no_text_is_more_probable_than_its_length():
-    random = np.random.default_rng(4)
-    logits = random.normal(size=(200, 32, NUM_CLASSES)) * np.linspace(0, 30, 200)[:, None, None]
-    texts, _ = decode_fixed_length(logits)
-    of_text = text_log_probability(logits, encode(texts))
-    of_length = length_log_probability(logits)
-    assert (of_text <= of_length + 1e-9).all() and (of_length <= 1e-9).all()
-
-
-def assert_fast_path_loses_nothing(logits):
-    """The answer scores as high as that of the full search over five-digit paths."""
-    log_probabilities = log_softmax(logits)
-
-    def scores(paths):
-        return np.take_along_axis(log_probabilities, paths[:, :, None], axis=2).sum(axis=(1, 2))
-
-    texts, paths = decode_fixed_length(logits)
-    full = _best_paths(log_probabilities, 5)
-    assert (new_symbol_mask(full).sum(axis=1) == 5).all()
-    np.testing.assert_allclose(scores(paths), scores(full), rtol=1e-12)
-    differ = [row for row in range(len(texts)) if texts[row] != decode_path(full[row])]
-    # Another text of the very same probability is as good; it is rare.
-    assert len(differ) <= len(texts) / 1000
-
-
-def decode_path(path):
-    return decode(path[None, new_symbol_mask(path[None])[0]])[0]
-
-
-@pytest.mark.slow
-def test_the_fast_path_loses_nothing_on_random_logits():
-    random = np.random.default_rng(5)
-    for scale in np.linspace(0.5, 20, 50):
-        logits = random.normal(size=(2_000, 32, NUM_CLASSES)).astype(np.float32) * scale
-        logits[:, :, BLANK] += random.uniform(0, 3) * scale  # from too many digits to too few
-        assert_fast_path_loses_nothing(logits)
-
-
-@pytest.mark.slow
-def test_the_fast_path_loses_nothing_on_real_logits(shipped):
-    images = render_plates(range(90_000, 95_000)).images
-    noise = np.random.default_rng(6).normal(0, 90, images.shape)
-    noisy = np.clip(images + noise, 0, 255).astype(np.uint8)  # many readings of other lengths
-    for plates in (images, noisy):
-        assert_fast_path_loses_nothing(shipped.logits(plates))
+def test_rows_are_replaced_in_a_copy():
+    predictions = decode_logits(random_logits(3))
+    others = decode_logits(path_logits([0, 1, 2, 1, 2, 1, 2, 1, 2, 1]).repeat(2, axis=0))
+    merged = predictions.replace_rows(np.array([2, 0]), others)
+    assert merged.texts == ["01010", predictions.texts[1], "01010"] != predictions.texts
+    assert merged.greedy_texts[0] == "010101010"
+    assert np.array_equal(merged.digit_position[1], predictions.digit_position[1])
+    assert merged.text_probability[0] == others.text_probability[0]

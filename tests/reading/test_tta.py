@@ -5,35 +5,22 @@ from plate_ocr import PlateReader
 from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.plates.alphabet import SUPPORTED_LENGTHS
 from plate_ocr.plates.dataset import render_plates
-from plate_ocr.reading.ctc import Predictions, decode_logits, text_log_probability
-from plate_ocr.reading.reader import CERTAIN
-from plate_ocr.reading.tta import CUT_OUT, TURNED, USUAL, VIEWS, make_views, merge_views, text_bbox
+from plate_ocr.reading.ctc import decode_logits, softmax, text_probability
+from plate_ocr.reading.reader import TTA_THRESHOLD
+from plate_ocr.reading.tta import TEXT_AREAS, VIEWS, make_views, merge_views, text_bbox
 
 
-def decoded(texts, text_probability, place=0.5):
-    count = len(texts)
-    return Predictions(
-        texts,
-        [f"greedy {text}" for text in texts],
-        np.full((count, 5), text_probability[0]),
-        np.full((count, 5), place),
-        np.array(text_probability),
-        np.full(count, text_probability[0]),
-    )
-
-
-def logits_of(text, peak, first_step=2, step=5):
-    """Logits (32, 11) that spell a text, a digit every few steps, surer with a higher peak."""
+def text_logits(text, peak, first_step=2, step=5):
+    """Logits (32, 11) that spell a text, a digit every few steps; a higher peak is more likely."""
     logits = np.zeros((32, 11))
     logits[:, 0] = peak
     for place, digit in enumerate(text):
-        at = first_step + step * place
-        logits[at, 0], logits[at, 1 + int(digit)] = 0, peak
+        logits[first_step + step * place, [0, 1 + int(digit)]] = 0, peak
     return logits
 
 
 def on_a_label(images):
-    """White digits on black labels on light grey, the labels a little larger than the digits."""
+    """White digits on black labels on light gray, the labels a little larger than the digits."""
     labels = np.full_like(images, 225)
     for image, label in zip(images[..., 0], labels[..., 0], strict=True):
         left, top, right, bottom = text_bbox(image)
@@ -42,190 +29,121 @@ def on_a_label(images):
     return labels
 
 
-def centre(image):
-    """Rows and columns of the middle of the ink."""
+def ink_center(image):
+    """Column and row of the center of the ink."""
     ink = 255.0 - image[..., 0]
     rows, columns = np.indices(ink.shape)
-    return (rows * ink).sum() / ink.sum(), (columns * ink).sum() / ink.sum()
+    return np.array([(columns * ink).sum(), (rows * ink).sum()]) / ink.sum()
 
 
-def test_views_show_the_plate_elsewhere_and_tell_where():
+def test_views_show_the_plate_elsewhere_and_say_where():
     images = render_plates(range(6)).images
-    views, places = make_views(images)
+    views, affine = make_views(images)
     assert views.shape == (len(VIEWS), *images.shape) and views.dtype == np.uint8
-    assert places.shape == (5, 6, 2)
-    # Turned about the middle of the frame, digits above and below it shift along by a few pixels.
-    tolerances = (0.2, 2.5, 0.5, 0.5, 0.5)
-    for view, shown_at, within in zip(views, places, tolerances, strict=True):
-        assert not (view == images).all()
-        for image, seen, (scale, offset) in zip(images, view, shown_at, strict=True):
-            column = (centre(seen)[1] + 0.5) / 128 * scale + offset
-            assert column * 128 - 0.5 == pytest.approx(centre(image)[1], abs=within)
-    for image, seen in zip(images, views[0], strict=True):
-        assert centre(seen) == pytest.approx(np.subtract(centre(image), 2), abs=0.2)
+    for name, view, maps in zip(VIEWS, views, affine, strict=True):
+        for image, seen, (scale, offset) in zip(images, view, maps, strict=True):
+            assert not np.array_equal(seen, image)
+            column = (ink_center(seen)[0] + 0.5) / 128 * scale + offset
+            assert column * 128 - 0.5 == pytest.approx(ink_center(image)[0], abs=0.5)
+            if name == "shifted":
+                assert ink_center(seen) == pytest.approx(ink_center(image) - 2, abs=0.2)
 
 
-def test_one_view_is_turned():
-    level = np.full((1, 64, 128, 1), 255, np.uint8)
-    level[0, 30:34, 20:108] = 0
-    turned = make_views(level)[0][VIEWS.index("turned"), 0]
-    rows = [centre(turned[:, part])[0] for part in (slice(0, 64), slice(64, 128))]
-    assert rows[0] - rows[1] == pytest.approx(44 * np.tan(np.deg2rad(TURNED)), abs=0.3)
-
-
-def test_the_last_three_views_are_of_a_size_in_the_middle_and_dark_on_light():
+def test_crops_center_the_text_in_its_size_and_polarity():
     images = render_plates(range(6)).images
     for plates in (images, 255 - images):
-        views, _ = make_views(plates)
-        for view, (width, height) in zip(views[2:], (USUAL, *CUT_OUT), strict=True):
-            for seen in view[..., 0]:
-                left, top, right, bottom = text_bbox(seen)
-                assert np.median(seen) > 200
-                assert max((right - left) / width, (bottom - top) / height) == pytest.approx(
-                    1, abs=0.15
-                )
+        for view, (width, height) in zip(make_views(plates)[0][1:], TEXT_AREAS, strict=True):
+            for crop in view[..., 0]:
+                left, top, right, bottom = text_bbox(crop)
+                assert np.median(crop) > 200
+                fill = max((right - left) / width, (bottom - top) / height)
+                assert fill == pytest.approx(1, abs=0.15)
                 assert (left + right) / 2 == pytest.approx(64, abs=1.5)
                 assert (top + bottom) / 2 == pytest.approx(32, abs=1.5)
 
 
-def test_a_label_is_cut_out_and_goes_on():
-    images = render_plates(range(6)).images
-    views, _ = make_views(on_a_label(images))
-    for view in views[3:, ..., 0]:
+def test_crops_extend_the_background_of_a_label():
+    views, _ = make_views(on_a_label(render_plates(range(6)).images))
+    for view in views[1:, ..., 0]:
         edges = np.concatenate([view[:, 0], view[:, -1], view[:, :, 0], view[:, :, -1]], axis=1)
         assert edges.min() > 250
 
 
-def test_the_edge_of_the_paper_goes_on():
-    grey = np.full((1, 64, 128, 1), 177, np.uint8)
-    assert (make_views(grey)[0] == 177).all()
-
-
-def test_ink_is_what_is_unlike_the_edge_but_no_single_grains():
+def test_the_text_is_all_that_differs_from_the_border_but_isolated_pixels():
     plate = np.full((64, 128), 200, np.uint8)
     assert text_bbox(plate) == (0, 0, 128, 64)
+    assert (make_views(plate[None, ..., None])[0] == 200).all()
     plate[20:31, 40:71] = 60
     plate[5, 5] = plate[60, 120] = 0
-    assert text_bbox(plate) == (40, 20, 71, 31)
-    assert text_bbox(255 - plate) == (40, 20, 71, 31)
+    assert text_bbox(plate) == text_bbox(255 - plate) == (40, 20, 71, 31)
 
 
-def test_the_text_of_most_probability_over_all_looks_wins():
-    looks = np.stack(
+def test_the_text_with_the_highest_mean_probability_wins():
+    logits = np.stack(
         [
-            [logits_of("11111", 4.0), logits_of("22222", 9.0)],
-            [logits_of("33333", 6.0), logits_of("22222", 3.0)],
-            [logits_of("33333", 6.5, first_step=4), logits_of("44444", 7.0)],
+            [text_logits("11111", 4.0), text_logits("22222", 9.0)],
+            [text_logits("33333", 6.0), text_logits("22222", 3.0)],
+            [text_logits("33333", 6.5, first_step=4), text_logits("44444", 7.0)],
         ]
     )
-    places = np.array([[(1, 0), (1, 0)], [(1, 0.1), (1, 0)], [(0.5, 0.2), (1, 0)]])
-    together = merge_views(looks, places, digits=5)
-    assert together.texts == ["33333", "22222"]
-    assert together.greedy_texts == ["11111", "22222"]  # of the plate as it is
+    affine = np.array([[(1, 0), (1, 0)], [(1, 0.1), (1, 0)], [(0.5, 0.2), (1, 0)]])
+    merged = merge_views(logits, affine, digits=5)
+    assert merged.texts == ["33333", "22222"]
+    assert merged.greedy_texts == ["11111", "22222"]  # of the original plate
     for row, label in enumerate(([4] * 5, [3] * 5)):
-        of_looks = np.exp([text_log_probability(look[[row]], [label])[0] for look in looks])
-        assert together.text_probability[row] == pytest.approx(of_looks.mean())
-    each = [decode_logits(look) for look in looks]
-    np.testing.assert_allclose(
-        together.length_probability, np.mean([one.length_probability for one in each], axis=0)
-    )
-    # The digits are those of the surest look that reads the text, in the place they have there.
-    np.testing.assert_allclose(together.digit_confidence[0], each[2].digit_confidence[0])
-    np.testing.assert_allclose(together.digit_position[0], each[2].digit_position[0] * 0.5 + 0.2)
-    np.testing.assert_allclose(together.digit_position[1], each[0].digit_position[1])
+        expected = text_probability(softmax(logits[:, row]), np.array([label] * 3)).mean()
+        assert merged.text_probability[row] == pytest.approx(expected)
+    # The digits are those of the most confident view with this text, in their place on the plate.
+    views = [decode_logits(view) for view in logits]
+    np.testing.assert_allclose(merged.digit_confidence[0], views[2].digit_confidence[0])
+    np.testing.assert_allclose(merged.digit_position[0], views[2].digit_position[0] * 0.5 + 0.2)
+    np.testing.assert_allclose(merged.digit_position[1], views[0].digit_position[1])
 
 
-def test_a_text_that_another_look_finds_possible_has_that_counted_too():
-    """Two looks read 8 where the third reads 3, which the two find nearly as likely."""
-    either = logits_of("12845", 8.0)
-    either[12, 4] = 7.9  # 3
-    three = logits_of("12345", 8.0)
-    looks = np.stack([either, either, three])[:, None]
-    together = merge_views(looks, np.ones((3, 1, 2)), digits=5)
-    assert together.texts == ["12345"]
+def test_a_text_counts_in_views_that_read_another():
+    """Two views read 8 where the third reads 3, which both find nearly as likely."""
+    undecided = text_logits("12845", 8.0)
+    undecided[12, 4] = 7.9  # 3
+    logits = np.stack([undecided, undecided, text_logits("12345", 8.0)])[:, None]
+    assert merge_views(logits, np.ones((3, 1, 2)), digits=5).texts == ["12345"]
 
 
-def test_a_look_without_finite_logits_costs_no_other_look_its_say():
-    looks = np.stack([logits_of("12345", 8.0), logits_of("12345", 7.0)])[:, None]
-    looks = np.repeat(looks, 2, axis=1)
-    looks[0, 1, 3, 2] = np.nan
-    together = merge_views(looks, np.tile([1.0, 0.0], (2, 2, 1)), digits=5)
-    assert together.texts == ["12345", "12345"]
-    assert 0.4 < together.text_probability[1] / together.text_probability[0] < 0.6
+def test_a_view_with_logits_that_are_not_finite_counts_as_improbable():
+    logits = np.stack([text_logits("12345", 8.0), text_logits("12345", 7.0)])[:, None]
+    logits = np.repeat(logits, 2, axis=1)
+    logits[0, 1, 3, 2] = np.nan
+    merged = merge_views(logits, np.tile([1.0, 0.0], (2, 2, 1)), digits=5)
+    assert merged.texts == ["12345", "12345"]
+    assert 0.4 < merged.text_probability[1] / merged.text_probability[0] < 0.6
 
 
 @pytest.mark.parametrize("digits", SUPPORTED_LENGTHS)
-def test_plates_of_any_count_of_digits_are_looked_at_again(digits):
+def test_views_of_plates_with_other_numbers_of_digits_are_merged(digits):
     texts = "1234567"[:digits], "7654321"[:digits]
-    looks = np.stack([logits_of(text, 8.0, step=4) for text in (*texts, texts[1])])[:, None]
-    together = merge_views(looks, np.array([[(1, 0)], [(1, -0.5)], [(1, -0.5)]]), digits)
-    assert together.texts == [texts[1]] and len(together.digit_confidence[0]) == digits
-    place = together.digit_position[0]
-    assert place.min() == 0 and place.max() < 0.5  # no place lies outside of the plate
+    logits = np.stack([text_logits(text, 8.0, step=4) for text in (*texts, texts[1])])[:, None]
+    merged = merge_views(logits, np.array([[(1, 0)], [(1, -0.5)], [(1, -0.5)]]), digits)
+    assert merged.texts == [texts[1]] and merged.digit_confidence.shape == (1, digits)
+    assert merged.digit_position.min() == 0  # positions are clipped to the plate
 
 
-def test_what_is_read_again_in_float32_is_looked_at_in_it_too(shipped):
-    """Where the engine rounds, the exact one gives the logits of the unsure plate and its views."""
-    plates = load_benchmark("tuning")
-    rows = np.flatnonzero(shipped.predict(plates.images).text_probability < 0.5)[:3]
-    reader = PlateReader(tta=True)
-    usual, seen = reader.backend, []
-
-    def exact(images):
-        seen.append(len(images))
-        return usual(images)
-
-    reader.exact = exact
-    reader.backend = lambda images: usual(images) if not seen else pytest.fail("rounded")
-    reader.predict(plates.images[rows])
-    assert seen == [3, 3 * len(VIEWS)]
-
-
-def test_many_plates_are_looked_at_again_in_parts(shipped):
-    plates = load_benchmark("no_plate").sample(140)
-    reader = PlateReader(tta=True)
-    whole = reader.predict(plates.images)
-    for start in (0, 70):
-        part = reader.predict(plates.images[start : start + 70])
-        assert part.texts == whole.texts[start : start + 70]
-
-
-def test_rows_are_put_back():
-    ours = decoded(["11111", "22222", "33333"], [0.1, 0.2, 0.3])
-    put = ours.with_rows(np.array([2, 0]), decoded(["44444", "55555"], [0.4, 0.5], place=0.1))
-    assert put.texts == ["55555", "22222", "44444"]
-    assert put.greedy_texts == ["greedy 55555", "greedy 22222", "greedy 44444"]
-    assert put.text_probability.tolist() == [0.5, 0.2, 0.4]
-    assert put.digit_position[:, 0].tolist() == [0.1, 0.5, 0.1]
-    assert ours.texts == ["11111", "22222", "33333"]  # as they were
-
-
-def test_the_careful_reader_reads_labels():
+def test_tta_reads_labels():
     plates = render_plates(range(95_000, 95_400))
     labels = on_a_label(plates.images)
-    once, tta = (PlateReader(tta=tta).predict(labels) for tta in (False, True))
-    right = [sum(map(str.__eq__, one.texts, plates.labels)) for one in (once, tta)]
-    assert right[1] >= 395 > right[0]
+    plain, tta = (PlateReader(tta=tta).predict(labels).texts for tta in (False, True))
+    correct = [sum(map(str.__eq__, texts, plates.labels)) for texts in (plain, tta)]
+    assert correct[1] >= 395 > correct[0]
 
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
-def test_a_careful_reader_changes_what_is_not_certain_and_reads_more_of_it(backend):
+def test_tta_changes_low_confidence_plates_alone_and_reads_more_of_them(backend):
     plates = load_benchmark("tuning").sample(600)
     readers = [PlateReader(backend=backend, tta=tta) for tta in (False, True)]
-    usual, tta = (reader.predict(plates.images) for reader in readers)
-    certain = usual.text_probability >= CERTAIN
-    for before, after, same in zip(usual.texts, tta.texts, certain, strict=True):
-        assert before == after or not same
-    right = [sum(map(str.__eq__, one.texts, plates.labels)) for one in (usual, tta)]
-    assert right[1] > right[0]
-    # `read` goes the same way.
-    row = int(np.argmin(usual.text_probability))
+    plain, tta = (reader.predict(plates.images) for reader in readers)
+    for row in np.flatnonzero(plain.text_probability >= TTA_THRESHOLD):
+        assert tta.texts[row] == plain.texts[row]
+        assert tta.text_probability[row] == plain.text_probability[row]
+    correct = [sum(map(str.__eq__, found.texts, plates.labels)) for found in (plain, tta)]
+    assert correct[1] > correct[0]
+    row = int(np.argmin(plain.text_probability))  # `read` goes the same way
     reading = readers[1].read(plates.images[row, :, :, 0])
-    assert reading.text == tta.texts[row] and reading.greedy_text == usual.greedy_texts[row]
-
-
-def test_the_careful_reader_decodes_what_the_usual_one_does_where_all_is_certain(shipped):
-    images = render_plates(range(4)).images
-    plain = decode_logits(shipped.logits(images))
-    tta = PlateReader(tta=True).predict(images)
-    assert tta.texts == plain.texts and min(plain.text_probability) > CERTAIN
+    assert reading.text == tta.texts[row] and reading.greedy_text == plain.greedy_texts[row]

@@ -10,7 +10,7 @@ import time
 import pytest
 from conftest import PROJECT
 
-from plate_ocr.plates.dataset import generate
+from plate_ocr.plates.dataset import generate_dataset
 
 # With all that could differ between hosts: distortions, dropout and a learning rate that moves.
 # Adam moves a weight by the sign of its gradient, be that nothing but rounding, which differs
@@ -23,12 +23,12 @@ from functools import partial
 import keras
 
 from plate_ocr.cli import main
-from plate_ocr.training import RECIPES
+from plate_ocr.training.config import CONFIGS
 
 keras.optimizers.Adam = partial(keras.optimizers.Adam, epsilon=1e-3)
-RECIPES["tiny"] = replace(
-    RECIPES["default"],
-    name="tiny", batch_size=16, epochs=3, warmup_steps=2, dropout=0.2, validation_plates=8,
+CONFIGS["tiny"] = replace(
+    CONFIGS["default"],
+    name="tiny", batch_size=16, epochs=3, warmup_steps=2, dropout=0.2, val_plates=8,
 )
 sys.exit(main(sys.argv[1:]))
 """
@@ -70,7 +70,7 @@ def history(folder):
 
 @pytest.mark.slow
 def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
-    generate(tmp_path / "train", count=40, processes=1, progress=False)  # the last batch holds 8
+    generate_dataset(tmp_path / "train", count=40, processes=1, progress=False)
     finish(start(tmp_path, "alone"))
     finish(*start_both(tmp_path))
     alone, both = history(tmp_path / "alone"), history(tmp_path / "both")
@@ -84,11 +84,11 @@ def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
 
 @pytest.mark.slow
 def test_a_host_that_loses_another_ends_with_one_line_and_all_go_on_when_started_again(tmp_path):
-    generate(tmp_path / "train", count=40, processes=1, progress=False)
-    both, finding = tmp_path / "both", tmp_path / "both" / "finding"
-    for victim, folder in ((1, finding), (0, both)):
+    generate_dataset(tmp_path / "train", count=40, processes=1, progress=False)
+    both, localization = tmp_path / "both", tmp_path / "both" / "localization"
+    for victim, folder in ((1, localization), (0, both)):
         hosts = start_both(tmp_path)
-        while not (folder / "state.json").exists():
+        while not list(folder.glob("*.h5")):
             assert [host.poll() for host in hosts] == [None, None]
             time.sleep(0.1)
         hosts[victim].kill()
@@ -98,5 +98,5 @@ def test_a_host_that_loses_another_ends_with_one_line_and_all_go_on_when_started
         told = [line for line in output.splitlines() if not line.startswith(EPOCHS)]
         assert len(told) == 1 and "host" in told[0] and "checkpoint" in told[0], output
     finish(*start_both(tmp_path))
-    assert [row["epoch"] for row in history(finding)] == [1, 2, 3, 4, 5]
+    assert [row["epoch"] for row in history(localization)] == [1, 2, 3, 4, 5]
     assert [row["epoch"] for row in history(both)] == [1, 2, 3]

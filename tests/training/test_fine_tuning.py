@@ -15,7 +15,13 @@ from PIL import Image
 
 from plate_ocr.cli import main
 from plate_ocr.network.checkpoint import load_metadata
-from plate_ocr.plates.dataset import held_out, load_folder, load_or_generate, mix, render_plates
+from plate_ocr.plates.dataset import (
+    held_out_range,
+    load_folder,
+    load_or_generate,
+    mix_with_replay,
+    render_plates,
+)
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training.config import CONFIGS
 from plate_ocr.training.export import export_onnx
@@ -44,8 +50,8 @@ def test_a_new_style_is_learned_and_the_others_are_not_forgotten(tmp_path, shipp
     own = write_hollow(tmp_path / "own", range(70_000, 70_200))
     others = write_hollow(tmp_path / "others", range(80_000, 80_400))
     config = CONFIGS["fine_tuning"]
-    plates = mix(own, render_plates(range(config.replay_plates)))
-    validation = render_plates(held_out(config.val_plates), without=own.labels)
+    plates = mix_with_replay(own, render_plates(range(config.replay_plates)))
+    validation = render_plates(held_out_range(config.val_plates), exclude_labels=own.labels)
     model, _ = train(
         plates,
         validation,
@@ -57,7 +63,7 @@ def test_a_new_style_is_learned_and_the_others_are_not_forgotten(tmp_path, shipp
     )
     save_model(model, tmp_path / "own.h5")
     tuned = PlateReader(tmp_path / "own.h5", backend="keras")
-    fresh = render_plates(range(92_000, 93_000), without=own.labels)
+    fresh = render_plates(range(92_000, 93_000), exclude_labels=own.labels)
     before, after = (share_read(reader, others) for reader in (shipped, tuned))
     # Measured before other fonts came in: 35.5 and 87 %, and 99.1 % of the fresh ones.
     assert after > 0.8 and after > before + 0.05, (before, after)
@@ -110,7 +116,7 @@ def test_what_cannot_be_trained_is_refused_in_one_line_before_an_epoch(
 def test_seven_digits_from_drawing_to_reading(tmp_path):
     config = replace(CONFIGS["quick"], plates=1_500, epochs=1, val_plates=20)
     plates = load_or_generate(tmp_path / "train", config.plates, digits=7)
-    validation = render_plates(held_out(config.val_plates, 7), digits=7)
+    validation = render_plates(held_out_range(config.val_plates, 7), digits=7)
     checkpoints, probe_images = tmp_path / "checkpoints", validation.images[:2]
     five = PROJECT / "dr_model.h5"
     model, _ = train(

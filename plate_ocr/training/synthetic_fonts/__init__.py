@@ -1,1 +1,5 @@
-"""Digits in shapes that no font has."""
+"""Plates in digit shapes that no font has, for training only.
+
+`row.render_row` draws any source of digit shapes; `row.redraw` mixes sources. `interpolation` and
+`handwriting` are such sources.
+"""

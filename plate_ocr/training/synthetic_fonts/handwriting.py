@@ -1,20 +1,26 @@
-"""Digits written with a pen, for training only: forms that no font file of the 22 has.
+"""Digits in synthetic handwriting: shapes that no font file has.
 
-A form is the way of a pen, told in points; every hand has its own form of each digit, moves its
-points and keeps them in the whole number but for a little. Round and broad pens draw along it.
+A stroke template is a pen trajectory through control points. Each writer picks one template per
+digit, moves its points once, and repeats it with a small jitter. Round and broad nibs draw it.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-# Points "x,y" in hundredths of the height, x to the right and y down. The pen runs smoothly
-# through them, turns sharply at "/" and is lifted at ";".
-FORMS = (
+from plate_ocr.training.synthetic_fonts.row import (
+    SDF_PADDING,
+    SDF_SIZE,
+    GlyphFields,
+    render_row,
+)
+
+# Control points "x,y" in hundredths of the height, x to the right and y down. The pen runs
+# smoothly through them, turns sharply at "/" and is lifted at ";".
+STROKE_TEMPLATES = (
     (  # 0
         "30,0 8,14 0,50 8,86 30,100 52,86 60,50 52,14 30,0",
         "38,1 12,12 0,45 6,85 28,100 52,88 60,48 48,10 26,4 12,12",
@@ -91,143 +97,126 @@ FORMS = (
         "58,48 / 0,48 / 0,0 / 58,0 / 58,100 / 2,100",
     ),
 )
-STEPS = 6  # of the pen from a point to the next
-HEIGHT = 48  # pixels of a digit as its distances are measured
-THINNEST, THICKEST = 0.035, 0.09  # half a stroke, in heights
-CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])  # of a box
-UNEVEN, UNSTEADY = 0.035, 0.012  # usual move of a point: in a hand, in each digit; in heights
+POINTS_PER_SEGMENT = 6  # of the trajectory, between two control points
+RASTER_HEIGHT = 48  # pixels per digit height at which distances are measured
+HALF_STROKE = (0.035, 0.09)  # in digit heights
+COUNTER_RADIUS = 0.1  # assumed for all templates, in digit heights
+WRITER_STD, SAMPLE_STD = 0.035, 0.012  # of a point, per writer and per digit; in digit heights
+P_BROAD_NIB = 0.3
 
 
-@dataclass(frozen=True)
-class Form:
-    """The way of a pen.
+class StrokeTemplate(NamedTuple):
+    """A pen trajectory as a linear function of its control points."""
 
-    Attributes:
-        points: float (k, 2), in heights.
-        way: float (m, k), how much of every point goes into each step of the pen.
-        lifts: the steps before which the pen is lifted.
-    """
-
-    points: np.ndarray
-    way: np.ndarray
-    lifts: tuple[int, ...]
+    points: np.ndarray  # float (k, 2), in digit heights
+    basis: np.ndarray  # float (m, k); trajectory = basis @ points
+    pen_up: tuple[int, ...]  # indices of trajectory points before which the pen is lifted
 
 
-def write_digits(
-    digits: Sequence[int], rim: float, size: tuple[int, int], random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Write digits in a hand of its own.
+def render_handwriting(text: str, rng: np.random.Generator) -> np.ndarray:
+    """Draw a text in the hand of a new writer, as `render_row` does."""
+    return render_row(write_digits, text, rng)
 
-    Args:
-        digits: 0 to 9.
-        rim: kept around every digit, in heights.
-        size: columns and rows of a field.
-        random: decides all but the digits.
 
-    Returns:
-        float32 (n, rows, columns), how far each point of a digit's box and its rim lies inside
-        the strokes; (n, 3), width, height and rise of the boxes; and half a stroke; in heights.
-    """
-    half_stroke = float(np.exp(random.uniform(np.log(THINNEST), np.log(THICKEST))))
-    pen = _pick_pen(random)
-    width = np.exp(random.normal(0, 0.15))
-    lean = np.clip(random.normal(0, 0.1), -0.25, 0.25)
-    hand = {}  # of every digit, its form and where this hand has its points
+def write_digits(digits: Sequence[int], rng: np.random.Generator) -> GlyphFields:
+    """Signed distance fields of digits, all by one writer."""
+    half_stroke = float(np.exp(rng.uniform(*np.log(HALF_STROKE))))
+    nib = _sample_nib(rng)
+    width = np.exp(rng.normal(0, 0.15))
+    slant = np.clip(rng.normal(0, 0.1), -0.25, 0.25)
+    writer: dict[int, tuple[StrokeTemplate, np.ndarray]] = {}  # its template and points per digit
     fields, boxes = [], []
     for digit in digits:
-        if digit not in hand:
-            forms = _forms()[digit]
-            form = forms[random.integers(len(forms))]
-            hand[digit] = form, form.points + random.normal(0, UNEVEN, form.points.shape)
-        form, points = hand[digit]
-        points = points + random.normal(0, UNSTEADY, points.shape)
-        shape = np.array([[width, 0], [-lean - random.normal(0, 0.03), 1]])
-        way = form.way @ points @ shape
-        lowest = np.minimum.reduce(way) - half_stroke
-        extent = np.maximum.reduce(way) + half_stroke - lowest
-        distances = _measure(way - lowest + rim, form.lifts, pen, extent + 2 * rim, size)
+        if digit not in writer:
+            templates = parse_templates(STROKE_TEMPLATES[digit])
+            template = templates[rng.integers(len(templates))]
+            points = template.points + rng.normal(0, WRITER_STD, template.points.shape)
+            writer[digit] = template, points
+        template, points = writer[digit]
+        points = points + rng.normal(0, SAMPLE_STD, points.shape)
+        shear = np.array([[width, 0], [-slant - rng.normal(0, 0.03), 1]])
+        trajectory = template.basis @ points @ shear
+        origin = trajectory.min(axis=0) - half_stroke
+        extent = trajectory.max(axis=0) + half_stroke - origin
+        distances = _distances(
+            trajectory - origin + SDF_PADDING, template.pen_up, nib, extent + 2 * SDF_PADDING
+        )
         fields.append(half_stroke - distances)
-        boxes.append((*extent, 1 + half_stroke - lowest[1]))
-    return np.stack(fields), np.array(boxes), half_stroke
+        boxes.append((*extent, 1 + half_stroke - origin[1]))
+    return GlyphFields(np.stack(fields), np.array(boxes), half_stroke, COUNTER_RADIUS)
 
 
 @cache
-def _forms() -> tuple[tuple[Form, ...], ...]:
-    return tuple(tuple(map(_read, forms)) for forms in FORMS)
+def parse_templates(templates: tuple[str, ...]) -> tuple[StrokeTemplate, ...]:
+    """The templates of one digit, from their notation in `STROKE_TEMPLATES`."""
+    return tuple(map(_parse_template, templates))
 
 
-def _read(form: str) -> Form:
+def _parse_template(notation: str) -> StrokeTemplate:
     points: list[list[float]] = []
-    pieces, lifts, steps = [], [], 0
-    for stroke in form.split(";"):
-        lifts.append(steps)
-        corner = False
-        for piece in stroke.split("/"):
-            first = len(points) - corner  # a piece goes on from the corner it shares
-            points += [[int(part) / 100 for part in point.split(",")] for point in piece.split()]
-            pieces.append((first, _run(len(points) - first)))
-            steps += len(pieces[-1][1])
-            corner = True
-    way = np.zeros((steps, len(points)))
-    row = 0
-    for first, weights in pieces:
-        way[row : row + len(weights), first : first + weights.shape[1]] = weights
-        row += len(weights)
-    return Form(np.array(points), way, tuple(lifts[1:]))
+    pieces, pen_up, length = [], [], 0
+    for stroke in notation.split(";"):
+        pen_up.append(length)
+        for index, piece in enumerate(stroke.split("/")):
+            start = len(points) - bool(index)  # a piece starts in the corner that ends the last one
+            points += [[int(value) / 100 for value in pair.split(",")] for pair in piece.split()]
+            pieces.append((start, catmull_rom_basis(len(points) - start)))
+            length += len(pieces[-1][1])
+    padded = [
+        np.pad(basis, ((0, 0), (start, len(points) - start - basis.shape[1])))
+        for start, basis in pieces
+    ]
+    return StrokeTemplate(np.array(points), np.concatenate(padded), tuple(pen_up[1:]))
 
 
-def _run(count: int) -> np.ndarray:
-    """How much of each of `count` points goes into every step along a smooth line through them.
+def catmull_rom_basis(count: int) -> np.ndarray:
+    """The weights of `count` control points in every point of the smooth line through them.
 
-    It is a uniform Catmull-Rom spline (Catmull and Rom, "A class of local interpolating splines",
-    1974), whose ends go straight on.
+    A uniform Catmull-Rom spline (Catmull and Rom, "A class of local interpolating splines", 1974),
+    continued straight at both ends; float (m, count).
     """
     points = np.eye(count)
     first, last = 2 * points[:1] - points[1:2], 2 * points[-1:] - points[-2:-1]
     padded = np.concatenate([first, points, last])[:, None]
-    before, start, end, after = (padded[at : at + count - 1] for at in range(4))
-    share = np.linspace(0, 1, STEPS + 1)[:, None]
-    way = start + share / 2 * (
-        end
-        - before
-        + share * (2 * before - 5 * start + 4 * end - after)
-        + share**2 * (3 * (start - end) + after - before)
+    p0, p1, p2, p3 = (padded[start : start + count - 1] for start in range(4))
+    t = np.linspace(0, 1, POINTS_PER_SEGMENT + 1)[:, None]
+    spline = p1 + t / 2 * (
+        p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3) + t**2 * (3 * (p1 - p2) + p3 - p0)
     )
-    return way.reshape(-1, count)
+    return spline.reshape(-1, count)
 
 
-def _pick_pen(random: np.random.Generator) -> np.ndarray:
-    """A matrix that makes the pen's outline, an ellipse, a circle: mostly it is one."""
-    thinner = random.uniform(0.4, 1) if random.random() < 0.3 else 1.0
-    angle = random.uniform(0, np.pi)
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    return turn.T @ np.diag([1, 1 / thinner]) @ turn
+def _sample_nib(rng: np.random.Generator) -> np.ndarray:
+    """A matrix that maps the outline of the nib, an ellipse, to a circle; float (2, 2)."""
+    flatness = rng.uniform(0.4, 1) if rng.random() < P_BROAD_NIB else 1.0
+    angle = rng.uniform(0, np.pi)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    rotation = np.array([[cosine, sine], [-sine, cosine]])
+    return rotation.T @ np.diag([1, 1 / flatness]) @ rotation
 
 
-def _measure(
-    way: np.ndarray,
-    lifts: Sequence[int],
-    pen: np.ndarray,
-    extent: np.ndarray,
-    size: tuple[int, int],
+def _distances(
+    trajectory: np.ndarray, pen_up: Sequence[int], nib: np.ndarray, extent: np.ndarray
 ) -> np.ndarray:
-    """How far the samples of a box are from the nearest stroke, as the pen is wide; in heights."""
-    to_paper = HEIGHT * pen
-    corners = CORNERS * extent @ to_paper.T
-    corner = np.minimum.reduce(corners)
-    width, height = (np.maximum.reduce(corners) - corner).tolist()
-    paper = np.ones((math.ceil(height) + 1, math.ceil(width) + 1), np.uint8)
-    steps = np.round(16 * (way @ to_paper.T - corner)).astype(np.int32)
-    cv2.polylines(paper, np.split(steps, lifts) if lifts else [steps], False, color=0, shift=4)
-    distances = cv2.distanceTransform(paper, cv2.DIST_L2, 3)
-    distances /= np.float32(HEIGHT)
-    from_field = np.empty((2, 3))  # from a column and row of it
-    matrix = np.multiply(to_paper, extent / size, out=from_field[:, :2])
-    from_field[:, 2] = matrix.sum(axis=1) / 2 - corner
+    """Distances from the trajectory in a box of this extent, float32 (40, 32), in digit heights.
+
+    They are measured on a raster where the nib is round, then resampled.
+    """
+    to_raster = RASTER_HEIGHT * nib
+    corners = [[0, 0], [0, 1], [1, 0], [1, 1]] * extent @ to_raster.T
+    origin = corners.min(axis=0)
+    width, height = np.ceil(corners.max(axis=0) - origin).astype(int) + 1
+    raster = np.ones((height, width), np.uint8)
+    points = np.round(16 * (trajectory @ to_raster.T - origin)).astype(np.int32)
+    strokes = np.split(points, pen_up)
+    cv2.polylines(raster, strokes, isClosed=False, color=0, shift=4)  # in sixteenths of a pixel
+    distances = cv2.distanceTransform(raster, cv2.DIST_L2, 3) / np.float32(RASTER_HEIGHT)
+    matrix = to_raster * (extent / SDF_SIZE)
+    from_field = np.column_stack([matrix, matrix.sum(axis=1) / 2 - origin])
     return cv2.warpAffine(
         distances,
         from_field,
-        size,
+        SDF_SIZE,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )

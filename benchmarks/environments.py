@@ -1,0 +1,77 @@
+"""Virtual environments for what must not share ours: other engines, generators, Keras versions."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+PROJECT = Path(__file__).parent.parent
+CACHE = PROJECT / ".cache"
+
+
+class EnvironmentFailed(RuntimeError):
+    """An environment cannot be made, or what runs in it failed; the message is the reason."""
+
+
+def install(
+    folder: Path,
+    packages: Sequence[str],
+    options: Sequence[str] = (),
+    debian_packages: Sequence[str] = (),
+) -> Path:
+    """Make an environment, unless it is there with exactly these packages.
+
+    Args:
+        folder: to hold it.
+        packages: requirements for pip.
+        options: of `pip install`.
+        debian_packages: whose files are unpacked into the folder.
+
+    Returns:
+        Its interpreter.
+
+    Raises:
+        EnvironmentFailed: a package is not available.
+    """
+    python, ready = folder / "bin" / "python", folder / "ready.json"
+    wanted = json.dumps([*packages, *debian_packages])
+    if ready.is_file() and ready.read_text(encoding="utf-8") == wanted:
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    run([sys.executable, "-m", "venv", folder])
+    run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options,
+         *packages])  # fmt: skip
+    if debian_packages:
+        run(["apt-get", "download", *debian_packages], cwd=folder)
+    for package in folder.glob("*.deb"):
+        run(["dpkg", "-x", package, folder])
+    ready.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def run(command: Sequence[str | Path], **options) -> str:
+    """The standard output of a command.
+
+    Raises:
+        EnvironmentFailed: it failed.
+    """
+    try:
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, check=False, **options
+        )
+    except OSError as error:
+        raise EnvironmentFailed(f"{command[0]}: {error.strerror}") from error
+    if done.returncode:
+        raise EnvironmentFailed(last_error(done.stderr))
+    return done.stdout
+
+
+def last_error(stderr: str) -> str:
+    """The last error that a program printed, without addresses and without local paths."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"(ERROR|E|[\w.]*Error)\b", line)]
+    line = (errors or lines or ["no output"])[-1]
+    return re.sub(r"\S+://\S+", "...", line).replace(f"{PROJECT}/", "")

@@ -1,0 +1,89 @@
+import numpy as np
+import onnx
+import pytest
+from conftest import PROJECT
+
+from plate_ocr.evaluation.benchmark import load_benchmark
+from plate_ocr.network.checkpoint import WeightsError
+from plate_ocr.plates.dataset import load_folder, render_plates
+from plate_ocr.reading import backends
+from plate_ocr.reading.backends import BACKENDS, NETWORK_BATCH, OnnxBackend, OpenvinoBackend
+from plate_ocr.reading.reader import FALLBACK_THRESHOLD, PlateReader
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_committed_weights_read_the_committed_test_set(backend):
+    plates = load_folder(PROJECT / "data" / "test")
+    readings = PlateReader(backend=backend).read(list(plates.images))
+    assert [reading.text for reading in readings] == plates.labels
+
+
+def test_backends_read_hard_plates_alike(shipped):
+    images = list(load_benchmark("tuning").sample(500).images)
+    expected = shipped.read(images)
+    for backend in ("onnx", "openvino"):
+        reader = PlateReader(backend=backend, num_threads=2)
+        readings = reader.read(images)
+        assert [reading.text for reading in readings] == [reading.text for reading in expected]
+        changes = np.subtract(*([one.confidence for one in read] for read in (readings, expected)))
+        # In bfloat16 OpenVINO crops some plates a little differently.
+        reduced_precision = getattr(reader.backend, "reduced_precision", False)
+        assert np.abs(changes).max() < (0.2 if reduced_precision else 0.05)
+
+
+@pytest.mark.parametrize("weights", ["random", "dr_model"])
+def test_onnx_gives_the_output_of_keras(random_weights, weights):
+    path = random_weights if weights == "random" else PROJECT / "dr_model.h5"
+    noise = np.random.default_rng(0).integers(0, 256, (60, 64, 128, 1), np.uint8)
+    images = np.concatenate([render_plates(range(90_000, 90_200)).images, noise])
+    expected, output = (
+        PlateReader(path, backend=backend).forward(images) for backend in ("keras", "onnx")
+    )
+    assert np.array_equal(output.crop, expected.crop)
+    np.testing.assert_allclose(output.logits, expected.logits, atol=1e-4)
+
+
+def test_openvino_reads_any_number_of_plates(random_weights):
+    images = np.random.default_rng(0).integers(0, 256, (100, 64, 128, 1), np.uint8)
+    expected = PlateReader(random_weights).forward(images)
+    backend = PlateReader(random_weights, backend="openvino").backend
+    half = NETWORK_BATCH // 2
+    for count in (1, half, half + 1, NETWORK_BATCH + 1, 2 * NETWORK_BATCH, 100):
+        output = backend(images[:count])
+        assert output.logits.shape == (count, 16, 11) and output.crop.shape == (count, 4)
+        assert np.median(np.abs(output.logits - expected.logits[:count])) < 0.1
+
+
+def test_low_confidence_plates_are_read_again_in_float32(monkeypatch):
+    """On a processor with bfloat16, which is simulated by noise."""
+    plates = load_benchmark("captcha").images[:60]
+    low = PlateReader().predict(plates).text_probability < FALLBACK_THRESHOLD - 0.1
+
+    class ReducedPrecision(OnnxBackend):
+        def __init__(self, network, num_threads, float32=False):
+            super().__init__(network, "dr_model.onnx")
+            self.reduced_precision = not float32
+
+        def __call__(self, images):
+            output = super().__call__(images)
+            if self.reduced_precision:
+                output.logits[:] += np.random.default_rng(0).normal(0, 0.1, output.logits.shape)
+            return output
+
+    monkeypatch.setattr(backends, "OpenvinoBackend", ReducedPrecision)
+    for tta in (False, True):
+        expected = PlateReader(tta=tta).predict(plates)
+        predictions = PlateReader(backend="openvino", tta=tta).predict(plates)
+        same = np.isclose(predictions.text_probability, expected.text_probability, atol=1e-6)
+        assert low.sum() > 10 and same[low].all() and not same.all()
+
+
+def test_an_export_of_another_version_is_named():
+    network = onnx.load(PROJECT / "dr_model.onnx")
+    del network.graph.output[1]
+    with pytest.raises(WeightsError, match=r"old\.onnx"):
+        OnnxBackend(network.SerializeToString(), "old.onnx")
+    with pytest.raises(WeightsError, match="export"):
+        OpenvinoBackend(network.SerializeToString(), num_threads=1)
+    with pytest.raises(WeightsError, match=r"damaged\.onnx"):
+        OnnxBackend(b"no network", "damaged.onnx")
