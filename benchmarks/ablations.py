@@ -122,7 +122,7 @@ def _build_without_finding(
 ) -> keras.Model:
     plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
     logits = recognition_network(
-        shown(normalize_input(plates)), columns_a_step=1
+        shown(normalize_input(plates)), columns_per_step=1
     )  # digits here are narrow
     return keras.Model(plates, logits)
 

@@ -59,7 +59,7 @@ class Network:
 
 NETWORKS = {
     "default": Network("none: the shipped network, for as long as the others"),
-    "finer_steps": Network("every column is a time step of its own: 32", {"columns_a_step": 1}),
+    "finer_steps": Network("every column is a time step of its own: 32", {"columns_per_step": 1}),
 }
 
 

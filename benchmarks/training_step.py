@@ -66,7 +66,7 @@ def measure(variant: Variant) -> dict:
         convolutions = CONVOLUTIONS
         if variant.normalised is not None:
             convolutions = tuple(
-                convolution._replace(normalised=variant.normalised) for convolution in CONVOLUTIONS
+                convolution._replace(batch_norm=variant.normalised) for convolution in CONVOLUTIONS
             )
         model = build_model(convolutions=convolutions)
         localization_model(model).trainable = False

@@ -19,7 +19,7 @@ from conftest import PROJECT, run_python
 
 from plate_ocr import utils
 from plate_ocr.evaluation.benchmark import write_calibration
-from plate_ocr.network.checkpoint import load_metadata, restore, write_metadata
+from plate_ocr.network.checkpoint import load_metadata, load_model, write_metadata
 from plate_ocr.plates.alphabet import DIGITS, NUM_DIGITS
 from plate_ocr.plates.dataset import DatasetError, generate_dataset, validate_dataset
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
@@ -220,7 +220,7 @@ def test_training_killed_at_random(tmp_path):
     ]
     assert names[0] == names[1]
     weights = [
-        restore(path, load_metadata(path)).get_weights()
+        load_model(path, load_metadata(path)).get_weights()
         for path in (undisturbed / "weights.h5", killed / "weights.h5")
     ]
     for ours, theirs in zip(*weights, strict=True):

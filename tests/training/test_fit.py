@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from plate_ocr import utils
-from plate_ocr.network.checkpoint import WeightsError, load_metadata, restore
+from plate_ocr.network.checkpoint import WeightsError, load_metadata, load_model
 from plate_ocr.network.crnn import localization_model
 from plate_ocr.plates.dataset import PlateDataset, render_plates
 from plate_ocr.training import fit
 from plate_ocr.training.config import CONFIGS, TrainingError
-from plate_ocr.training.distributed import Host, HostError, in_own_process
+from plate_ocr.training.distributed import Distributed, HostError, run_in_subprocess
 from plate_ocr.training.fit import (
     CoverageBatches,
     PlateBatches,
@@ -405,31 +405,34 @@ def test_the_weights_of_the_best_epoch_are_returned(
 @pytest.mark.parametrize("kind", [PlateBatches, CoverageBatches])
 def test_every_host_takes_its_own_share_of_a_batch(plates, kind):
     whole = kind(plates, 12, 1)[0]
-    shares = [kind(plates, 12, 1, host=Host(index, 3, 3))[0] for index in range(3)]
+    shares = [kind(plates, 12, 1, host=Distributed(index, 3, 3))[0] for index in range(3)]
     for part, expected in enumerate(whole):
         assert np.array_equal(np.concatenate([share[part] for share in shares]), expected)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(plates):
     with pytest.raises(TrainingError, match="5 devices cannot share a batch of 12 plates"):
-        PlateBatches(plates, 12, 0, host=Host(0, 5, 5))
+        PlateBatches(plates, 12, 0, host=Distributed(0, 5, 5))
 
 
 def test_what_other_hosts_did_to_this_one_is_told_in_one_line():
     for error in (ValueError("UNKNOWN: Gloo failed\nat length"), RuntimeError("INTERNAL: lost")):
-        with pytest.raises(HostError) as told, Host(1, 2, 2).together():
+        with pytest.raises(HostError) as told, Distributed(1, 2, 2).session():
             raise error
         one_line(told, "checkpoint")
-    for host, error in ((Host(1, 2, 2), ValueError("a bug")), (Host(), ValueError("INTERNAL: x"))):
-        with pytest.raises(ValueError, match=str(error)), host.together():
+    for host, error in (
+        (Distributed(1, 2, 2), ValueError("a bug")),
+        (Distributed(), ValueError("INTERNAL: x")),
+    ):
+        with pytest.raises(ValueError, match=str(error)), host.session():
             raise error
 
 
 def test_work_that_is_ended_by_a_signal_is_told_in_one_line(capfd):
     with pytest.raises(HostError) as told:
-        in_own_process(lambda: os.kill(os.getpid(), signal.SIGKILL))
+        run_in_subprocess(lambda: os.kill(os.getpid(), signal.SIGKILL))
     one_line(told, "SIGKILL")
-    assert in_own_process(lambda: print("done") or 3) == 3 and capfd.readouterr().out == "done\n"
+    assert run_in_subprocess(lambda: print("done") or 3) == 3 and capfd.readouterr().out == "done\n"
 
 
 @pytest.mark.parametrize("missing", ["train on", "validate with"])
@@ -472,7 +475,7 @@ def test_training_starts_from_given_weights(plates, validation, random_weights, 
     config = replace(TINY, learning_rate=0.0, warmup_steps=0, epochs=1)
     arguments = (plates, validation, config, tmp_path, validation.images[:2])
     model, _ = train(*arguments, initial_weights=random_weights, verbose=0)
-    given = restore(random_weights, load_metadata(random_weights))
+    given = load_model(random_weights, load_metadata(random_weights))
     localization_model(given).trainable = False  # as in training
     for ours, theirs in zip(model.trainable_weights, given.trainable_weights, strict=True):
         assert np.array_equal(ours, theirs)
