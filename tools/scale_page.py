@@ -12,7 +12,7 @@ PAGE = PROJECT / "docs" / "scale.md"
 HOSTS = (1, 8, 64)
 MOST = HOSTS[-1]
 READ, TRAINED = 10**9, 10**8  # plates
-PLATES_OF_A_FILE = 2_000  # PLATES_OF_A_TASK of plate_ocr.scale, which imports Ray
+PLATES_OF_A_FILE = 2_000  # PLATES_PER_TASK of plate_ocr.ray_data, which imports Ray
 PIXELS = 64 * 128
 UNKNOWN = "not measured yet"
 # Assumed, not measured; the page says so.
