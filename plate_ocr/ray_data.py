@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
+from math import ceil
 from pathlib import Path
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
@@ -40,12 +41,9 @@ PLATE_SCHEMA = pyarrow.schema(
     | dict.fromkeys(("size", "spacing", "x", "y", "seed", "index"), pyarrow.int64())
 )
 
-_fonts = lru_cache(maxsize=1)(load_fonts)  # once per process, not per task
-
-
-@lru_cache(maxsize=1)
-def _reader(weights: Path) -> PlateReader:
-    return PlateReader(weights, num_threads=1)  # other cores have their own tasks
+# Once per process, not per task; the other cores have their own tasks.
+_fonts = lru_cache(maxsize=1)(load_fonts)
+_reader = lru_cache(maxsize=1)(partial(PlateReader, num_threads=1))
 
 
 def draw_many(output: Path | str, start: int, count: int, seed: int = DEFAULT_SEED) -> None:
@@ -58,8 +56,8 @@ def draw_many(output: Path | str, start: int, count: int, seed: int = DEFAULT_SE
     """
     if start < 0 or count < 1:
         raise DatasetError(f"{output}: no such plates: start {start:,}, count {count:,}")
-    with _parquet_writer(output, count) as write:
-        indices = ray.data.range(count, override_num_blocks=_num_tasks(count))
+    with _writer(output, count) as write:
+        indices = ray.data.range(count, override_num_blocks=ceil(count / PLATES_PER_TASK))
         write(indices.map_batches(_draw_batch, batch_size=None, fn_args=(start, seed)))
 
 
@@ -86,23 +84,22 @@ def read_many(source: Path | str, output: Path | str, weights: Path | str = DEFA
     PlateReader(weights)  # bad weights fail here, not in every worker
     tables = sorted(map(str, source.glob("*.parquet")))
     if tables:
-        images = [path for path in source.iterdir() if is_image_name(path.name)]
-        if images:
+        if images := [path for path in source.iterdir() if is_image_name(path.name)]:
             raise DatasetError(f"{min(images)}: lies beside Parquet files; use a folder for each")
         count = sum(map(_count_plates, tables))
     else:
         # A file name that is not valid Unicode becomes one that is not found: an error in its row.
-        paths = list_images(source)
-        names = [path.name.encode(errors="backslashreplace").decode() for path in paths]
+        images = list_images(source)
+        names = [path.name.encode(errors="backslashreplace").decode() for path in images]
         count = len(names)
     if not count:
         raise DatasetError(f"{source}: holds no plates")
-    with _parquet_writer(output, count) as write:
+    with _writer(output, count) as write:
         if tables:
             plates = ray.data.read_parquet(tables, columns=["file_name", "image"])
         else:
             table = pyarrow.table({"file_name": names})
-            plates = ray.data.from_arrow(table, override_num_blocks=_num_tasks(count))
+            plates = ray.data.from_arrow(table, override_num_blocks=ceil(count / PLATES_PER_TASK))
         write(plates.map_batches(_read_batch, batch_size=None, fn_args=(source, weights)))
     return dataset.dataset(output).count_rows(filter=dataset.field("error").is_valid())
 
@@ -113,7 +110,7 @@ def _read_batch(batch: dict, source: Path, weights: Path) -> pyarrow.Table:
     rows = []
     for name, reading in zip(names, _reader(weights).stream(images), strict=True):
         if isinstance(reading, ImageError):
-            row: dict[str, str | float] = {"error": str(reading)}
+            row = {"error": str(reading)}
         else:
             row = {"text": reading.text, "confidence": reading.confidence}
         rows.append(row | {"file_name": name})
@@ -130,12 +127,8 @@ def _count_plates(table: str) -> int:
     return metadata.num_rows
 
 
-def _num_tasks(count: int) -> int:
-    return -(-count // PLATES_PER_TASK)
-
-
 @contextmanager
-def _parquet_writer(output: Path | str, count: int) -> Iterator[Callable[[ray.data.Dataset], None]]:
+def _writer(output: Path | str, count: int) -> Iterator[Callable[[ray.data.Dataset], None]]:
     """Yield a function that writes `count` rows to the folder `output`, atomically."""
     output = Path(output).absolute()
     if output.exists():
@@ -160,5 +153,4 @@ def _parquet_writer(output: Path | str, count: int) -> Iterator[Callable[[ray.da
     except OSError as error:
         raise DatasetError(f"{output}: {error.strerror or error}") from error
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise DatasetError(f"{output}: cannot be written ({reason})") from error
+        raise DatasetError(f"{output}: {str(error).strip().splitlines()[-1]}") from error

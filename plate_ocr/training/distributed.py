@@ -19,10 +19,8 @@ import numpy as np
 
 from plate_ocr.utils import follow_parent
 
-# JAX raises its errors of the connection as RuntimeError or ValueError that begin like this.
-CONNECTION_ERROR = re.compile(
-    "(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED): "
-)
+# How the RuntimeError or ValueError begins that JAX raises when a connection is lost.
+JAX_ERROR = re.compile("(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ")
 
 
 class HostError(RuntimeError):
@@ -56,15 +54,11 @@ class Distributed:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Train with the other hosts; disconnect at the end.
-
-        Raises:
-            HostError: another host has ended or cannot be reached.
-        """
+        """Train with the other hosts, then disconnect; raise HostError if one is lost."""
         try:
             yield
         except (RuntimeError, ValueError) as error:
-            if self.num_processes == 1 or not CONNECTION_ERROR.match(str(error)):
+            if self.num_processes == 1 or not JAX_ERROR.match(str(error)):
                 raise
             raise _lost_host(str(error).partition("\n")[0]) from error
         if self.num_processes > 1:
@@ -76,15 +70,14 @@ class Distributed:
     def save_on_first_host(self, path: Path) -> Iterator[Path]:
         """Yield where to save: `path` on the first host, a temporary place on the others.
 
-        All hosts must save, because Keras gathers the weights on all of them. They wait for one
-        another at the end.
+        All hosts must save, because Keras gathers the weights on all of them.
         """
         if self.is_first:
             yield path
         else:
             with TemporaryDirectory() as folder:
                 yield Path(folder, path.name)
-        if self.num_processes > 1:
+        if self.num_processes > 1:  # wait for the first host to finish
             from jax.experimental import multihost_utils
 
             multihost_utils.sync_global_devices("plate_ocr")

@@ -10,7 +10,7 @@ import time
 import pytest
 from conftest import PROJECT
 
-from plate_ocr.plates.dataset import generate
+from plate_ocr.plates.dataset import generate_dataset
 
 # Augmentation, dropout and a changing learning rate: all that could differ between hosts. Adam
 # moves a weight by the sign of its gradient, even if that is only rounding, which differs between
@@ -68,7 +68,9 @@ def history(folder):
 
 @pytest.mark.slow
 def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
-    generate(tmp_path / "train", count=40, processes=1, progress=False)  # the last batch holds 8
+    generate_dataset(
+        tmp_path / "train", count=40, processes=1, progress=False
+    )  # the last batch holds 8
     finish(start(tmp_path, "one"))
     finish(*start_two(tmp_path))
     one, two = history(tmp_path / "one"), history(tmp_path / "two")
@@ -81,7 +83,7 @@ def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
 
 @pytest.mark.slow
 def test_a_lost_host_ends_the_other_with_one_line_and_both_resume(tmp_path):
-    generate(tmp_path / "train", count=40, processes=1, progress=False)
+    generate_dataset(tmp_path / "train", count=40, processes=1, progress=False)
     two, localization = tmp_path / "two", tmp_path / "two" / "localization"
     for victim, folder in ((1, localization), (0, two)):
         hosts = start_two(tmp_path)
