@@ -1,10 +1,9 @@
-"""Fetch the 22 training fonts from npm and choose their instances.
+"""Fetch the 22 training fonts from npm and choose the instances that plates are drawn in.
 
-For every family in the table below: `npm pack` the exact version, copy one font file
-and its licence next to this script, then draw seeded points of its design space and keep
-those whose ten digits stay legible at the smallest and the largest plate size. Writes
-fonts.json (read by the plate renderer), contact_sheet.png and README.md. The font files are
-not modified. A second run gives the same bytes.
+For every family in families.json, `npm pack` the exact version and copy the font file and its
+licence next to this script. Then draw seeded points of its design space and keep those whose ten
+digits are legible at the smallest and the largest font size. Writes fonts.json, contact_sheet.png
+and README.md. A second run gives the same bytes.
 
 Needs npm, pillow, numpy, opencv and fonttools[woff]:
 $ python fonts/prepare.py
@@ -17,6 +16,8 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,36 +27,34 @@ from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont
 
 HERE = Path(__file__).parent
+VERSION = "5.3.0"  # of every npm package
 SEED = 22
-INSTANCES = 24  # at most, per variable family
-ROUNDS = 8  # of INSTANCES draws each, before giving up
-BIG = 54  # a size that shows a digit's true counters
-SIZES = (18, 25)  # smallest and largest font size on a plate, in pixels
+MAX_INSTANCES = 24  # per variable family
+ROUNDS = 8  # of MAX_INSTANCES candidates each
+COUNTER_SIZE = 54  # a font size that shows a digit's true counters
+FONT_SIZES = (18, 25)  # smallest and largest font size on a plate, in pixels
 DIGITS = "0123456789"
 
-# Legibility limits. Ink runs from 0 (paper) to 1 (black).
-MIN_DARKEST = 0.60  # the darkest tenth of a digit's ink must reach this
-MIN_FAINTEST = 0.22  # nearly every inked pixel has, within one pixel, ink of at least this
-MIN_MEAN = 0.10  # mean ink over the digit's box
-MAX_COUNTER = 0.55  # the lightest spot inside a counter of 0, 6, 8, 9 may be at most this dark
-MIN_APART = 0.045  # least difference of two digits: 0 equal, 1 nothing shared
-MAX_UNEVEN = 0.20  # spread of the digits' heights, over the tallest
-MAX_OFF_LINE = 0.16  # distance of a digit's foot from the base line, over its height
+# Limits of legibility. Ink runs from 0 (background) to 1 (black).
+MIN_DARKEST = 0.60  # of the darkest tenth of a digit's ink
+MIN_NEAREST = 0.22  # the darkest pixel within one pixel of nearly every inked pixel
+MIN_MEAN = 0.10  # mean ink in the bounding box of a digit
+MAX_COUNTER = 0.55  # ink at the lightest pixel of a counter of 0, 6, 8 or 9
+MIN_DIFFERENCE = 0.045  # between two digits: 0 equal, 1 nothing shared
+MAX_HEIGHT_RANGE = 0.20  # of the digits' heights, relative to the tallest
+MAX_OFF_BASELINE = 0.16  # distance of a digit's foot from the baseline, relative to its height
 MAX_WIDTH = 22  # of the widest digit at size 25, in pixels
 MIN_HEIGHT = 8  # of the lowest digit at size 18, in pixels
-
-VARIABLE, STATIC = "@fontsource-variable/", "@fontsource/"
 
 
 class Family(NamedTuple):
     family: str
-    package: str
-    version: str
-    source: str  # file inside the package
-    licence: str
+    axes: str  # as fontsource names the file; "400" is a static font
     designer: str
     kind: str
-    ranges: dict[str, tuple[float, float]]  # axes not named here stay at their default
+    ranges: dict[
+        str, list[float]
+    ]  # lowest and highest value; axes not named here stay at their default
     why: str
 
     @property
@@ -63,107 +62,41 @@ class Family(NamedTuple):
         return self.family.lower().replace(" ", "-")
 
     @property
+    def package(self) -> str:
+        return f"@fontsource{'-variable' if self.ranges else ''}/{self.slug}"
+
+    @property
     def file(self) -> str:
-        return self.slug + Path(self.source).suffix
+        return f"{self.slug}.woff2"
 
 
-def variable(family, axes, designer, kind, ranges, why, source=VARIABLE) -> Family:
-    """A family of fontsource; all are version 5.3.0 under the OFL."""
-    slug = family.lower().replace(" ", "-")
-    file = f"files/{slug}-latin-{axes}-normal.woff2"
-    return Family(family, source + slug, "5.3.0", file, "OFL-1.1", designer, kind, ranges, why)
-
-
-def static(family, designer, kind, why) -> Family:
-    """A family with one weight and no axes."""
-    return variable(family, "400", designer, kind, {}, why, source=STATIC)
-
-
-# fmt: off
 FAMILIES = [
-    variable("Overpass", "wght", "Delve Withrington, Dave Bailey, Thomas Jockin", "highway",
-             {"wght": (250, 900)}, "Highway Gothic's descendant: road signs and plates."),
-    variable("Saira", "standard", "Héctor Gatti (Omnibus-Type)", "plate",
-             {"wdth": (50, 125), "wght": (250, 900)},
-             "Squarish, from very narrow to wide, like stamped plates."),
-    variable("Roboto Flex", "full", "David Berlow (Font Bureau) and others", "grotesque",
-             {"opsz": (8, 144), "wght": (200, 900), "GRAD": (-100, 100), "wdth": (40, 151),
-              "slnt": (-10, 0), "XOPQ": (55, 130), "YOPQ": (45, 115), "XTRA": (380, 603),
-              "YTFI": (640, 788)},
-             "The plain sans of most print, in nine directions."),
-    variable("Outfit", "wght", "Rodrigo Fuenzalida", "geometric", {"wght": (100, 900)},
-             "Circles and straight lines, from hairline to black; 1 and 7 without flags."),
-    variable("Sour Gummy", "standard", "Stefie Justprince", "rounded",
-             {"wght": (150, 900), "wdth": (100, 125)},
-             "Swollen strokes, from light to black with tiny counters."),
-    variable("Bodoni Moda", "standard", "Owen Earl (indestructible type*)", "modern serif",
-             {"wght": (400, 900), "opsz": (6, 40)},
-             "Thick and thin strokes, ball ends, curled 6 and 9."),
-    variable("Fraunces", "full", "Phaedra Charles, Flavia Zimbardi (Undercase Type)",
-             "old-style serif",
-             {"opsz": (9, 100), "wght": (200, 900), "SOFT": (0, 100), "WONK": (0, 1)},
-             "Soft old-style serif with lining figures."),
-    variable("Kalnia", "standard", "Frida Medrano", "display serif",
-             {"wght": (100, 700), "wdth": (100, 125)},
-             "Art nouveau: high contrast, a curled 7, an open 4."),
-    variable("Hepta Slab", "wght", "Mike LaGattuta", "slab serif", {"wght": (250, 900)},
-             "Slab serifs, curled ends, from light to black."),
-    variable("Recursive", "full", "Stephen Nixon (Arrow Type)", "mono, casual",
-             {"MONO": (0, 1), "CASL": (0, 1), "wght": (300, 1000), "slnt": (-15, 0)},
-             "Brush-like casual forms; plain or slashed zero."),
-    variable("Kode Mono", "wght", "Isa Özler", "squared mono", {"wght": (400, 700)},
-             "Cut corners and a slashed zero; close to machine-reading faces."),
-    variable("Orbitron", "wght", "Matt McInerney", "techno", {"wght": (400, 900)},
-             "Wide, squared, flat 3, bare 7, slashed zero."),
-    variable("Anybody", "standard", "Tyler Finck (Etcetera Type)", "squared",
-             {"wdth": (62, 150), "wght": (250, 900)},
-             "Rounded squares, from extra narrow to extra wide."),
-    variable("Big Shoulders Stencil", "opsz", "Patric King (XO Type)", "stencil",
-             {"wght": (250, 900), "opsz": (10, 72)}, "Narrow stencil with upright gaps."),
-    variable("Stick No Bills", "wght", "Mooniak", "stencil", {"wght": (300, 800)},
-             "Painted stencil with slanted gaps."),
-    variable("Pixelify Sans", "wght", "Stefie Justprince", "pixel", {"wght": (400, 460)},
-             "Square pixels; a 5 like an S, a 2 like a Z."),
-    variable("Bitcount Single", "full", "Petr van Blokland (TYPETR)", "pixel",
-             {"wght": (350, 600), "slnt": (-8, 0)},
-             "Wide dot-matrix display digits, upright and slanted."),
-    variable("Shantell Sans", "full", "Shantell Martin, Stephen Nixon (Arrow Type)", "hand",
-             {"wght": (300, 800), "INFM": (0, 100), "BNCE": (-30, 30)},
-             "Marker letters; uneven, from light to heavy."),
-    variable("Caveat", "wght", "Pablo Impallari", "hand", {"wght": (400, 700)},
-             "Quick handwriting: slanted, small, uneven strokes."),
-    variable("Gluten", "standard", "Tyler Finck (Etcetera Type)", "hand",
-             {"wght": (200, 900), "slnt": (-13, 13)},
-             "Loose brush digits, slanted both ways, light to black."),
-    static("The Girl Next Door", "Kimberly Geswein", "hand",
-           "Thin felt pen; a 3 whose top is flat, an open 6."),
-    static("Loved by the King", "Kimberly Geswein", "hand",
-           "Tall, narrow pen strokes that do not quite close."),
+    Family(**family) for family in json.loads((HERE / "families.json").read_text(encoding="utf-8"))
 ]
-# fmt: on
-
 Instance = dict[str, float]
 
 
 def fetch(entry: Family) -> None:
     """Put the font file and its licence here."""
-    font, licence = HERE / entry.file, HERE / f"{entry.slug}.LICENSE.txt"
-    with tempfile.TemporaryDirectory() as tmp:
-        command = ["npm", "pack", "--silent", f"{entry.package}@{entry.version}"]
-        subprocess.run(command, cwd=tmp, check=True, stdout=subprocess.DEVNULL)
-        (archive,) = Path(tmp).glob("*.tgz")
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["npm", "pack", "--silent", f"{entry.package}@{VERSION}"]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        (archive,) = Path(folder).glob("*.tgz")
         with tarfile.open(archive) as tar:
-            tar.extractall(tmp, filter="data")
-        package = Path(tmp) / "package"
-        text = package / "LICENSE_FONT"
-        shutil.copyfile(text if text.exists() else package / "LICENSE", licence)
-        shutil.copyfile(package / entry.source, font)
+            tar.extractall(folder, filter="data")
+        package = Path(folder, "package")
+        licence = package / "LICENSE_FONT"
+        if not licence.exists():
+            licence = package / "LICENSE"
+        shutil.copyfile(licence, HERE / f"{entry.slug}.LICENSE.txt")
+        source = f"{entry.slug}-latin-{entry.axes}-normal.woff2"
+        shutil.copyfile(package / "files" / source, HERE / entry.file)
 
 
-def require(holds: bool, *what: object) -> None:
-    """Stop where a font is not as expected; unlike an assertion under python -O, too."""
-    if not holds:
-        raise ValueError(*what)
+def require(condition: bool, *values: object) -> None:
+    """Stop if a font is not as expected; unlike an assertion, also under python -O."""
+    if not condition:
+        raise ValueError(*values)
 
 
 def read_axes(entry: Family) -> dict[str, tuple[float, float, float]]:
@@ -179,7 +112,7 @@ def read_axes(entry: Family) -> dict[str, tuple[float, float, float]]:
     return axes
 
 
-def load(entry: Family, size: int, instance: Instance) -> ImageFont.FreeTypeFont:
+def open_font(entry: Family, size: int, instance: Instance) -> ImageFont.FreeTypeFont:
     path = str(HERE / entry.file)
     font = ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
     if instance:
@@ -187,8 +120,9 @@ def load(entry: Family, size: int, instance: Instance) -> ImageFont.FreeTypeFont
     return font
 
 
-def draw_digits(font: ImageFont.FreeTypeFont, size: int) -> list[np.ndarray]:
-    """The ink of each digit on its own canvas; the base line is under row 2 * size."""
+def draw_digits(entry: Family, size: int, instance: Instance) -> list[np.ndarray]:
+    """The ink of each digit on its own canvas; the baseline is under row 2 * size."""
+    font = open_font(entry, size, instance)
     canvases = []
     for digit in DIGITS:
         image = Image.new("L", (4 * size, 3 * size))
@@ -197,51 +131,51 @@ def draw_digits(font: ImageFont.FreeTypeFont, size: int) -> list[np.ndarray]:
     return canvases
 
 
-def bounds(ink: np.ndarray) -> tuple[int, int, int, int]:
-    """Top, bottom, left, right of what is visible; ends are exclusive."""
+def bounding_box(ink: np.ndarray) -> tuple[int, int, int, int]:
+    """Top, bottom, left, right of the visible ink; ends are exclusive."""
     rows, columns = np.flatnonzero((ink > 0.2).any(1)), np.flatnonzero((ink > 0.2).any(0))
     return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
 
 
-def enclosed(ink: np.ndarray, level: float) -> list[np.ndarray]:
-    """Row and column indices of the counters: lighter than `level`, not joined to the outside."""
-    count, labels = cv2.connectedComponents((ink < level).astype(np.uint8), connectivity=4)
-    areas = [np.argwhere(labels == k) for k in range(1, count)]
+def find_counters(ink: np.ndarray) -> list[np.ndarray]:
+    """Row and column indices of each counter: light and not joined to the outside."""
+    count, labels = cv2.connectedComponents((ink < 0.5).astype(np.uint8), connectivity=4)
+    areas = [np.argwhere(labels == label) for label in range(1, count)]
     return [area for area in areas if labels[tuple(area[0])] != labels[0, 0]]
 
 
-def apart(a: np.ndarray, b: np.ndarray) -> float:
+def difference(first: np.ndarray, second: np.ndarray) -> float:
     """How much two digits differ at their best overlap, from 0 (equal) to 1."""
     shifts = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
-    moved = [np.abs(a - np.roll(b, shift, (0, 1))).sum() for shift in shifts]
-    return float(min(moved) / (a.sum() + b.sum()))
+    sums = [np.abs(first - np.roll(second, shift, (0, 1))).sum() for shift in shifts]
+    return float(min(sums) / (first.sum() + second.sum()))
 
 
 def centred(ink: np.ndarray, size: int) -> np.ndarray:
-    top, bottom, left, right = bounds(ink)
+    top, bottom, left, right = bounding_box(ink)
     canvas = np.zeros((2 * size, 2 * size), np.float32)
     y, x = (2 * size - bottom + top) // 2, (2 * size - right + left) // 2
     canvas[y : y + bottom - top, x : x + right - left] = ink[top:bottom, left:right]
     return canvas
 
 
-def fault(entry: Family, instance: Instance) -> str:
-    """Why this instance is not legible; the empty string when it is."""
-    for size in SIZES:
-        inks = draw_digits(load(entry, size, instance), size)
+def find_defect(entry: Family, instance: Instance) -> str:
+    """Why an instance is illegible; the empty string if it is legible."""
+    for size in FONT_SIZES:
+        inks = draw_digits(entry, size, instance)
         if min(ink.max() for ink in inks) < MIN_DARKEST:
             return "pale"
-        boxes = [bounds(ink) for ink in inks]
+        boxes = [bounding_box(ink) for ink in inks]
         heights = [bottom - top for top, bottom, _, _ in boxes]
         if max(right - left for _, _, left, right in boxes) > MAX_WIDTH * size / 25:
             return "wide"
         if min(heights) < MIN_HEIGHT * size / 18:
             return "low"
-        if max(heights) - min(heights) > max(MAX_UNEVEN * max(heights), 2):
+        if max(heights) - min(heights) > max(MAX_HEIGHT_RANGE * max(heights), 2):
             return "uneven"
         for (_, bottom, _, _), height in zip(boxes, heights, strict=True):
-            if abs(bottom - 2 * size) > max(MAX_OFF_LINE * height, 2):
-                return "off the line"
+            if abs(bottom - 2 * size) > max(MAX_OFF_BASELINE * height, 2):
+                return "off the baseline"
         for digit, ink, (top, bottom, left, right) in zip(DIGITS, inks, boxes, strict=True):
             inked = ink > 0.04
             if np.quantile(ink[inked], 0.9) < MIN_DARKEST:
@@ -249,65 +183,72 @@ def fault(entry: Family, instance: Instance) -> str:
             if ink[top:bottom, left:right].mean() < MIN_MEAN:
                 return f"thin {digit}"
             near = np.max([np.roll(ink, (y, x), (0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)], 0)
-            if np.quantile(near[inked], 0.03) < MIN_FAINTEST:
+            if np.quantile(near[inked], 0.03) < MIN_NEAREST:
                 return f"hairline {digit}"
-        big = draw_digits(load(entry, BIG, instance), BIG)
-        for digit in (0, 6, 8, 9):
-            for area in enclosed(big[digit], 0.5):
-                box = bounds(big[digit])
-                if len(area) < 0.012 * (box[1] - box[0]) * (box[3] - box[2]):
-                    continue  # a speck, such as the space between two dots
-                rows, columns = area.T * size // BIG
-                if inks[digit][rows, columns].min() > MAX_COUNTER:
-                    return f"closed {digit}"
+        if digit := find_closed_counter(entry, instance, inks, size):
+            return f"closed {digit}"
         shapes = [centred(ink, size) for ink in inks]
         for i in range(10):
             for j in range(i):
-                if apart(shapes[i], shapes[j]) < MIN_APART:
+                if difference(shapes[i], shapes[j]) < MIN_DIFFERENCE:
                     return f"{j} like {i}"
     return ""
 
 
-def choose(entry: Family, axes: dict[str, tuple[float, float, float]]) -> list[Instance]:
-    """The default, then seeded draws, each round spread evenly along every axis."""
-    default = {tag: tidy(*axis, axis[1]) for tag, axis in axes.items()}
-    if not axes:
-        require(not fault(entry, {}), entry.family, fault(entry, {}))
-        return [{}]
+def find_closed_counter(
+    entry: Family, instance: Instance, inks: list[np.ndarray], size: int
+) -> str:
+    """A digit with a counter that is dark at this size; the empty string if there is none."""
+    large = draw_digits(entry, COUNTER_SIZE, instance)
+    for digit in (0, 6, 8, 9):
+        top, bottom, left, right = bounding_box(large[digit])
+        for area in find_counters(large[digit]):
+            if len(area) < 0.012 * (bottom - top) * (right - left):
+                continue  # a speck, such as the space between two dots
+            rows, columns = area.T * size // COUNTER_SIZE
+            if inks[digit][rows, columns].min() > MAX_COUNTER:
+                return str(digit)
+    return ""
+
+
+def candidates(entry: Family) -> Iterator[Instance]:
+    """The default, then seeded points; each round is spread evenly along every axis."""
+    axes = read_axes(entry)
+    yield {tag: round_value(*axis, axis[1]) for tag, axis in axes.items()}
     rng = random.Random(f"{SEED} {entry.family}")
-    chosen, faults = [], {}
-    reason = fault(entry, default)
-    if reason:
-        faults["default: " + reason] = 1
-    else:
-        chosen.append(default)
     for _ in range(ROUNDS):
-        columns = {}
-        for tag, (low, middle, high) in axes.items():
-            strata = rng.sample(range(INSTANCES), INSTANCES)
-            values = [low + (high - low) * (k + rng.random()) / INSTANCES for k in strata]
-            columns[tag] = [tidy(low, middle, high, value) for value in values]
-        for values in zip(*columns.values(), strict=True):
-            instance = dict(zip(columns, values, strict=True))
-            if len(chosen) == INSTANCES or instance in chosen:
-                continue
-            reason = fault(entry, instance)
-            if reason:
-                faults[reason] = faults.get(reason, 0) + 1
-            else:
-                chosen.append(instance)
-        if len(chosen) == INSTANCES:
-            break
-    print(f"{entry.family}: {len(chosen)} instances; left out {faults or 'none'}", flush=True)
-    require(bool(chosen), entry.family)
-    return chosen
+        columns = []
+        for low, default, high in axes.values():
+            strata = rng.sample(range(MAX_INSTANCES), MAX_INSTANCES)
+            values = [low + (high - low) * (k + rng.random()) / MAX_INSTANCES for k in strata]
+            columns.append([round_value(low, default, high, value) for value in values])
+        for values in zip(*columns, strict=True):
+            yield dict(zip(axes, values, strict=True))
 
 
-def tidy(low: float, middle: float, high: float, value: float) -> float:
+def round_value(low: float, default: float, high: float, value: float) -> float:
     """One decimal for short or fractional axes, whole numbers for the others."""
-    fine = high - low <= 2 or middle != int(middle)
+    fine = high - low <= 2 or default != int(default)
     rounded = round(value, 1) if fine else round(value)
     return int(rounded) if rounded == int(rounded) else rounded
+
+
+def choose_instances(entry: Family) -> list[Instance]:
+    chosen: list[Instance] = []
+    defects: Counter[str] = Counter()
+    for instance in candidates(entry):
+        if len(chosen) == MAX_INSTANCES:
+            break
+        if instance in chosen:
+            continue
+        defect = find_defect(entry, instance)
+        if defect:
+            defects[defect] += 1
+        else:
+            chosen.append(instance)
+    print(f"{entry.family}: {len(chosen)} instances; left out {dict(defects)}", flush=True)
+    require(bool(chosen), entry.family)
+    return chosen
 
 
 def write_json(rows: list[dict]) -> None:
@@ -327,16 +268,16 @@ def draw_contact_sheet(rows: list[dict]) -> None:
     left, column, line = 180, 236, 38
     sheet = Image.new("L", (left + 5 * column, line * len(rows) + 8), 255)
     pen = ImageDraw.Draw(sheet)
-    label = load(FAMILIES[0], 15, {"wght": 500})
+    label = open_font(FAMILIES[0], 15, {"wght": 500})
     for y, (entry, row) in enumerate(zip(FAMILIES, rows, strict=True)):
         pen.text((8, y * line + 30), row["family"], 0, label, anchor="ls")
-        every = row["instances"]
-        ink = [sum(map(np.sum, draw_digits(load(entry, 18, one), 18))) for one in every]
-        order = sorted(range(1, len(every)), key=lambda k: ink[k])  # light to heavy
+        instances = row["instances"]
+        ink = [sum(map(np.sum, draw_digits(entry, 18, instance))) for instance in instances]
+        order = sorted(range(1, len(instances)), key=lambda k: ink[k])  # light to heavy
         picks = [order[round(k * (len(order) - 1) / 3)] for k in range(4)] if order else []
         for x, pick in enumerate([0, *picks]):
             size = 30
-            while (font := load(entry, size, every[pick])).getlength(DIGITS) > column - 14:
+            while (font := open_font(entry, size, instances[pick])).getlength(DIGITS) > column - 14:
                 size -= 1
             pen.text((left + x * column, y * line + 30), DIGITS, 0, font, anchor="ls")
     palette = sheet.quantize(16)
@@ -347,22 +288,23 @@ def write_readme(rows: list[dict]) -> None:
     count = sum(len(row["instances"]) for row in rows)
     text = f"""# Fonts
 
-{len(rows)} families with open licences, {count} instances. A reader learns digit shapes from
-these, so they are chosen to differ: plates, print, code, stencils, dot matrices, hand lettering.
-All figures are lining. Every file is as the npm package holds it, with its licence beside it.
-Every instance was checked at 18 and 25 pixels: enough ink, open counters, no two digits alike,
-one height, one base line. `fonts.json` lists the instances; `prepare.py` makes everything here.
+{len(rows)} families with open licences, {count} instances. The families were chosen for variety,
+because a reader learns the shapes of digits from them: plates, print, code, stencils, dot matrices
+and hand lettering. All have lining figures. Font files are unmodified from their npm packages, with
+their licences beside them. Every instance was checked at 18 and 25 pixels for enough contrast,
+open counters, distinct digits, equal height and a common baseline. `families.json` lists the
+families, `fonts.json` their instances. `prepare.py` makes everything else here.
 
 ![The ten digits in every family](contact_sheet.png)
 
-| family | kind | designer | licence | npm package | axes | instances | why it is in |
+| family | kind | designer | licence | npm package | axes | instances | why it is included |
 |---|---|---|---|---|---|--:|---|
 """
     for entry, row in zip(FAMILIES, rows, strict=True):
         axes = ", ".join(f"{t} {low:g} to {high:g}" for t, (low, high) in entry.ranges.items())
-        licence = f"[{entry.licence}]({entry.slug}.LICENSE.txt)"
+        licence = f"[OFL-1.1]({entry.slug}.LICENSE.txt)"
         cells = (entry.family, entry.kind, entry.designer.replace("*", "\\*"), licence,
-                 f"`{entry.package}` {entry.version}", axes or "none", len(row["instances"]),
+                 f"`{entry.package}` {VERSION}", axes or "none", len(row["instances"]),
                  entry.why)  # fmt: skip
         text += "| " + " | ".join(map(str, cells)) + " |\n"
     (HERE / "README.md").write_text(text, encoding="utf-8")
@@ -374,7 +316,7 @@ def main() -> None:
         fetch(entry)
         digest = hashlib.sha256((HERE / entry.file).read_bytes()).hexdigest()
         rows.append({"family": entry.family, "file": entry.file, "kind": entry.kind,
-                     "sha256": digest, "instances": choose(entry, read_axes(entry))})  # fmt: skip
+                     "sha256": digest, "instances": choose_instances(entry)})  # fmt: skip
     write_json(rows)
     draw_contact_sheet(rows)
     write_readme(rows)

@@ -123,8 +123,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, run: Callable, summary: str, details: str) -> argparse.ArgumentParser:
-        text = f"{summary[0].upper()}{summary[1:]}. {details}"
+    def add(name: str, run: Callable, text: str) -> argparse.ArgumentParser:
+        summary = text.partition(". ")[0]
         command = commands.add_parser(name, help=summary, description=text, epilog=EXIT_CODES)
         command.set_defaults(run=run)
         return command
@@ -143,9 +143,8 @@ def _add_read(add: Add) -> None:
     command = add(
         "read",
         _read,
-        "read images",
-        "Prints path, text and confidence of each, separated by tabs. Images are PNG, JPEG, BMP, "
-        "WebP or TIFF files.",
+        "Read images. Prints path, text and confidence of each, separated by tabs. Images are "
+        "PNG, JPEG, BMP, WebP or TIFF files.",
     )
     command.add_argument("paths", nargs="+", metavar="PATH", help="image, folder, or - for stdin")
     layout = command.add_mutually_exclusive_group()
@@ -237,8 +236,8 @@ def _add_generate(add: Add) -> None:
     command = add(
         "generate",
         _generate,
-        "draw a data set of simulated plates",
-        "Writes PNG files, metadata.jsonl and settings.json. Needs the extra [draw].",
+        "Draw a data set of simulated plates. Writes PNG files, metadata.jsonl and settings.json. "
+        "Needs the extra [draw].",
     )
     command.add_argument(
         "directory",
@@ -268,9 +267,8 @@ def _add_validate(add: Add) -> None:
     command = add(
         "validate",
         _validate,
-        "find unreadable images and wrong labels of a data set",
-        "A label is the name of its file, or stands in metadata.jsonl or metadata.csv. Prints one "
-        "line per problem.",
+        "Find unreadable images and wrong labels of a data set. A label is the name of its file, "
+        "or stands in metadata.jsonl or metadata.csv. Prints one line per problem.",
     )
     command.add_argument("directory", type=path_argument, help="folder of labelled images")
     command.add_argument("--digits", **DIGITS, help="default: as in settings.json, or 5")
@@ -287,9 +285,9 @@ def _add_train(add: Add) -> None:
     command = add(
         "train",
         _train,
-        "train on a folder of plates, on one or several hosts",
-        "An interrupted run resumes from its last epoch. Needs the extra [train], and [hosts] for "
-        "several hosts, each of which runs the same command.",
+        "Train on a folder of plates, on one or several hosts. An interrupted run resumes from "
+        "its last epoch. Needs the extra [train], and [hosts] for several hosts, each of which "
+        "runs the same command.",
     )
     _add_training_arguments(command)
     command.add_argument(
@@ -367,9 +365,9 @@ def _add_fine_tune(add: Add) -> None:
     command = add(
         "fine-tune",
         _fine_tune,
-        "adapt the shipped weights to your own plates",
-        "Trains with the configuration fine_tuning, then exports, so that `plate-ocr read "
-        "--weights` takes the new weights. Needs the extra [train].",
+        "Adapt the shipped weights to your own plates. Trains with the configuration fine_tuning, "
+        "then exports, so that `plate-ocr read --weights` takes the new weights. Needs the extra "
+        "[train].",
     )
     _add_training_arguments(command)
     command.add_argument("--initial-weights", metavar="WEIGHTS", **WEIGHTS)
@@ -384,9 +382,8 @@ def _add_calibrate(add: Add) -> None:
     command = add(
         "calibrate",
         _calibrate,
-        "calibrate the confidence of your own weights",
-        "Takes at least 200 plates, of which 10 are read correctly and 10 are not. Needs the extra "
-        "[train].",
+        "Calibrate the confidence of your own weights. Takes at least 200 plates, of which 10 are "
+        "read correctly and 10 are not. Needs the extra [train].",
     )
     command.add_argument("weights", type=path_argument, help="HDF5 file, its export beside it")
     command.add_argument("directory", type=path_argument, help="labelled plates, not trained on")
@@ -403,8 +400,8 @@ def _add_export(add: Add) -> None:
     command = add(
         "export",
         _export,
-        "export weights as ONNX, or as LiteRT for phones",
-        "Writes NAME.onnx or NAME.tflite beside the weights. Needs the extra [train].",
+        "Export weights as ONNX, or as LiteRT for phones. Writes NAME.onnx or NAME.tflite beside "
+        "the weights. Needs the extra [train].",
     )
     command.add_argument("--weights", **WEIGHTS)
     command.add_argument(
@@ -420,11 +417,11 @@ def _export(options: Options) -> int:
     return 0
 
 
-RAY = "RAY_ADDRESS names the cluster; by default Ray runs on this machine. Needs the extra [ray]."
+RAY = "Ray runs on this machine, or on the cluster RAY_ADDRESS. Needs the extra [ray]."
 
 
 def _add_draw_many(add: Add) -> None:
-    command = add("draw-many", _draw_many, "draw any number of plates with Ray, to Parquet", RAY)
+    command = add("draw-many", _draw_many, f"Draw any number of plates into Parquet. {RAY}")
     command.add_argument("output", type=path_argument, help="new folder")
     command.add_argument("--start", type=int, default=0, help="first plate; default: %(default)s")
     command.add_argument("--count", type=int, required=True, help="number of plates")
@@ -440,7 +437,7 @@ def _draw_many(options: Options) -> int:
 
 
 def _add_read_many(add: Add) -> None:
-    command = add("read-many", _read_many, "read any number of images with Ray, to Parquet", RAY)
+    command = add("read-many", _read_many, f"Read any number of images into Parquet. {RAY}")
     command.add_argument("source", type=path_argument, help="folder of images, or of draw-many")
     command.add_argument("output", type=path_argument, help="new folder")
     command.add_argument("--weights", **WEIGHTS)

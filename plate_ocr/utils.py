@@ -10,7 +10,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -24,7 +23,6 @@ from typing import Any
 
 PACKAGE = Path(__file__).parent
 MAX_SHOWN_NAME = 1_000  # characters; what is longer is no path but content by mistake
-LEFTOVER_AGE = 3_600  # seconds; no file takes longer to write
 
 
 def resource_path(name: str) -> Path:
@@ -76,14 +74,6 @@ def _give_up(temporary: str, path: Path | str, error: BaseException) -> None:
 def write_text(path: Path | str, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     write_bytes(path, text.encode())
-
-
-def remove_leftovers(directory: Path) -> None:
-    """Remove the temporary files that killed processes left in a folder more than an hour ago."""
-    for temporary in directory.glob(".*.part.*"):
-        with suppress(OSError):  # another process may have removed or renamed it
-            if time.time() - temporary.stat().st_mtime > LEFTOVER_AGE:
-                _remove(temporary)
 
 
 def _remove(path: Path | str) -> None:
@@ -178,7 +168,17 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-_start_lock = threading.Lock()
+def fork_safe_lock() -> threading.Lock:  # type: ignore[valid-type]
+    """A lock that a forked child never inherits as locked: a fork waits for it."""
+    lock = threading.Lock()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+        )
+    return lock
+
+
+_start_lock = fork_safe_lock()
 
 
 class _Process(SpawnProcess):
@@ -213,10 +213,6 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class _Context(SpawnContext):
-    Process = _Process
-
-
 def spawn_pool(processes: int) -> ProcessPoolExecutor:
     """A pool of processes that end with this one; they are spawned, as TensorFlow forbids forks.
 
@@ -225,7 +221,9 @@ def spawn_pool(processes: int) -> ProcessPoolExecutor:
     # Their import path starts here, not where Python was started: a notebook in Colab changes into
     # its clone of this repository.
     multiprocessing.process.ORIGINAL_DIR = str(Path.cwd())  # type: ignore[attr-defined]
-    return ProcessPoolExecutor(processes, mp_context=_Context(), initializer=follow_parent)
+    context = SpawnContext()
+    context.Process = _Process
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=follow_parent)
 
 
 def follow_parent() -> None:
@@ -263,7 +261,7 @@ def map_batches(
             batch: list = []
             try:
                 batch.extend(islice(iterator, size))  # keeps what came before an error
-            except BaseException as raised:
+            except Exception as raised:
                 error = raised
             if not batch:
                 break
@@ -307,13 +305,3 @@ def missing_extra(error: ImportError, library: str | None = None) -> str:
         f"{name} is missing: it comes with the extra [{extra}] of this project; "
         f"in its folder, pip install '.[{extra}]'"
     )
-
-
-def fork_safe_lock() -> threading.Lock:  # type: ignore[valid-type]
-    """A lock that a forked child never inherits as locked: a fork waits for it."""
-    lock = threading.Lock()
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
-        )
-    return lock

@@ -15,30 +15,33 @@ import pytest
 from plate_ocr.plates.fonts import load_fonts
 
 PROJECT = Path(__file__).parent.parent
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(PROJECT)}
 
 
-def run_python(*command):
+def run_python(*command, cwd=PROJECT, **options):
     """Run Python in a process of its own; it may fail, but not with a traceback."""
     done = subprocess.run(
         [sys.executable, *map(str, command)],
-        cwd=PROJECT,
-        env=os.environ | {"PYTHONPATH": str(PROJECT), "MPLBACKEND": "Agg"},
+        cwd=cwd,
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=900,
+        **options,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
-def start_interruptible(*command, **options):
+def start_interruptible(*command, cwd=PROJECT, **options):
     """Start Python in a process of its own, with its standard error as text, to interrupt it.
 
     A shell lets what runs in the background ignore SIGINT, and tests would pass that on.
     """
     return subprocess.Popen(
         [sys.executable, *map(str, command)],
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        cwd=cwd,
+        env=ENVIRONMENT,
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
@@ -55,8 +58,8 @@ def succeeds_in_a_fork(function, seconds=10):
             status = 0 if function() else 1
         finally:
             os._exit(status)
-    latest = time.monotonic() + seconds
-    while time.monotonic() < latest:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return status == 0
@@ -67,8 +70,8 @@ def succeeds_in_a_fork(function, seconds=10):
 
 
 def left_in_an_empty_home(home, *command):
-    """Run Python in a process of its own, with an empty folder as home: what it leaves there."""
-    environment = os.environ | {"PYTHONPATH": str(PROJECT), "HOME": str(home)}
+    """Run Python with an empty folder as home; return what it leaves there."""
+    environment = ENVIRONMENT | {"HOME": str(home)}
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "ORT_DISABLE_TELEMETRY"):
         environment.pop(name, None)
     home.mkdir()

@@ -1,22 +1,16 @@
 """Work that is stopped anywhere: nothing is half-written, and running it again gives the same."""
 
-import hashlib
-import json
+import builtins
 import os
-import random
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from functools import partial
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pytest
-from conftest import PROJECT, run_python
 
+<<<<<<< HEAD
 from plate_ocr import utils
 from plate_ocr.evaluation.benchmark import write_calibration
 from plate_ocr.network.checkpoint import load_metadata, load_model, write_metadata
@@ -24,6 +18,10 @@ from plate_ocr.plates.alphabet import DIGITS, NUM_DIGITS
 from plate_ocr.plates.dataset import DatasetError, generate_dataset, validate_dataset
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.calibration import PlattScaling
+=======
+from plate_ocr.network.checkpoint import write_metadata
+from plate_ocr.plates.dataset import DatasetError, generate_dataset
+>>>>>>> main
 from plate_ocr.training.config import TrainingError
 from plate_ocr.training.fit import ResumableCheckpoint
 from plate_ocr.utils import write_text
@@ -36,33 +34,36 @@ def stopped_at(moment, number, work):
     """Do `work` in a process that ends, as by SIGKILL, at its `number`-th write or rename.
 
     Returns:
-        Whether it came so far; else it has done its work.
+        Whether it was stopped; else it has done its work.
     """
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == EXIT
-    left = [number]
-    put, replace = utils._put, os.replace
+    remaining = number
+    real_open, real_replace = open, os.replace
 
-    def now(what):
-        left[0] -= what == moment
-        return what == moment and left[0] == 0
-
-    def write(path, content):
-        if now("half-written"):
-            put(path, content[: len(content) // 2])
-            os._exit(EXIT)
-        return put(path, content)
-
-    def rename(path, target):
-        if now("before rename"):
-            os._exit(EXIT)
-        replace(path, target)
-        if now("after rename"):
+    def stop(current):
+        nonlocal remaining
+        remaining -= current == moment
+        if current == moment and remaining == 0:
             os._exit(EXIT)
 
-    utils._put, os.replace = write, rename
-    Path.write_text = lambda path, text, **_: write(path, text.encode())
+    def open_(path, mode="r", **options):
+        file = real_open(path, mode, **options)
+        if mode == "wb":
+            file.write(b"half")
+            file.flush()
+            stop("half-written")
+            file.seek(0)
+            file.truncate()
+        return file
+
+    def replace(path, target):
+        stop("before rename")
+        real_replace(path, target)
+        stop("after rename")
+
+    builtins.open, os.replace = open_, replace
     try:
         work()
         os._exit(0)
@@ -71,7 +72,8 @@ def stopped_at(moment, number, work):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """The files of a folder, without hidden ones: what a killed process was writing."""
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
 
 
 def draw(folder):
@@ -99,7 +101,8 @@ class Model:
         return 1_000
 
     def save_weights(self, path):
-        path.write_text(f"weights of {self.epoch}", encoding="utf-8")
+        with open(path, "wb") as file:  # noqa: PTH123
+            file.write(b"weights of %d" % self.epoch)
 
 
 def checkpoint(folder):
@@ -124,14 +127,15 @@ def test_stopped_at_every_write_and_rename(tmp_path, work, moment):
     while stopped_at(moment, number, partial(work, tmp_path / str(number))):
         folder = tmp_path / str(number)
         for name, content in (contents(folder) if folder.exists() else {}).items():
-            # A file is whole or hidden; only checkpoints are replaced by later ones.
-            assert name.startswith(".") or work is checkpoint or content == expected[name]
+            assert work is checkpoint or content == expected[name]  # later epochs replace files
         work(folder)
-        assert contents(folder) == expected, (moment, number)
+        # Older weights stay if the run was stopped before it removed them.
+        assert expected.items() <= contents(folder).items(), (moment, number)
         number += 1
     assert number > 1 and contents(tmp_path / str(number)) == expected
 
 
+<<<<<<< HEAD
 def measure(folder, figure):
     """What evaluation.ipynb writes: the calibration of the weights, then its figures."""
     write_calibration(folder / "weights.h5", PlattScaling(figure, 1.0))
@@ -266,6 +270,8 @@ def test_the_script_killed_at_random(tmp_path):
     assert readings[0] == readings[1]
 
 
+=======
+>>>>>>> main
 @pytest.fixture
 def disk(tmp_path):
     """A small disk of the test's own; it is called with options to mount it anew."""
@@ -288,7 +294,7 @@ def test_generation_on_a_full_and_on_a_read_only_disk(tmp_path, disk):
     path, remount = disk
     with pytest.raises(DatasetError, match="No space left on device"):
         generate_dataset(path / "mine", start=0, count=200, processes=1, progress=False)
-    assert not [one.name for one in (path / "mine").iterdir() if one.name.startswith(".")]
+    assert not list((path / "mine").glob(".*"))
     remount("ro", "size=64k")
     with pytest.raises(DatasetError, match="Read-only file system"):
         generate_dataset(path / "mine", start=0, count=200, processes=1, progress=False)
@@ -328,25 +334,3 @@ def test_a_text_on_a_full_and_on_a_read_only_disk(disk):
     with pytest.raises(OSError, match=r"Read-only file system: '.*/a\.txt'"):
         write_text(path / "a.txt", "new")
     assert contents(path) == {"a.txt": b"old"}
-
-
-@pytest.mark.slow
-def test_the_commands_on_a_full_and_on_a_read_only_disk(disk, random_weights):
-    path, remount = disk
-    script = ("model_test.py", "data/test", "--backend", "onnx", "--json", path / "out.json")
-    for problem in ("No space left on device", "Read-only file system"):
-        done = run_python(*script, "--plot", path / "plot.png")
-        assert done.returncode == 2 and problem in done.stderr.splitlines()[-1]
-        assert "plot.png" not in contents(path)
-        remount("ro", "size=64k")
-    remount("rw", "size=1600k")  # room for the weights, none for their export
-    for suffix in (".h5", ".json"):
-        shutil.copy(random_weights.with_suffix(suffix), path)
-    before = contents(path)
-    for problem in ("No space left on device", "Read-only file system"):
-        done = run_python("-m", "plate_ocr", "export", "--weights", path / "random.h5")
-        assert done.returncode == 2 and problem in done.stderr.splitlines()[-1], done.stderr
-        assert contents(path) == before
-        remount("ro", "size=1600k")
-    remount("rw", "size=8m")
-    assert run_python("-m", "plate_ocr", "export", "--weights", path / "random.h5").returncode == 0

@@ -1,21 +1,100 @@
-import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from conftest import succeeds_in_a_fork
 
-from plate_ocr import utils
-from plate_ocr.utils import map_batches
+from plate_ocr.utils import (
+    atomic_write,
+    check_writable,
+    checksum,
+    map_batches,
+    one_line,
+    read_json,
+    shown,
+    write_bytes,
+    write_text,
+)
 
 
-def doubled(batch):
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_when_the_block_ends(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text("old")
+    with atomic_write(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old" and temporary.suffix == ".json"
+    assert path.read_text() == "new" and names(tmp_path) == ["run.json"]
+
+
+def test_a_folder_appears_as_a_whole(tmp_path):
+    with atomic_write(tmp_path / "plates") as temporary:
+        temporary.mkdir()
+        (temporary / "1.parquet").touch()
+        assert names(tmp_path) == [temporary.name]
+    assert names(tmp_path / "plates") == ["1.parquet"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("create", ["touch", "mkdir"])
+def test_an_error_leaves_the_old_file_alone(tmp_path, error, create):
+    path = tmp_path / "run.json"
+    path.write_text("old")
+    with pytest.raises(error), atomic_write(path) as temporary:
+        getattr(temporary, create)()
+        raise error
+    assert path.read_text() == "old" and names(tmp_path) == ["run.json"]
+
+
+@pytest.mark.parametrize(
+    "write", [lambda path: write_text(path, ""), lambda p: write_bytes(p, b"")]
+)
+@pytest.mark.parametrize("name", [245 * "x", "nowhere/run.json"])
+def test_an_error_of_the_system_names_the_file(tmp_path, write, name):
+    with pytest.raises(OSError) as error:
+        write(tmp_path / name)
+    assert error.value.filename == str(tmp_path / name) and names(tmp_path) == []
+
+
+def test_a_file_that_cannot_be_written_is_found_early(tmp_path):
+    check_writable(tmp_path / "new" / "run.json")
+    assert names(tmp_path) == ["new"] and names(tmp_path / "new") == []
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "new", tmp_path / "file" / "run.json", Path("/proc/run.json")):
+        with pytest.raises(OSError):
+            check_writable(path)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, None])
+def test_json_that_cannot_be_read_is_named(tmp_path, content):
+    path = tmp_path / "run.json"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"run\.json"):
+        read_json(path)
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "none.json")
+
+
+def test_a_checksum_covers_all_but_itself():
+    assert checksum({"a": 1, "b": 2}) == checksum({"b": 2, "a": 1, "checksum": "x"})
+    assert checksum({"a": 1}) != checksum({"a": 2})
+
+
+def test_names_in_messages_are_short_and_on_one_line():
+    assert one_line("a\nb\t\udcff") == "a\\nb\\t\\udcff"
+    assert len(shown(10_000 * "x")) < 200 and shown("plate.png") == "plate.png"
+
+
+def double(batch):
     return [2 * item for item in batch]
 
 
 def threads_end(before):
-    latest = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < latest:
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     return threading.active_count() <= before
 
@@ -24,118 +103,34 @@ def threads_end(before):
 @pytest.mark.parametrize("count", [0, 1, 7, 1000])
 def test_results_come_in_the_order_of_the_items(num_threads, count):
     before = threading.active_count()
-    found = list(map_batches(doubled, iter(range(count)), num_threads=num_threads, size=7))
-    assert found == [2 * number for number in range(count)] and threads_end(before)
+    results = list(map_batches(double, iter(range(count)), num_threads=num_threads, size=7))
+    assert results == [2 * number for number in range(count)] and threads_end(before)
 
 
-def test_items_that_are_there_share_a_batch():
-    sizes = []
-
-    def work(batch):
-        sizes.append(len(batch))
-        return batch
-
-    list(map_batches(work, range(1000), num_threads=2, size=100))
-    assert len(sizes) <= 13  # ten, but for a machine that stood still
-
-
-def test_items_that_come_while_all_threads_are_busy_share_a_batch():
-    sizes = []
-    all_came = threading.Event()
-
+@pytest.mark.parametrize("count", [0, 5, 70])
+def test_an_error_of_the_items_comes_after_the_results_before_it(count):
     def items():
-        for number in range(6):
-            time.sleep(2 * utils.PATIENCE)
-            yield number
-        all_came.set()
+        yield from range(count)
+        raise OSError
 
-    def work(batch):
-        sizes.append(len(batch))
-        assert all_came.wait(10)
-        return batch
-
-    assert list(map_batches(work, items(), num_threads=1, size=100)) == list(range(6))
-    assert sizes == [1, 5]
+    results = []
+    with pytest.raises(OSError):
+        results.extend(map_batches(double, items(), num_threads=2, size=7))
+    assert results == [2 * number for number in range(count)]
 
 
-def test_an_error_of_the_work_is_raised():
-    with pytest.raises(ZeroDivisionError):
-        list(map_batches(lambda batch: [1 / item for item in batch], [0], num_threads=1, size=2))
-
-
-def test_an_interrupt_within_the_items_comes_after_what_was_there():
-    def items():
-        yield 1
-        raise KeyboardInterrupt
-
-    stream = map_batches(doubled, items(), num_threads=2, size=2)
-    assert next(stream) == 2
-    with pytest.raises(KeyboardInterrupt):
-        next(stream)
-
-
-def test_a_stream_that_nobody_reads_on_leaves_no_threads():
-    before = threading.active_count()
-    taken = []
-    stream = map_batches(
-        doubled,
-        map(taken.append, range(10_000)),
-        num_threads=2,
-        size=4,
-    )
+def test_an_error_of_the_function_ends_the_stream_and_its_threads():
+    before, taken = threading.active_count(), []
+    stream = map_batches(double, map(taken.append, range(10_000)), num_threads=2, size=4)
     with pytest.raises(TypeError):
-        next(stream)  # nothing can be doubled
-    assert threads_end(before) and len(taken) <= 6 * 4
-    stream = map_batches(doubled, range(10_000), num_threads=2, size=4)
-    next(stream)
-    del stream
-    assert threads_end(before)
+        next(stream)  # None cannot be doubled
+    assert threads_end(before) and len(taken) <= 5 * 4
 
 
-def test_a_stream_can_be_left_while_its_source_has_nothing():
-    before, more = threading.active_count(), threading.Event()
-
-    def items():
-        yield 1
-        more.wait(20)
-        yield 2
-
-    stream = map_batches(doubled, items(), num_threads=2, size=4)
-    begun = time.monotonic()
-    assert next(stream) == 2
+def test_a_stream_that_is_left_ends_its_threads():
+    before, taken = threading.active_count(), []
+    items = (taken.append(number) or number for number in range(10_000))
+    stream = map_batches(double, items, num_threads=2, size=4)
+    assert next(stream) == 0
     stream.close()
-    assert time.monotonic() - begun < 5
-    more.set()
-    assert threads_end(before)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_stream_is_refused_in_a_forked_child():
-    stream = map_batches(doubled, range(100), num_threads=1, size=1)
-    next(stream)
-
-    def refused():
-        with pytest.raises(RuntimeError, match="forked"):
-            list(stream)
-        return True
-
-    assert succeeds_in_a_fork(refused)
-    assert len(list(stream)) == 99
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_child_forked_while_a_process_is_started_can_start_others():
-    held = threading.Event()
-
-    def hold():
-        with utils._starting:
-            held.set()
-            time.sleep(0.2)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    held.wait()
-    assert succeeds_in_a_fork(lambda: utils._starting.acquire(timeout=5))
-    thread.join()
+    assert threads_end(before) and len(taken) <= 5 * 4

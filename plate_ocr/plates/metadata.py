@@ -109,4 +109,4 @@ def label_error(name: str, records: dict[str, dict], digits: int) -> str:
     if records and name not in records:
         return "has no record"
     text = reprlib.repr(records[name]["text"] if records else Path(name).stem)
-    return f"its label {text} is not text of {digits} digits, leading zeros included"
+    return f"its label is not {digits} digits, as text with leading zeros: {text}"

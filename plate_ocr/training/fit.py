@@ -118,7 +118,7 @@ class CoverageBatches(PlateBatches):
     """The same plates for the localization network, augmented in every epoch.
 
     Batches are uint8 images (n, 64, 128, 1) and float32 coverage (n, 48), see
-    `spatial_transformer.cover`.
+    `spatial_transformer.coverage_targets`.
     """
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:

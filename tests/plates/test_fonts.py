@@ -1,15 +1,17 @@
 """Every font, and every instance a plate may be drawn in, has ten legible digits."""
 
+import hashlib
 import json
 import shutil
 
 import numpy as np
 import pytest
 from conftest import PROJECT
+from fontTools import subset
 
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.plates.fonts import FontError, load_fonts
-from plate_ocr.plates.rendering import SIZES, render_glyphs
+from plate_ocr.plates.rendering import FONT_SIZES, render_glyphs
 
 FAMILIES = [font.family for font in load_fonts()]
 
@@ -26,12 +28,12 @@ def test_every_instance_draws_ten_different_legible_digits(fonts, family):
     font = next(font for font in fonts if font.family == family)
     assert len(set(font.instances)) == len(font.instances)
     for axes in font.instances:
-        for size in (SIZES[0], SIZES[-1]):
+        for size in (FONT_SIZES[0], FONT_SIZES[-1]):
             glyphs = render_glyphs(font.path, axes, size)
             heights = np.array([glyph.ink.shape[0] for glyph in glyphs])
-            feet = np.array([glyph.rise - glyph.ink.shape[0] for glyph in glyphs])
+            feet = np.array([glyph.bearing_y - glyph.ink.shape[0] for glyph in glyphs])
             assert heights.min() >= 8
-            # A hand-lettered face dances a little; old-style figures would differ by a third.
+            # Hand-lettered digits vary a little; old-style figures would differ by a third.
             assert np.ptp(heights) <= max(3, 0.25 * heights.max()), (axes, size, heights)
             assert np.abs(feet).max() <= max(3, 0.2 * heights.max()), (axes, size, feet)
             for glyph in glyphs:
@@ -41,64 +43,56 @@ def test_every_instance_draws_ten_different_legible_digits(fonts, family):
             assert len(shapes) == 10
 
 
-def copy_one_font(folder):
-    """A folder of one font, and its table."""
+def write_table(folder, path=None, **changes):
+    """The table of a folder of one font: that of the project, or another file."""
     entry = json.loads((PROJECT / "fonts" / "fonts.json").read_text(encoding="utf-8"))[0]
     shutil.copy(PROJECT / "fonts" / entry["file"], folder)
-    (folder / "fonts.json").write_text(json.dumps([entry]), encoding="utf-8")
-    return folder / entry["file"], entry
+    if path:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        entry |= {"file": path.name, "sha256": digest, "instances": [{}]}
+    (folder / "fonts.json").write_text(json.dumps([entry | changes]), encoding="utf-8")
+    return folder / entry["file"]
 
 
-def test_a_missing_font_is_named(tmp_path):
-    path, _ = copy_one_font(tmp_path)
-    path.unlink()
-    with pytest.raises(FontError, match=f"{path.name}: No such file"):
-        load_fonts(tmp_path)
-
-
-def test_a_changed_font_is_named(tmp_path):
-    path, _ = copy_one_font(tmp_path)
+def test_missing_and_changed_fonts_are_named(tmp_path):
+    path = write_table(tmp_path)
+    assert load_fonts(tmp_path)[0].path == path
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(FontError, match=f"{path.name}: differs"):
+    with pytest.raises(FontError, match=path.name):
+        load_fonts(tmp_path)
+    path.unlink()
+    with pytest.raises(FontError, match=path.name):
         load_fonts(tmp_path)
 
 
-@pytest.mark.parametrize("table", ["", "{}", "[{}]", '[{"family": 1}]', "[]", "[" * 100_000])
-def test_a_broken_table_is_named(tmp_path, table):
+@pytest.mark.parametrize("table", ["", "{}", "[{}]", '[{"family": 1}]', "[]"])
+def test_a_malformed_table_is_named(tmp_path, table):
     (tmp_path / "fonts.json").write_text(table, encoding="utf-8")
     with pytest.raises(FontError, match=r"fonts\.json"):
         load_fonts(tmp_path)
 
 
-def test_a_name_that_no_file_can_have_is_refused(tmp_path):
-    _, entry = copy_one_font(tmp_path)
-    table = json.dumps([entry | {"file": "a\0b"}])
-    (tmp_path / "fonts.json").write_text(table, encoding="utf-8")
+@pytest.mark.parametrize(
+    "changes", [{"file": "a\0b"}, {"instances": []}, {"instances": [{"a": []}]}]
+)
+def test_a_malformed_entry_of_the_table_is_named(tmp_path, changes):
+    write_table(tmp_path, **changes)
     with pytest.raises(FontError, match=r"fonts\.json"):
         load_fonts(tmp_path)
 
 
-def use_file(folder, entry, path):
-    import hashlib
-
-    entry |= {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    (folder / "fonts.json").write_text(json.dumps([entry | {"instances": [{}]}]), encoding="utf-8")
-
-
-def test_an_unreadable_font_is_named(tmp_path):
-    path, entry = copy_one_font(tmp_path)
+def test_unusable_fonts_are_named(tmp_path):
+    path = tmp_path / "letters.ttf"
     path.write_bytes(b"no font at all")
-    use_file(tmp_path, entry, path)
-    with pytest.raises(FontError, match=f"{path.name}: not a readable font"):
+    write_table(tmp_path, path)
+    with pytest.raises(FontError, match=path.name):
         render_plates(range(1), fonts=tmp_path)
-
-
-def test_a_font_without_digits_is_named(tmp_path):
-    from fontTools import subset
-
-    path, entry = copy_one_font(tmp_path)
-    letters = path.with_name("letters.ttf")
-    subset.main([str(path), "--text=ABC", f"--output-file={letters}", "--flavor="])
-    use_file(tmp_path, entry, letters)
-    with pytest.raises(FontError, match=r"letters\.ttf: (has no digits|draws no ink)"):
+    source = write_table(tmp_path)
+    subset.main([str(source), "--text=ABC", f"--output-file={path}", "--flavor="])
+    write_table(tmp_path, path)
+    render_glyphs.cache_clear()
+    with pytest.raises(FontError, match=path.name):  # has no digits
         render_plates(range(1), fonts=tmp_path)
+    static = next(font for font in load_fonts() if font.instances == ((),))
+    with pytest.raises(FontError, match=static.path.name):  # has no axes
+        render_glyphs(static.path, (("wght", 400),), 20)

@@ -1,0 +1,160 @@
+import json
+
+import pytest
+from PIL import Image
+
+from plate_ocr.plates.dataset import load_folder, render_plates, validate_dataset
+from plate_ocr.plates.metadata import DatasetError, list_images, read_metadata
+
+TABLE = 'file_name,text,note\none.jpg,00123,\ntwo.png,00123,"again, darker"\nthree.jpeg,45678,\n'
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Three own plates: JPEG and PNG of another size, with labels as Excel writes them."""
+    plates = render_plates(range(80_000, 80_003))
+    for name, image in zip(("one.jpg", "two.png", "three.jpeg"), plates.images, strict=True):
+        Image.fromarray(image[:, :, 0]).resize((192, 96)).save(tmp_path / name, quality=95)
+    (tmp_path / "metadata.csv").write_text(TABLE, encoding="utf-8-sig", newline="\r\n")
+    return tmp_path
+
+
+def relabel(folder, old, new):
+    (folder / "metadata.csv").write_text(TABLE.replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "Metadata.CSV"])
+def test_own_plates_with_labels_in_a_table(own, name):
+    (own / "metadata.csv").rename(own / name)
+    plates = load_folder(own)
+    assert plates.labels == ["00123", "45678", "00123"]  # in name order
+    assert plates.images.shape == (3, 64, 128, 1)
+    assert plates.records[2]["note"] == "again, darker"
+    assert validate_dataset(own) == []
+
+
+def test_own_plates_with_labels_in_their_names(own):
+    (own / "metadata.csv").unlink()
+    for number, path in enumerate(sorted(own.iterdir())):
+        path.rename(own / f"0000{number}{path.suffix}")
+    assert load_folder(own).labels == ["00000", "00001", "00002"]
+
+
+def test_tables_as_spreadsheets_write_them(tmp_path):
+    table = (
+        '\ufefffile_name, text,note,,\r\none.jpg, 00123,"two\r\nlines",,\r\n\r\nb.png,45678,,,\r\n'
+    )
+    (tmp_path / "metadata.csv").write_bytes(table.encode())
+    texts = {name: record["text"] for name, record in read_metadata(tmp_path).items()}
+    assert texts == {"one.jpg": "00123", "b.png": "45678"}
+
+
+def test_json_lines_may_be_empty_or_hold_any_character(tmp_path):
+    lines = '{"file_name": "a\u2028.png", "text": "00123"}\n\n{"file_name": "b.png", "text": "4"}\n'
+    (tmp_path / "metadata.jsonl").write_text(lines, encoding="utf-8")
+    assert [record["text"] for record in read_metadata(tmp_path).values()] == ["00123", "4"]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "",
+        "file_name,text\n",
+        "name,text\none.jpg,00123\n",
+        "file_name,label\none.jpg,00123\n",
+        "file_name;text\none.jpg;00123\n",
+        "file_name\ttext\none.jpg\t00123\n",
+        "file_name,text\n,\n",
+        'file_name,text\n"one.jpg,00123\n',
+        "file_name,text\na,00123\na,00123\n",
+        "file_name,text\n\xff",
+    ],
+)
+def test_malformed_tables_are_named(tmp_path, table):
+    (tmp_path / "metadata.csv").write_bytes(table.encode("latin-1"))
+    with pytest.raises(DatasetError, match=r"metadata\.csv:"):
+        read_metadata(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        "{}",
+        "3",
+        '{"file_name": "b.png"}',
+        '{"file_name": 3, "text": "00123"}',
+        '{"file_name": "", "text": "00123"}',
+        '{"file_name": "a.png", "text": "45678"}',
+    ],
+)
+def test_malformed_json_lines_are_named(tmp_path, line):
+    good = '{"file_name": "a.png", "text": "00123"}'
+    (tmp_path / "metadata.jsonl").write_text(f"{good}\n{line}\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"metadata\.jsonl:2: "):
+        read_metadata(tmp_path)
+
+
+def test_unusable_metadata_files_are_named(own):
+    (own / "metadata.jsonl").write_text("\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"metadata\.(csv|jsonl) and metadata"):  # two of them
+        read_metadata(own)
+    (own / "metadata.csv").unlink()
+    with pytest.raises(DatasetError, match=r"metadata\.jsonl: "):  # empty
+        read_metadata(own)
+    (own / "metadata.jsonl").unlink()
+    (own / "metadata.csv").symlink_to(own / "gone.csv")
+    with pytest.raises(DatasetError, match=r"metadata\.csv: "):
+        read_metadata(own)
+
+
+@pytest.mark.parametrize("name", ["99999.png", "sub/two.png", "../two.png", "./two.png", "Two.png"])
+def test_a_record_belongs_to_the_file_of_exactly_its_name(own, name):
+    relabel(own, "two.png", name)
+    with pytest.raises(DatasetError, match=r"two\.png: has no record"):
+        load_folder(own)
+
+
+@pytest.mark.parametrize("label", ["123", "012345", "12a", ""])
+def test_malformed_labels_are_named(own, label):
+    relabel(own, "45678", label)
+    (problem,) = validate_dataset(own)
+    assert "three.jpeg" in problem and repr(label) in problem
+    with pytest.raises(DatasetError, match=r"three\.jpeg"):
+        load_folder(own)
+
+
+def test_labels_that_are_numbers_are_refused(own):
+    (own / "metadata.csv").unlink()
+    lines = [
+        json.dumps({"file_name": name, "text": 12345})
+        for name in ("one.jpg", "two.png", "three.jpeg")
+    ]
+    (own / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert len(validate_dataset(own)) == 3
+
+
+def test_quoted_values_are_cut(own):
+    (own / "metadata.csv").write_text(
+        TABLE.replace("45678", 100_000 * "9").replace("two.png", 100_000 * "x"), encoding="utf-8"
+    )
+    problems = validate_dataset(own)
+    assert len(problems) == 3 and all(len(problem) < 500 for problem in problems)
+    with pytest.raises(DatasetError) as error:
+        load_folder(100_000 * "x")
+    assert len(str(error.value)) < 500
+
+
+def test_images_of_other_formats_are_reported(own, recwarn):
+    names = ["b.GIF", "a.heic", ".hidden.gif", "notes.txt", "table.pdf"]
+    for name in names:
+        (own / name).touch()
+    list_images(own)
+    (warning,) = recwarn
+    assert f"{own}: 2 images" in str(warning.message) and "a.heic" in str(warning.message)
+    for path in own.iterdir():
+        if path.name not in names:
+            path.unlink()
+    with pytest.raises(DatasetError, match=r"a\.heic"):
+        list_images(own)
