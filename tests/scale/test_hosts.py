@@ -52,13 +52,8 @@ def start_two(folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-<<<<<<< HEAD
     options = ("--coordinator-address", address, "--num-processes", 2, "--process-id")
     return [start(folder, "two", *options, index) for index in range(2)]
-=======
-    hosts = ("--coordinator-address", address, "--num-processes", 2, "--process-id")
-    return [start(folder, "both", *hosts, index) for index in range(2)]
->>>>>>> main
 
 
 def finish(*processes):
