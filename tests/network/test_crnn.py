@@ -98,8 +98,10 @@ def crops_of(model, images):
 
 
 def test_time_runs_along_the_width_of_the_crop(shipped):
-    crops = crops_of(shipped.model, render_plates(range(90_000, 90_100)).images)[..., 0]
-    recognizer = keras.Model(shipped.model.get_layer("digits").output, shipped.model.output)
+    crops = crops_of(shipped.backend.model, render_plates(range(90_000, 90_100)).images)[..., 0]
+    recognizer = keras.Model(
+        shipped.backend.model.get_layer("digits").output, shipped.backend.model.output
+    )
     # Narrower, so that there is space to shift them.
     crops = np.stack([cv2.resize(crop, (108, 32), interpolation=cv2.INTER_AREA) for crop in crops])
     logits = [
@@ -124,7 +126,7 @@ def test_digits_are_equally_high_in_the_crop_whatever_their_size_in_the_plate(sh
         small = cv2.resize(plate, (80, 40), interpolation=cv2.INTER_AREA)
         target[y : y + 40, x : x + 80, 0] = small
     heights = [
-        (crops_of(shipped.model, images) > 0.3).any(axis=2).sum(axis=1)[:, 0]
+        (crops_of(shipped.backend.model, images) > 0.3).any(axis=2).sum(axis=1)[:, 0]
         for images in (plates, shrunk)
     ]
     difference = np.abs(heights[1] - heights[0])
