@@ -1,18 +1,18 @@
-# One command for each thing one does here. `make` lists them.
-# Of several commands the first that is a Python: pyenv leaves some that are not.
-first = $(firstword $(foreach one,$(1),$(shell $(one) -c '' 2>/dev/null && command -v $(one))))
+# `make` lists the commands.
+# The first of several commands that is a Python: pyenv leaves some that are not.
+first = $(firstword $(foreach python,$(1),$(shell $(python) -c '' 2>/dev/null && command -v $(python))))
 PYTHON ?= $(or $(call first,python3.11 python3.12 python3.13),\
 	$(error there is no Python 3.11, 3.12 or 3.13; make PYTHON=PATH takes the one at PATH))
 COLAB_PYTHON ?= $(call first,python3.13 $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python))
 RUN = .venv/bin/python
-# The outputs replace those of the notebook only when all of it has run.
+# The new outputs replace the old ones only after the whole notebook has run.
 EXECUTE = $(RUN) -m jupyter nbconvert --to notebook --execute --inplace \
 	--ExecutePreprocessor.timeout=-1 --ExecutePreprocessor.record_timing=False
 RESOLVE = .venv/bin/uv pip compile --universal --generate-hashes --upgrade \
 	--no-emit-index-url --no-header --no-annotate --quiet
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
-# TensorFlow leaves oneDNN off where a processor has no AVX-512; a step takes two thirds with it.
+# TensorFlow turns oneDNN off without AVX-512, although training steps take a third less time with it.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 .PHONY: help demo app test test-all test-page test-scale test-colab lint data train evaluate figures \
@@ -24,33 +24,33 @@ help:  ## list the commands
 demo: .venv/ready  ## read the 60 plates of data/test with the trained weights
 	$(RUN) model_test.py
 
-app: .venv-page/ready  ## the page, on localhost: read plates and draw them
+app: .venv-page/ready  ## start the demo app on localhost
 	.venv-page/bin/python app.py
 
-test: .venv/ready lint  ## the tests, without the slow ones (a few minutes)
+test: .venv/ready lint  ## check style and run the fast tests (minutes)
 	$(RUN) -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
-test-all: .venv/ready  ## the slow tests
+test-all: .venv/ready  ## run the slow tests
 	$(RUN) -m pytest -m slow
 
-test-page: .venv-page/ready  ## the page, in Debian's chromium with its chromium-driver
+test-page: .venv-page/ready  ## test the demo app in a browser (needs chromium and chromium-driver)
 	.venv-page/bin/python -m pytest tests/page
 
-test-scale: .venv-scale/ready  ## drawing, reading and training on several hosts, on Ray and JAX
+test-scale: .venv-scale/ready  ## test drawing, reading and training on several hosts (Ray, JAX)
 	KERAS_BACKEND=jax .venv-scale/bin/python -m pytest tests/scale
 
-test-colab: $(if $(COLAB_PYTHON),.venv-colab/ready)  ## the notebooks, each alone, in what Colab has
+test-colab: $(if $(COLAB_PYTHON),.venv-colab/ready)  ## run the notebooks with the versions of Colab
 	$(if $(COLAB_PYTHON),.venv-colab/bin/python -m pytest tests/colab,@echo "skipped: no Python 3.13")
 
-lint: .venv/ready  ## check style, in notebooks too
+lint: .venv/ready  ## check the style of code and notebooks
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
-data: .venv/ready  ## draw data/train: 60,000 plates, seconds
+data: .venv/ready  ## draw 60,000 plates into data/train (half a minute)
 	$(EXECUTE) data_generation.ipynb
 	$(RUN) -m tools.clean_notebooks data_generation.ipynb
 
-train: .venv/ready  ## fit, export, calibrate and test the reader; goes on where it was stopped
+train: .venv/ready  ## train, export and evaluate (75 minutes on two cores); resumes
 	mkdir -p .cache
 	$(RUN) -m papermill training.ipynb .cache/training.ipynb --no-progress-bar --stdout-file -
 	mv .cache/training.ipynb training.ipynb
@@ -59,36 +59,35 @@ train: .venv/ready  ## fit, export, calibrate and test the reader; goes on where
 	$(RUN) -m tools.clean_notebooks training.ipynb evaluation.ipynb
 	$(RUN) model_test.py --plot results/predictions.png --json results/test.json
 
-evaluate: .venv/ready  ## calibrate, and measure on data/benchmark
+evaluate: .venv/ready  ## calibrate and measure on the benchmark sets (3 minutes)
 	$(EXECUTE) evaluation.ipynb
 	$(RUN) -m tools.clean_notebooks evaluation.ipynb
 
-figures: .venv/ready  ## draw the pictures in results/ anew from the figures in results/
-	$(RUN) -m tools.draw_figures
+figures: .venv/ready  ## regenerate tables and figures from results/
+	$(RUN) -m tools.figures
 
-benchmark: .venv/ready  ## ours against others, which it installs into .cache: 10 to 35 minutes
+benchmark: .venv/ready  ## compare with other OCR engines (10 to 35 minutes)
 	$(RUN) -m benchmarks.compare
 
-compatibility: .venv/ready  ## the weights on the oldest and newest Keras, which it installs into .cache
+compatibility: .venv/ready  ## test the weights with the oldest and newest Keras, and JAX
 	$(RUN) -m benchmarks.compatibility
 
-scale: .venv-scale/ready  ## 60,000 plates on Ray, which loses workers; what more hosts would give
+scale: .venv-scale/ready  ## draw and read 60,000 plates on Ray while a worker is killed
 	.venv-scale/bin/python -m benchmarks.scale
-	.venv-scale/bin/python -m tools.scale_page
 
-soak: .venv/ready  ## a million readings in one process
+soak: .venv/ready  ## read a million plates in one process: memory and speed
 	$(RUN) -m benchmarks.soak
 
-export: .venv/ready  ## dr_model.h5 -> dr_model.onnx, for reading without TensorFlow
+export: .venv/ready  ## export dr_model.h5 to dr_model.onnx
 	$(RUN) -m plate_ocr export
 
-fonts: .venv/ready  ## fetch the fonts from npm again and choose their instances
+fonts: .venv/ready  ## download the training fonts again and choose their instances
 	$(RUN) fonts/prepare.py
 
-notebooks: .venv/ready  ## open the notebooks in the browser
+notebooks: .venv/ready  ## open the notebooks in JupyterLab
 	$(RUN) -m jupyter lab
 
-lock: .venv/ready  ## resolve the lock files anew
+lock: .venv/ready  ## resolve the lock files again
 	$(RUN) -m pip install --quiet uv
 	$(RESOLVE) --python-version 3.11 requirements.txt requirements-dev.txt --output-file requirements.lock
 	$(RESOLVE) --python-version 3.11 requirements-page.txt --output-file requirements-page.lock
@@ -104,15 +103,15 @@ endef
 .venv/ready: requirements.lock
 	$(install)
 
-# An environment of its own: Gradio asks for an older Pillow than the plates were drawn with.
+# Separate environment: Gradio needs an older Pillow than the plates were drawn with.
 .venv-page/ready: requirements-page.lock
 	$(install)
 
-# An environment of its own: one machine needs neither Ray nor JAX.
+# Separate environment: one machine needs neither Ray nor JAX.
 .venv-scale/ready: requirements-scale.lock
 	$(install)
 
-# An environment of its own: Colab has its own versions, and neither ONNX Runtime nor OpenVINO.
+# Separate environment: Colab's versions, without ONNX Runtime and OpenVINO.
 .venv-colab/ready: override PYTHON = $(COLAB_PYTHON)
 .venv-colab/ready: requirements-colab.lock
 	$(install)

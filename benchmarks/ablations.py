@@ -1,10 +1,10 @@
-"""One change each from the shipped config, in equal short runs: what does each part bring?
+"""Ablation study: variants of the default configuration, trained in equal short runs.
 
-Every run takes the same number of steps, a 27th of the full one, so that the numbers
-compare with each other and not with the shipped weights. A finished run is kept in
-results/ablations.json and not trained again. Needs npm for the families of more_fonts.csv. 5 to 10
-minutes a run on 2 cores; all of them with
-$ python benchmarks/ablations.py
+Every run takes the same number of optimizer steps, a fraction of the full run, so that the results
+compare with each other and not with the shipped weights. A finished run in results/ablations.json
+is not repeated. Needs npm for the families of more_fonts.csv. 5 to 10 minutes per run on 2 cores.
+
+$ python -m benchmarks.ablations [VARIANT ...]
 """
 
 import hashlib
@@ -13,14 +13,16 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import keras
 import numpy as np
+from keras import layers
 
 from benchmarks.datasets import fonts as benchmark_fonts
+from benchmarks.environments import CACHE, PROJECT
 from plate_ocr.cli import run_command
 from plate_ocr.evaluation.benchmark import SETS, BenchmarkSet, evaluate, load_benchmark
 from plate_ocr.network.crnn import (
@@ -31,9 +33,9 @@ from plate_ocr.network.crnn import (
     recognition_network,
 )
 from plate_ocr.network.spatial_transformer import normalize_input
-from plate_ocr.plates.dataset import PlateDataset, generate_dataset, load_folder, render_plates
+from plate_ocr.plates.dataset import render_plates
 from plate_ocr.plates.fonts import FONT_DIRECTORY
-from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.plates.rendering import HELD_OUT_START, PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.backends import NETWORK_BATCH
 from plate_ocr.reading.ctc import decode_logits
 from plate_ocr.reading.reader import Reading
@@ -51,6 +53,7 @@ from plate_ocr.training.fit import (
     PlateBatches,
     best_dtype_policy,
     device_name,
+    fit_epochs,
     make_augmentation,
     train_localization,
     versions,
@@ -58,11 +61,9 @@ from plate_ocr.training.fit import (
 )
 from plate_ocr.utils import read_json, write_text
 
-PROJECT = Path(__file__).parents[1]
 RESULTS = PROJECT / "results" / "ablations.json"
-CACHE = PROJECT / ".cache" / "ablations"
 MORE_FONTS = PROJECT / "benchmarks" / "more_fonts.csv"
-RECIPE = replace(  # in the batches of the runs in results/ablations.json
+CONFIG = replace(
     CONFIGS["default"],
     name="ablation",
     batch_size=256,
@@ -70,73 +71,46 @@ RECIPE = replace(  # in the batches of the runs in results/ablations.json
     localization_epochs=2,
     warmup_steps=300,
 )
-DRAWN_HEIGHT = 14.0  # pixels of a digit as the plates are drawn
+CLEAN_DIGIT_HEIGHT = 14.0  # pixels of a digit before augmentation
+Rng = np.random.Generator
 
 
-def every_plate(
-    change: Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, Box]],
-) -> AugmentFn:
-    """A distortion of one plate, uint8 (64, 128), as one of a batch with its share left clean."""
+def augment_each(change: Callable[[np.ndarray, Rng], np.ndarray], box_moves: bool) -> AugmentFn:
+    """Augment with one part of the augmentation alone; the usual fraction of plates stays clean."""
+
+    def augment_plate(plate: np.ndarray, rng: Rng) -> tuple[np.ndarray, Box]:
+        changed = plate if rng.random() < P_CLEAN else change(plate, rng)
+        return changed, bounding_box(changed if box_moves else plate)
 
     def augment(
-        images: np.ndarray, texts: Sequence[str], random: np.random.Generator
+        images: np.ndarray, texts: Sequence[str], rng: Rng
     ) -> tuple[np.ndarray, np.ndarray]:
-        distorted, boxes = zip(
-            *(
-                (plate, bounding_box(plate)) if random.random() < P_CLEAN else change(plate, random)
-                for plate in images[..., 0]
-            ),
-            strict=True,
-        )
-        return np.stack(distorted)[..., None], np.array(boxes)
+        changed, boxes = zip(*(augment_plate(plate, rng) for plate in images[..., 0]), strict=True)
+        return np.stack(changed)[..., None], np.array(boxes)
 
     return augment
 
 
-def change_only_geometry(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, Box]:
-    """A plate whose digits stand elsewhere and are bent, and their box."""
-    plate, _ = random_geometry(plate, random)
-    return plate, bounding_box(plate)
-
-
-def change_only_picture(plate: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, Box]:
-    """A plate that is lit and damaged, and the box of its digits."""
-    return random_photometry(plate, DRAWN_HEIGHT, random), bounding_box(plate)
-
-
-def build_for_the_whole_plate() -> keras.Model:
-    """The half that reads, over the plate as it is: 64 rows."""
-    return _build_without_finding(keras.layers.Reshape((PLATE_HEIGHT, PLATE_WIDTH, 1)))
-
-
-def build_with_rows_as_time() -> keras.Model:
-    """The same over the plate laid on its side: 16 steps of 4 pixel rows."""
-    on_its_side = keras.layers.Permute((2, 1), name="on_its_side")
-    return _build_without_finding(
-        lambda ink: keras.layers.Reshape((PLATE_WIDTH, PLATE_HEIGHT, 1))(on_its_side(ink))
-    )
-
-
-def _build_without_finding(
-    shown: Callable[[keras.KerasTensor], keras.KerasTensor],
-) -> keras.Model:
+def build_without_localization(rows_as_time: bool) -> keras.Model:
+    """The recognition network on the whole plate; its time axis is the width or the height."""
     plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
-    logits = recognition_network(
-        shown(normalize_input(plates)), columns_per_step=1
-    )  # digits here are narrow
-    return keras.Model(plates, logits)
+    ink, shape = normalize_input(plates), (PLATE_HEIGHT, PLATE_WIDTH, 1)
+    if rows_as_time:
+        ink, shape = layers.Permute((2, 1))(ink), (PLATE_WIDTH, PLATE_HEIGHT, 1)
+    # One column per time step: the digits are narrower here than in the crop.
+    return keras.Model(plates, recognition_network(layers.Reshape(shape)(ink), columns_per_step=1))
 
 
-def families(step: int = 1, most: int | None = None, instances: int | None = None) -> list[dict]:
-    """Every `step`-th row of fonts.json, at most so many, each with its first instances."""
-    rows = json.loads((FONT_DIRECTORY / "fonts.json").read_text(encoding="utf-8"))
-    return [row | {"instances": row["instances"][:instances]} for row in rows[::step][:most]]
+def families(step: int = 1, count: int | None = None, instances: int | None = None) -> list[dict]:
+    """Every `step`-th row of fonts.json, at most `count`, each with its first instances."""
+    rows = read_json(FONT_DIRECTORY / "fonts.json")
+    return [row | {"instances": row["instances"][:instances]} for row in rows[::step][:count]]
 
 
 def more_families() -> list[dict]:
-    """The 22 and 78 others, as rows of fonts.json."""
-    others = benchmark_fonts.read_table(MORE_FONTS)
-    benchmark_fonts.fetch(others)
+    """The 22 training families and the 78 of more_fonts.csv, as rows of fonts.json."""
+    faces = benchmark_fonts.read_table(MORE_FONTS)
+    benchmark_fonts.fetch(faces)
     return families() + [
         {
             "family": face.family,
@@ -145,171 +119,158 @@ def more_families() -> list[dict]:
             "sha256": hashlib.sha256(face.path.read_bytes()).hexdigest(),
             "instances": [{}],
         }
-        for face in others
+        for face in faces
     ]
 
 
-def plates_in(rows: list[dict], name: str) -> PlateDataset:
-    """The 60,000 training numbers drawn in these fonts, by the way all plates are drawn."""
-    fonts = CACHE / name / "fonts"
-    fonts.mkdir(parents=True, exist_ok=True)
+def make_font_folder(name: str, rows: list[dict]) -> Path:
+    """A folder with these fonts and their table."""
+    folder = CACHE / "ablations" / name
+    folder.mkdir(parents=True, exist_ok=True)
     for row in rows:
         source = FONT_DIRECTORY / row["file"]
-        shutil.copyfile(
-            source if source.exists() else benchmark_fonts.FONTS / row["file"], fonts / row["file"]
-        )
-    write_text(fonts / "fonts.json", json.dumps(rows))
-    generate_dataset(CACHE / name / "train", fonts=fonts)
-    return load_folder(CACHE / name / "train")
+        if not source.exists():
+            source = benchmark_fonts.FONTS / row["file"]
+        shutil.copyfile(source, folder / row["file"])
+    write_text(folder / "fonts.json", json.dumps(rows))
+    return folder
 
 
-def all_plates() -> PlateDataset:
-    """The plates of data/train."""
-    generate_dataset(PROJECT / "data" / "train")
-    return load_folder(PROJECT / "data" / "train")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A change from the shipped config."""
-
-    change: str
-    plates: Callable[[], PlateDataset] = all_plates
-    config: TrainConfig = RECIPE
-    augment: AugmentFn | None = None  # where it is not that of the config
-    build: Callable[[], keras.Model] = build_model
-    fonts: Path = FONT_DIRECTORY  # whose faces are blended
-
-
-def in_fonts(change: str, name: str, rows: Callable[[], list[dict]]) -> Variant:
-    """The shipped config on plates, plain and blended, in other fonts."""
-    return Variant(change, lambda: plates_in(rows(), name), fonts=CACHE / name / "fonts")
-
-
-def with_plates(count: int) -> TrainConfig:
-    """The config on fewer plates, which come the more often."""
-    rounds = RECIPE.plates // count
-    return replace(
-        RECIPE,
-        plates=count,
-        epochs=rounds * RECIPE.epochs,
-        localization_epochs=rounds * RECIPE.localization_epochs,
-    )
-
-
-VARIANTS = {
-    "default": Variant("none: the shipped config, for as long as the others"),
-    "rows_as_time": Variant("the image's rows are the time steps", build=build_with_rows_as_time),
-    "whole_plate": Variant("the whole plate is read", build=build_for_the_whole_plate),
-    "no_augmentation": Variant("no augmentation", config=replace(RECIPE, clean_epochs=None)),
-    "no_blended_faces": Variant(
-        "no blended faces, no handwriting",
-        config=replace(RECIPE, font_interpolation_prob=0.0, handwriting_prob=0.0),
-    ),
-    "no_handwriting": Variant(
-        "no handwriting, more blended faces",
-        config=replace(RECIPE, font_interpolation_prob=0.5, handwriting_prob=0.0),
-    ),
-    "geometry_only": Variant(
-        "geometry only, no blended faces",
-        augment=every_plate(change_only_geometry),
-    ),
-    "photometry_only": Variant(
-        "photometry only, no blended faces",
-        augment=every_plate(change_only_picture),
-    ),
-    "5_fonts": in_fonts("5 fonts", "5_fonts", lambda: families(4, most=5)),
-    "11_fonts": in_fonts("11 fonts", "11_fonts", lambda: families(2)),
-    "static_fonts": in_fonts(
-        "22 fonts, one instance of each", "static_fonts", lambda: families(instances=1)
-    ),
-    "100_families": in_fonts(
-        "100 families: leaves the described data set", "100_families", more_families
-    ),
-    "6000_plates": Variant("6,000 plates", config=with_plates(6_000)),
-    "20000_plates": Variant("20,000 plates", config=with_plates(20_000)),
-}
-
-
-def run(variant: Variant, sets: dict[str, BenchmarkSet]) -> dict:
-    """Train one variant and read every set with it."""
-    config, plates, few = variant.config, variant.plates(), slice(variant.config.plates)
-    plates = PlateDataset(plates.images[few], plates.labels[few], plates.records[few])
-    clean_epochs = config.epochs // RECIPE.epochs  # as many plain steps as in the others
-    augment = variant.augment or make_augmentation(config, variant.fonts)
-    keras.utils.set_random_seed(config.seed)
-    batches = PlateBatches(plates, config.batch_size, config.seed, augment, clean_epochs)
-    shuffle = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: batches.shuffle(epoch)
-    )
-    keras.config.set_dtype_policy(best_dtype_policy())
-    model = variant.build()
-    if "covered" in [layer.name for layer in model.layers]:
-        covered = CoverageBatches(plates, config.batch_size, config.seed, augment)
-        train_localization(model, covered, config.localization_epochs)
-        localization_model(model).trainable = False
-    steps = config.epochs * len(batches)
-    compile_model(model, warmup_cosine(config.learning_rate, steps, config.warmup_steps))
-    begun = time.perf_counter()
-    history = model.fit(
-        batches, epochs=config.epochs, shuffle=False, callbacks=[shuffle], verbose=2
-    )
-    seconds = time.perf_counter() - begun
-    keras.config.set_dtype_policy("float32")
-    trained = variant.build()
-    trained.set_weights(model.get_weights())
-
-    def read(images: list[np.ndarray]) -> list[Reading]:
-        plates = np.stack(images)[..., None]
-        decoded = decode_logits(trained.predict(plates, batch_size=NETWORK_BATCH, verbose=0))
-        probabilities = decoded.text_probability.tolist()
-        return [
-            Reading(text, probability, (), greedy_text)
-            for text, probability, greedy_text in zip(
-                decoded.texts, probabilities, decoded.greedy_texts, strict=True
-            )
-        ]
-
-    reader = SimpleNamespace(read=read)
-
+def fewer_plates(count: int) -> dict[str, int]:
+    """Settings for as many optimizer steps with fewer plates."""
+    repeats = CONFIG.plates // count
     return {
-        "change": variant.change,
-        "network": architecture_hash(trained),
-        "device": device_name(),
-        "versions": versions(),
-        "config": asdict(config),
-        "steps": steps,
-        "training_loss": history.history["loss"][-1],
-        "minutes": round(seconds / 60, 1),
-        "sets": {name: evaluate(reader, dataset).metrics() for name, dataset in sets.items()},
+        "plates": count,
+        "epochs": repeats * CONFIG.epochs,
+        "localization_epochs": repeats * CONFIG.localization_epochs,
+        "clean_epochs": repeats * CONFIG.clean_epochs,
     }
 
 
-def test_plates() -> BenchmarkSet:
-    """Plates of the described kind that no run trains on."""
-    return BenchmarkSet.from_plates(render_plates(range(90_000, 92_000)))
+# Keywords: `change` for tables, `config` to replace settings, `fonts` for rows of fonts.json,
+# `augment` in place of the augmentation, `build` in place of the network.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {"change": "default configuration"},
+    "rows_as_time": {
+        "change": "image rows as time steps, no localization",
+        "build": lambda: build_without_localization(rows_as_time=True),
+    },
+    "whole_plate": {
+        "change": "no localization",
+        "build": lambda: build_without_localization(rows_as_time=False),
+    },
+    "no_augmentation": {"change": "no augmentation", "config": {"clean_epochs": None}},
+    "no_synthetic_fonts": {
+        "change": "no synthetic fonts",
+        "config": {"font_interpolation_prob": 0.0, "handwriting_prob": 0.0},
+    },
+    "no_handwriting": {
+        "change": "no handwriting, more interpolated fonts",
+        "config": {"font_interpolation_prob": 0.5, "handwriting_prob": 0.0},
+    },
+    "geometry_only": {
+        "change": "geometry only, no synthetic fonts",
+        "augment": augment_each(lambda plate, rng: random_geometry(plate, rng)[0], box_moves=True),
+    },
+    "photometry_only": {
+        "change": "photometry only, no synthetic fonts",
+        "augment": augment_each(
+            lambda plate, rng: random_photometry(plate, CLEAN_DIGIT_HEIGHT, rng), box_moves=False
+        ),
+    },
+    "5_fonts": {"change": "5 fonts", "fonts": lambda: families(step=4, count=5)},
+    "11_fonts": {"change": "11 fonts", "fonts": lambda: families(step=2)},
+    "static_fonts": {"change": "one instance per font", "fonts": lambda: families(instances=1)},
+    "100_families": {"change": "100 fonts", "fonts": more_families},
+    "6000_plates": {"change": "6,000 plates", "config": fewer_plates(6_000)},
+    "20000_plates": {"change": "20,000 plates", "config": fewer_plates(20_000)},
+}
+
+
+class ModelReader:
+    """Reads plates with a model, as `PlateReader` does with weights; without digit positions."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+
+    def read(self, images: list[np.ndarray]) -> list[Reading]:
+        """Read plates, uint8 (64, 128) each."""
+        plates = np.stack(images)[..., None]
+        predictions = decode_logits(self.model.predict(plates, batch_size=NETWORK_BATCH, verbose=0))
+        return [
+            Reading(text, confidence, (), greedy_text)
+            for text, confidence, greedy_text in zip(
+                predictions.texts,
+                predictions.text_probability.tolist(),
+                predictions.greedy_texts,
+                strict=True,
+            )
+        ]
+
+
+def fit_variant(name: str, config: TrainConfig) -> tuple[keras.Model, dict[str, Any]]:
+    """Train a variant with its configuration; returns the float32 model and figures of the run."""
+    variant = VARIANTS[name]
+    rows = variant.get("fonts")
+    fonts = make_font_folder(name, rows()) if rows else FONT_DIRECTORY
+    plates = render_plates(range(config.plates), fonts=fonts)
+    augment = variant.get("augment") or make_augmentation(config, fonts)
+    build = variant.get("build", build_model)
+
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(best_dtype_policy())
+    model = build()
+    if "build" not in variant:
+        coverage = CoverageBatches(plates, config.batch_size, config.seed, augment)
+        train_localization(model, coverage, config.localization_epochs)
+        localization_model(model).trainable = False
+    batches = PlateBatches(
+        plates, config.batch_size, config.seed, augment, config.clean_epochs or 0
+    )
+    steps = config.epochs * len(batches)
+    compile_model(model, warmup_cosine(config.learning_rate, steps, config.warmup_steps))
+    start = time.perf_counter()
+    fit_epochs(model, batches, config.epochs)
+    minutes = (time.perf_counter() - start) / 60
+    loss = model.history.history["loss"][-1]
+
+    keras.config.set_dtype_policy("float32")
+    trained = build()
+    trained.set_weights(model.get_weights())
+    return trained, {"steps": steps, "training_loss": loss, "minutes": round(minutes, 1)}
+
+
+def run_variant(name: str, config: TrainConfig, sets: dict[str, BenchmarkSet]) -> dict:
+    """Train one of `VARIANTS` and evaluate it on every set."""
+    model, figures = fit_variant(name, config)
+    reader = ModelReader(model)
+    return {
+        "change": VARIANTS[name]["change"],
+        "network": architecture_hash(model),
+        "device": device_name(),
+        "versions": versions(),
+        "config": asdict(config),
+        **figures,
+        "sets": {key: evaluate(reader, dataset).metrics() for key, dataset in sets.items()},
+    }
 
 
 def main() -> None:
     """Train what is missing in the results."""
     sets = {name: load_benchmark(name) for name in SETS if name != "no_plate"}
-    sets["held_out"] = test_plates()
-    runs = {}
-    if RESULTS.exists():
-        runs = read_json(RESULTS)["runs"]
+    held_out = render_plates(range(HELD_OUT_START, HELD_OUT_START + 2_000))
+    sets["held_out"] = BenchmarkSet.from_plates(held_out)
+    runs = read_json(RESULTS)["runs"] if RESULTS.exists() else {}
     for name in sys.argv[1:] or VARIANTS:
-        variant, earlier = VARIANTS[name], runs.get(name)
-        if earlier and (earlier["network"], earlier.get("config")) == (
-            architecture_hash(variant.build()),
-            asdict(variant.config),
-        ):
+        config = replace(CONFIG, **VARIANTS[name].get("config", {}))
+        network = architecture_hash(VARIANTS[name].get("build", build_model)())
+        finished = runs.get(name, {})
+        if (finished.get("network"), finished.get("config")) == (network, asdict(config)):
             continue
-        print(f"{name}: {variant.change}", flush=True)
-        runs[name] = run(variant, sets)
+        print(f"{name}: {VARIANTS[name]['change']}", flush=True)
+        runs[name] = run_variant(name, config, sets)
         ordered = {key: runs[key] for key in VARIANTS if key in runs}
-        results = {"epochs": RECIPE.epochs, "runs": ordered}
-        write_text(RESULTS, json.dumps(results, indent=1) + "\n")
-        print(json.dumps(runs[name]), flush=True)
+        write_text(RESULTS, json.dumps({"runs": ordered}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

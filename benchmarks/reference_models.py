@@ -1,10 +1,9 @@
-"""Three networks to compare speed with, exported with fresh weights, and the sizes of all.
+"""Three untrained networks to compare speed with, and the sizes of all.
 
-None reads anything. The first is one of many that fit what is known of the described run: about
+`baseline` fits what is known of the run that this project started from, as many others would: about
 1.47 million parameters, 530 million multiply-adds, and (16, 32, 128) features of which the 16 rows
-become time steps. The second has the layers of the captcha example of keras.io, at our image size.
-The third is what one would build first: strided convolutions, each normalised, and one LSTM; 35
-million multiply-adds.
+become time steps. `keras_io` has the layers of the captcha example of keras.io, at our image size.
+`plain` is what one would build first: strided convolutions with batch normalization, one LSTM.
 
 $ python -m benchmarks.reference_models
 """
@@ -24,27 +23,28 @@ from plate_ocr.reading.reader import PlateReader
 from plate_ocr.utils import write_text
 
 
-def described() -> keras.Model:
-    """The described run: image rows as time steps."""
+def baseline() -> keras.Model:
+    """The baseline run: image rows as time steps."""
     blocks = ((48, 48), (128,), (128, 128, 128))  # filters; pooling between the blocks
     return _convolutions_then_lstms(blocks, rows_are_time=True, dense=128, units=(128, 64))
 
 
 def keras_io() -> keras.Model:
     """The captcha example: image columns as time steps."""
-    return _convolutions_then_lstms(((32,), (64,), ()), False, dense=64, units=(128, 64))
+    blocks = ((32,), (64,), ())
+    return _convolutions_then_lstms(blocks, rows_are_time=False, dense=64, units=(128, 64))
 
 
 def plain() -> keras.Model:
-    """The first thing to try: image columns as time steps."""
+    """A simple CRNN: image columns as time steps."""
     plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
     features = layers.Rescaling(1 / 255)(plates)
     for filters, kernel, strides in ((24, 5, 2), (48, 3, 2), (96, 3, (2, 1)), (128, 3, (2, 1))):
         features = layers.Conv2D(filters, kernel, strides, "same", use_bias=False)(features)
         features = layers.ReLU()(layers.BatchNormalization()(features))
     features = layers.Permute((2, 1, 3))(features)
-    steps, places, channels = features.shape[1:]
-    features = layers.Reshape((steps, places * channels))(features)
+    steps, positions, channels = features.shape[1:]
+    features = layers.Reshape((steps, positions * channels))(features)
     features = layers.Dense(64, activation="relu")(features)
     recurrent = layers.LSTM(64, return_sequences=True, use_cudnn=False)
     features = layers.Bidirectional(recurrent)(features)
@@ -63,8 +63,8 @@ def _convolutions_then_lstms(
             features = layers.Conv2D(count, 3, padding="same", activation="relu")(features)
     if not rows_are_time:
         features = layers.Permute((2, 1, 3))(features)
-    steps, places, channels = features.shape[1:]
-    features = layers.Reshape((steps, places * channels))(features)
+    steps, positions, channels = features.shape[1:]
+    features = layers.Reshape((steps, positions * channels))(features)
     features = layers.Dense(dense, activation="relu")(features)
     for count in units:
         recurrent = layers.LSTM(count, return_sequences=True, use_cudnn=False)
@@ -73,7 +73,7 @@ def _convolutions_then_lstms(
 
 
 def size_of(model: keras.Model) -> dict[str, int]:
-    """Parameters, and multiply-adds a plate."""
+    """Parameters, and multiply-adds per plate."""
     return {"parameters": model.count_params(), "multiply_adds": count_macs(model)}
 
 
@@ -82,7 +82,7 @@ def main() -> None:
     NETWORKS.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(0)
     sizes: dict[str, dict] = {}
-    for build in (described, keras_io, plain):
+    for build in (baseline, keras_io, plain):
         model = build()
         model.predict(keras.ops.zeros((1, *model.input_shape[1:]), "uint8"), verbose=0)
         model.export(NETWORKS / f"{build.__name__}.onnx", format="onnx", verbose=False)
@@ -90,7 +90,7 @@ def main() -> None:
     try:
         sizes["plate_ocr"] = size_of(PlateReader(backend="keras").backend.model)
     except WeightsError as error:
-        print(error, file=sys.stderr)  # then nobody can tell how much our network computes
+        print(error, file=sys.stderr)  # the size of our network stays unknown
     write_text(NETWORKS / "sizes.json", json.dumps(sizes, indent=2) + "\n")
 
 

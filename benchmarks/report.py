@@ -1,9 +1,10 @@
-"""Tables and the chart of what `benchmarks.compare` measured."""
+"""Tables and the figure of what `benchmarks.compare` measured."""
 
 import re
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.baselines import GENERATORS, READERS
@@ -11,16 +12,16 @@ from plate_ocr.evaluation.plots import BLUE, GRAY, GREEN, ORANGE, RED
 
 SETS = {
     "test": "data/test",
-    "held_out_fonts": "unseen fonts",
-    "corruptions_1_to_3": "conditions, severity 1 to 3",
-    "corruptions_4_to_5": "conditions, severity 4 and 5",
+    "held_out_fonts": "held-out fonts",
+    "corruptions_1_to_3": "corruptions, severity 1 to 3",
+    "corruptions_4_to_5": "corruptions, severity 4 and 5",
     "layout": "layout",
-    "cross_generator": "another generator",
+    "cross_generator": "cross-generator",
     "captcha": "captcha",
 }
 NOTHING = "-"
-# One look a reader, told apart by colour and by shape.
-LOOKS = {
+# Colour and marker of the readers in the figure of accuracy.
+MARKERS = {
     "plate_ocr": (BLUE, "o"),
     "ppocr_small": (ORANGE, "s"),
     "ppocr_tiny": (GREEN, "D"),
@@ -30,176 +31,154 @@ LOOKS = {
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column to the left, the others to the right."""
+    """A Markdown table; the first column is aligned to the left, the others to the right."""
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def percent(right: int, plates: int) -> str:
-    """A share; only what is whole is told as 100."""
-    share = 100 * right / plates
-    return f"{share:.2f}" if right == plates else f"{min(share, 99.99):.2f}"
-
-
-def megabytes(size: int) -> str:
-    """Bytes in millions."""
-    return f"{size / 1e6:,.1f}"
+def percent(correct: int, plates: int) -> str:
+    """A percentage; 100.00 only if all are correct."""
+    rate = 100 * correct / plates
+    return f"{rate:.2f}" if correct == plates else f"{min(rate, 99.99):.2f}"
 
 
 def accuracy_table(results: dict) -> str:
     """Exact match of every trained reader on every set."""
     plates = results["sets"]
     rows = [["plates", *(f"{plates[name]:,}" for name in SETS)]]
-    for peer in READERS:
-        if peer.trained:
-            exact = results["readers"][peer.key].get("correct", {})
-            cells = (percent(exact[name], plates[name]) if exact else NOTHING for name in SETS)
-            rows.append([peer.title, *cells])
+    for reader in READERS:
+        if reader.trained:
+            correct = results["readers"][reader.key].get("correct", {})
+            cells = (percent(correct[name], plates[name]) if correct else NOTHING for name in SETS)
+            rows.append([reader.title, *cells])
     return table(["exact match, %", *SETS.values()], rows)
 
 
 def cost_table(results: dict) -> str:
     """Speed, start, size and memory of every reader."""
+    head = ["reader", "plates/s, batch size 1", "plates/s, best batch size", "median latency, ms",
+            "start to first reading, s", "weights, MB", "peak memory, MB"]  # fmt: skip
     rows = []
-    for peer in READERS:
-        figures = results["readers"][peer.key]
+    for reader in READERS:
+        figures = results["readers"][reader.key]
         if "failed" in figures:
-            rows.append([peer.title, *[NOTHING] * 6])
+            rows.append([reader.title, *[NOTHING] * (len(head) - 1)])
             continue
-        rates = figures["plates_per_second"]
-        batch = figures["best_batch"]
+        rates, best = figures["plates_per_second"], figures["best_batch"]
         rows.append(
             [
-                peer.title,
+                reader.title,
                 f"{rates['1']:,.0f}",
-                f"{rates[str(batch)]:,.0f} (batch {batch})",
+                f"{rates[str(best)]:,.0f} (batch size {best})",
                 f"{figures['latency_ms']:.2f}",
                 f"{figures['start_seconds']:.2f}",
-                megabytes(figures["bytes"]),
+                f"{figures['bytes'] / 1e6:,.1f}",
                 f"{figures['peak_memory'] / 1e6:,.0f}",
             ]
         )
-    head = ["reader", "plates/s, batch 1", "plates/s, best batch", "median latency, ms",
-            "start to first reading, s", "weights, MB", "peak memory, MB"]  # fmt: skip
     return table(head, rows)
 
 
 def generator_table(results: dict) -> str:
-    """PNG files a second."""
+    """PNG files per second."""
     rows = []
-    for peer in GENERATORS:
-        figures = results["generators"][peer.key]
-        failed = "failed" in figures
-        rows.append(
-            [peer.title, *[NOTHING] * 2]
-            if failed
-            else [peer.title, f"{figures['files']:,}", f"{figures['files_per_second']:,.0f}"]
-        )
-    return table(["generator", "files a round", "PNG files/s"], rows)
+    for generator in GENERATORS:
+        figures = results["generators"][generator.key]
+        cells = [NOTHING] * 2
+        if "failed" not in figures:
+            cells = [f"{figures['files']:,}", f"{figures['files_per_second']:,.0f}"]
+        rows.append([generator.title, *cells])
+    return table(["generator", "files per round", "PNG files/s"], rows)
 
 
 def notes(results: dict) -> list[str]:
     """How it was measured, and what failed."""
-    machine = results["machine"]
-    flags = ", ".join(machine["flags"]) or "none of the flags looked for"
+    machine, peak = results["machine"], results["float32_peak"]
     lines = [
-        f"{machine['processor']}, {machine['cores']} cores ({flags}), {machine['system']}; "
-        f"one core and one thread each. Load before the run: {machine['load_before']}.",
-        f"Medians of {results['rounds']} rounds in turn, after one that does not count; "
-        f"{results['timed_plates']} plates a round, a random choice of all sets. Exact match and "
-        "peak memory: one plate a call.",
+        f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['flags'])}), "
+        f"{machine['system']}; every method has one core and one thread. "
+        f"Load before the run: {machine['load_before']}.",
+        f"Median of {results['rounds']} rounds after one warm-up, in which the methods take turns; "
+        f"{results['timed_plates']} plates per round, a random choice of all sets. Exact match and "
+        "peak memory: batch size 1.",
+        f"One thread multiplies float32 matrices at {peak / 1e9:.0f} GFLOP/s.",
+        "Importing ONNX Runtime, NumPy and Pillow takes "
+        f"{results['import_only_seconds']:.2f} s of the start.",
     ]
-    share, peak = results["share_of_peak"], results["float32_peak"]
-    lines.append(
-        f"The largest of the matrix products: {peak / 1e9:.0f} GFLOP/s in float32 on one thread. "
-        + (
-            f"Our reader, from images to texts, reaches {share:.0%} of it."
-            if share is not None
-            else "The share that our reader reaches is unknown: its network could not be rebuilt."
-        )
-    )
-    lines.append(
-        "Importing ONNX Runtime, NumPy and Pillow and reading nothing takes "
-        f"{results['import_only_seconds']:.2f} s of the start."
-    )
-    for peer in READERS:
-        note = results["readers"][peer.key].get("note")
+    if results["share_of_peak"] is not None:
+        lines[2] += f" Our reader, images to texts, reaches {results['share_of_peak']:.0%} of that."
+    for reader in READERS:
         versions = ", ".join(
             " ".join(re.split("=+", pin))
-            for pin in results["versions"][peer.environment]
-            if re.split("=", pin)[0] in (peer.environment, "onnxruntime", "tesseract-ocr-eng")
+            for pin in results["versions"][reader.environment]
+            if pin.split("=")[0] in (reader.environment, "onnxruntime", "tesseract-ocr-eng")
         )
-        told = [text for text in (peer.prepared, note, versions) if text]
-        lines.append(f"{peer.title}: {'; '.join(told)}.")
-    failed = [
-        f"{peer.title}: {group[peer.key]['failed']}"
-        for peers, group in ((READERS, results["readers"]), (GENERATORS, results["generators"]))
-        for peer in peers
-        if "failed" in group[peer.key]
-    ]
-    return lines + failed
+        details = (reader.note, results["readers"][reader.key].get("note"), versions)
+        lines.append(f"{reader.title}: {'; '.join(filter(None, details))}.")
+    for methods, group in ((READERS, "readers"), (GENERATORS, "generators")):
+        lines += [
+            f"{method.title}: {results[group][method.key]['failed']}"
+            for method in methods
+            if "failed" in results[group][method.key]
+        ]
+    return lines
 
 
 def markdown(results: dict) -> str:
     """The whole report."""
     tables = (accuracy_table(results), cost_table(results), generator_table(results))
-    listed = "".join(f"- {line}\n" for line in notes(results))
-    return "# Benchmark\n\n" + "\n".join(tables) + "\n" + listed
+    items = "".join(f"- {line}\n" for line in notes(results))
+    return "# Benchmark\n\n" + "\n".join(tables) + "\n" + items
 
 
 def chart(results: dict) -> Figure:
-    """Misread plates of every set, and plates a second of every reader."""
-    figure, (errors, rates) = plt.subplots(
-        1, 2, figsize=(11.5, 4.4), width_ratios=(1.15, 1), layout="constrained"
-    )
-    _draw_errors(errors, results)
-    _draw_rates(rates, results)
+    """Error rate on every set, and throughput of every reader."""
+    figure, (errors, rates) = plt.subplots(2, 1, figsize=(7, 7.5), height_ratios=(1.1, 1))
+    _plot_errors(errors, results)
+    _plot_throughput(rates, results)
     return figure
 
 
-def _draw_errors(axis: plt.Axes, results: dict) -> None:
-    """Dots on a log scale, because the good are close together; none misread at the left edge."""
+def _plot_errors(axis: Axes, results: dict) -> None:
+    """Markers on a log scale, because the best are close together; no errors at the left edge."""
     plates, readers = results["sets"], results["readers"]
-    shown = [peer for peer in READERS if peer.key in LOOKS and "correct" in readers[peer.key]]
+    shown = [reader for reader in READERS if "correct" in readers[reader.key]]
+    shown = [reader for reader in shown if reader.key in MARKERS]
     none = 100 / (3 * max(plates.values()))
-    for place, peer in enumerate(shown):
-        colour, marker = LOOKS[peer.key]
-        exact = readers[peer.key]["correct"]
-        wrong = [max(none, 100 * (1 - exact[name] / plates[name])) for name in SETS]
-        height = 0.12 * (place - (len(shown) - 1) / 2)  # else equal readers would hide each other
-        rows = [row + height for row in range(len(SETS))]
-        axis.plot(wrong, rows, marker, color=colour, label=peer.title)
+    for number, reader in enumerate(shown):
+        colour, marker = MARKERS[reader.key]
+        correct = readers[reader.key]["correct"]
+        wrong = [max(none, 100 * (1 - correct[name] / plates[name])) for name in SETS]
+        offset = 0.12 * (number - (len(shown) - 1) / 2)  # else equal readers hide each other
+        rows = [row + offset for row in range(len(SETS))]
+        axis.plot(wrong, rows, marker, color=colour, label=reader.title)
     axis.set_xscale("log")
     axis.set_yticks(range(len(SETS)), SETS.values())
     axis.invert_yaxis()
     axis.minorticks_off()
     ticks = [tick for tick in (0.01, 0.1, 1, 10, 100) if tick > 2 * none]
-    axis.set_xticks([none, *ticks], ["none", *(f"{tick:g} %" for tick in ticks)])
-    axis.set(title="Plates misread: left is better", xlim=(none / 1.4, 140))
-    _legend_below(axis, len(shown))
+    axis.set_xticks([none, *ticks], ["0", *(f"{tick:g} %" for tick in ticks)])
+    axis.set(title="Error rate (lower is better)", xlim=(none / 1.4, 140))
+    axis.legend(loc=(0.01, 0.42))  # where no reader has an error rate
 
 
-def _draw_rates(axis: plt.Axes, results: dict) -> None:
-    """Two marks a reader on a log scale: one plate a call, and the best batch."""
-    measured = [peer for peer in READERS if "failed" not in results["readers"][peer.key]]
+def _plot_throughput(axis: Axes, results: dict) -> None:
+    """Two markers per reader on a log scale: batch size 1, and the best batch size."""
+    measured = [reader for reader in READERS if "failed" not in results["readers"][reader.key]]
     rows = range(len(measured))
-    rates = [results["readers"][peer.key]["plates_per_second"] for peer in measured]
-    alone, best = [rate["1"] for rate in rates], [max(rate.values()) for rate in rates]
-    axis.hlines(rows, alone, best, color=GRAY)
-    axis.plot(best, rows, "s", markersize=9, color=ORANGE, label="best batch")
-    axis.plot(alone, rows, "o", markersize=5, color=BLUE, label="one plate a call")
+    rates = [results["readers"][reader.key]["plates_per_second"] for reader in measured]
+    single, best = [rate["1"] for rate in rates], [max(rate.values()) for rate in rates]
+    axis.hlines(rows, single, best, color=GRAY)
+    axis.plot(best, rows, "s", markersize=9, color=ORANGE, label="best batch size")
+    axis.plot(single, rows, "o", markersize=5, color=BLUE, label="batch size 1")
     for row in rows:
-        told = f"{alone[row]:,.0f}" + (f" to {best[row]:,.0f}" if best[row] > alone[row] else "")
+        text = f"{single[row]:,.0f}" + (f" to {best[row]:,.0f}" if best[row] > single[row] else "")
         axis.annotate(
-            told, (best[row], row), (8, 0), textcoords="offset points", va="center", fontsize=8
+            text, (best[row], row), (8, 0), textcoords="offset points", va="center", fontsize=9
         )
     axis.set_xscale("log")
-    axis.set_yticks(rows, [peer.title for peer in measured])
+    axis.set_yticks(rows, [reader.title.replace(" (", "\n(") for reader in measured])
     axis.invert_yaxis()
-    axis.set(title="Plates a second, one core")
-    axis.set_xlim(right=15 * max(best))  # room for the figures
-    _legend_below(axis, 2)
-
-
-def _legend_below(axis: plt.Axes, columns: int) -> None:
-    axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.1), ncols=columns)
+    axis.set(title="Throughput, 1 core (plates/s)")
+    axis.set_xlim(right=8 * max(best))  # room for the numbers
+    axis.legend(loc="center right")

@@ -1,18 +1,18 @@
-"""What looking again brings: each view of a careful reader, and how sure one look must be.
+"""Ablation of test-time augmentation: what each view brings, from which threshold on, at what cost.
 
-Many plates in the faces of the tuning set, drawn as it is, and others on labels: dark or light
-boxes on another ground, as number plates are on cars. The
-views and the least probability were chosen on these; no other set served that choice.
-What it costs is measured on fresh plates, on the tuning set and on labels, by one thread.
-Fetches the fonts from npm, as data/benchmark/draw.py does. About 10 minutes on 2 cores, quiet ones:
-$ python benchmarks/tta_ablation.py
+Errors are counted on many plates drawn as the tuning set is, and on others with digits on a label:
+a dark or light box on another background. The views and the threshold were chosen on these and on
+no other set. The throughput is measured on held-out plates too, with one thread. Fetches the fonts
+from npm, as `benchmarks.datasets.make_datasets` does. Takes 10 minutes on 2 cores.
+
+$ python -m benchmarks.tta_ablation
 """
 
 import json
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.datasets.fonts import Face, fetch, read_table
 from benchmarks.datasets.layout import HEIGHT, WIDTH, render_plate
-from benchmarks.datasets.make_datasets import coarse, tuning_plate
+from benchmarks.datasets.make_datasets import reduce_levels, tuning_plate
 from plate_ocr import PlateReader
 from plate_ocr.cli import run_command
 from plate_ocr.evaluation.benchmark import load_benchmark
@@ -29,139 +29,137 @@ from plate_ocr.plates.dataset import render_plates
 from plate_ocr.reading.ctc import decode_logits
 from plate_ocr.reading.reader import TTA_THRESHOLD
 from plate_ocr.reading.tta import VIEWS, make_views, merge_views
-from plate_ocr.utils import write_text
+from plate_ocr.utils import processor_name, write_text
 
 RESULTS = Path(__file__).parents[1] / "results" / "tta.json"
 SEED = 20_261_200
-COUNTS = {"tuning": 24_000, "labels": 2_000}
-TIMED, ROUNDS = 1_000, 5  # plates of a round
-LEAST = (0.9, 0.95, 0.98, 0.99)  # P(text) below which a plate is looked at again
+COUNTS = {"tuning": 24_000, "labels": 2_000}  # plates; "labels" have digits on a label
+NUM_TIMED, ROUNDS = 1_000, 5  # plates per round
+THRESHOLDS = (0.9, 0.95, 0.98, 0.99)  # P(text) below which other views are read
 
 
-def label_plate(face: Face, text: str, random: np.random.Generator) -> np.ndarray:
-    """Digits on a label that stands on another ground, sometimes turned, soft and noisy."""
-    digits = render_plate(face, text, random, (12, 24)).image.astype(np.float32) / 255
+def label_plate(face: Face, text: str, rng: np.random.Generator) -> np.ndarray:
+    """Digits on a label in front of another background, some rotated, blurred or noisy."""
+    digits = render_plate(face, text, rng, (12, 24)).image.astype(np.float32) / 255
     rows, columns = (np.flatnonzero((digits < 0.9).any(axis=axis)) for axis in (1, 0))
-    margin = random.integers(2, 7, 4)
+    margin = rng.integers(2, 7, 4)
     label = np.zeros((HEIGHT, WIDTH), np.float32)
     top, left = max(rows[0] - margin[0], 0), max(columns[0] - margin[1], 0)
     label[top : rows[-1] + margin[2], left : columns[-1] + margin[3]] = 1
-    if random.random() < 0.5:
-        middle = ((WIDTH - 1) / 2, (HEIGHT - 1) / 2)
-        turn = cv2.getRotationMatrix2D(middle, random.uniform(-3, 3), 1)
-        digits = cv2.warpAffine(digits, turn, (WIDTH, HEIGHT), borderValue=1.0)
-        label = cv2.warpAffine(label, turn, (WIDTH, HEIGHT))
-    dark = random.uniform(0, 0.45)
-    light = dark + random.uniform(0.4, 1 - dark)
-    ground = random.uniform(max(dark + 0.35, 0.6), 1)
-    plate = (dark * digits + light * (1 - digits)) * label + ground * (1 - label)
-    if random.random() < 0.3:
+    if rng.random() < 0.5:
+        center = ((WIDTH - 1) / 2, (HEIGHT - 1) / 2)
+        rotation = cv2.getRotationMatrix2D(center, rng.uniform(-3, 3), 1)
+        digits = cv2.warpAffine(digits, rotation, (WIDTH, HEIGHT), borderValue=1.0)
+        label = cv2.warpAffine(label, rotation, (WIDTH, HEIGHT))
+    dark = rng.uniform(0, 0.45)
+    light = dark + rng.uniform(0.4, 1 - dark)
+    background = rng.uniform(max(dark + 0.35, 0.6), 1)
+    plate = (dark * digits + light * (1 - digits)) * label + background * (1 - label)
+    if rng.random() < 0.3:
         plate = 1 - plate
-    if random.random() < 0.3:
-        plate = cv2.GaussianBlur(plate, (0, 0), random.uniform(0.3, 0.9))
-    if random.random() < 0.5:
-        plate = plate + random.normal(0, random.uniform(0, 0.06), plate.shape)
+    if rng.random() < 0.3:
+        plate = cv2.GaussianBlur(plate, (0, 0), rng.uniform(0.3, 0.9))
+    if rng.random() < 0.5:
+        plate = plate + rng.normal(0, rng.uniform(0, 0.06), plate.shape)
     return np.clip(plate * 255, 0, 255).astype(np.uint8)
 
 
-def draw(name: str, index: int, faces: list[Face]) -> tuple[np.ndarray, str]:
-    """One plate of `COUNTS`, and its number, any of the 100,000."""
-    random = np.random.default_rng([SEED, list(COUNTS).index(name), index])
-    text = f"{random.integers(100_000):05d}"
+def draw_plate(index: int, name: str, faces: list[Face]) -> tuple[np.ndarray, str]:
+    """Plate `index` of one of `COUNTS`, uint8 (64, 128), and its text, any of the 100,000."""
+    rng = np.random.default_rng([SEED, list(COUNTS).index(name), index])
+    text = f"{rng.integers(100_000):05d}"
     if name == "labels":
-        return label_plate(faces[index % len(faces)], text, random), text
-    return coarse(tuning_plate(faces, index, text, random)[0].image), text
+        return label_plate(faces[index % len(faces)], text, rng), text
+    return reduce_levels(tuning_plate(faces, index, text, rng).image), text
 
 
-def measure(images: np.ndarray, texts: list[str], reader: PlateReader) -> dict:
-    """Mistakes with one look, with all views, without each, with each alone, and by `LEAST`."""
-    labels = np.array(texts)
+def draw_plates(name: str, faces: list[Face]) -> tuple[np.ndarray, np.ndarray]:
+    """The plates of one of `COUNTS`, uint8 (n, 64, 128, 1), and their texts."""
+    with ProcessPoolExecutor() as pool:
+        draw = partial(draw_plate, name=name, faces=faces)
+        images, texts = zip(*pool.map(draw, range(COUNTS[name]), chunksize=100), strict=True)
+    return np.stack(images)[..., None], np.array(texts)
+
+
+def count_errors(images: np.ndarray, labels: np.ndarray, reader: PlateReader) -> dict:
+    """Errors with one view, with all views, with one more, without one, and by threshold."""
     logits = reader.forward(images).logits
-    once = decode_logits(logits, reader.digits)
-    wrong = np.array(once.texts) != labels
-    unsure = np.flatnonzero(once.text_probability < max(LEAST))
-    views, places = make_views(images[unsure])
-    places = np.insert(places, 0, (1, 0), axis=0)  # the plates as they are
-    looks = np.stack([logits[unsure], *(reader.forward(view).logits for view in views)])
+    single = decode_logits(logits, reader.digits)
+    wrong = np.array(single.texts) != labels
+    rows = np.flatnonzero(single.text_probability < max(THRESHOLDS))
+    views, _ = make_views(images[rows])
+    view_logits = np.stack([logits[rows], *(reader.forward(view).logits for view in views)])
+    affine = np.tile([1.0, 0.0], (*view_logits.shape[:2], 1))  # positions are not used here
 
-    def mistakes(chosen: list[int], least: float = TTA_THRESHOLD) -> int:
-        """With some of the views, at the plates less probable than `least`."""
-        rows = once.text_probability[unsure] < least
-        of_these = [0, *(view + 1 for view in chosen)]
-        said = merge_views(looks[of_these][:, rows], places[of_these][:, rows], reader.digits)
-        again = wrong.copy()
-        again[unsure[rows]] = np.array(said.texts) != labels[unsure[rows]]
-        return int(again.sum())
+    def errors(chosen: list[int], threshold: float = TTA_THRESHOLD) -> int:
+        """With some of the views, of plates below the threshold."""
+        below = single.text_probability[rows] < threshold
+        used = [0, *(view + 1 for view in chosen)]
+        merged = merge_views(view_logits[used][:, below], affine[used][:, below], reader.digits)
+        still_wrong = wrong.copy()
+        still_wrong[rows[below]] = np.array(merged.texts) != labels[rows[below]]
+        return int(still_wrong.sum())
 
     every = list(range(len(VIEWS)))
+    others = {name: [other for other in every if VIEWS[other] != name] for name in VIEWS}
     return {
-        "plates": len(texts),
+        "plates": len(labels),
         "wrong": {
-            "once": int(wrong.sum()),
-            "all views": mistakes(every),
-            **{f"only {name}": mistakes([view]) for view, name in enumerate(VIEWS)},
-            **{
-                f"without {name}": mistakes([other for other in every if other != view])
-                for view, name in enumerate(VIEWS)
-            },
+            "single view": int(wrong.sum()),
+            "all views": errors(every),
+            **{f"only {name}": errors([view]) for view, name in enumerate(VIEWS)},
+            **{f"without {name}": errors(chosen) for name, chosen in others.items()},
         },
-        "below": {
-            str(least): {
-                "tta_fraction": float((once.text_probability < least).mean()),
-                "wrong": mistakes(every, least),
+        "by_threshold": {
+            str(threshold): {
+                "tta_fraction": float((single.text_probability < threshold).mean()),
+                "wrong": errors(every, threshold),
             }
-            for least in LEAST
+            for threshold in THRESHOLDS
         },
     }
 
 
-def rates(labels: np.ndarray) -> dict:
-    """Plates a second with one look and carefully, median of `ROUNDS` in turn.
-
-    Args:
-        labels: plates on labels, uint8 (n, 64, 128, 1).
-    """
+def throughput(label_plates: np.ndarray) -> dict:
+    """Plates per second with one thread, without and with test-time augmentation."""
     sets = {
-        "held_out": render_plates(range(90_000, 90_000 + TIMED)).images,
-        "tuning": load_benchmark("tuning").sample(TIMED).images,
-        "labels": labels[:TIMED],
+        "held_out": render_plates(range(90_000, 90_000 + NUM_TIMED)).images,
+        "tuning": load_benchmark("tuning").sample(NUM_TIMED).images,
+        "labels": label_plates[:NUM_TIMED],
     }
-    measured: dict = {}
+    result: dict = {}
     for backend in ("onnx", "openvino"):
-        readers = [PlateReader(backend=backend, num_threads=1, tta=one) for one in (False, True)]
+        readers = [PlateReader(backend=backend, num_threads=1, tta=tta) for tta in (False, True)]
         for name, images in sets.items():
             plates = list(images[..., 0])
-            seconds = np.empty((ROUNDS, 2))
+            seconds = np.empty((ROUNDS, len(readers)))
             for row in seconds:
-                for way, reader in enumerate(readers):
-                    begun = time.perf_counter()
+                for column, reader in enumerate(readers):
+                    start = time.perf_counter()
                     reader.read(plates)
-                    row[way] = time.perf_counter() - begun
-            once, tta = (TIMED / np.median(seconds, axis=0)).round().astype(int).tolist()
-            measured.setdefault(backend, {})[name] = {"once": once, "tta": tta}
-    return measured
+                    row[column] = time.perf_counter() - start
+            rates = (NUM_TIMED / np.median(seconds, axis=0)).round().astype(int).tolist()
+            result.setdefault(backend, {})[name] = dict(
+                zip(("single view", "TTA"), rates, strict=True)
+            )
+    return result
 
 
 def main() -> None:
     """Draw, measure, print and write."""
-    from plate_ocr.training.fit import device_name  # slow; the processes that draw go without
-
     faces = [face for face in read_table() if face.set == "tuning"]
     fetch(faces)
-    reader = PlateReader()
-    measured = {}
-    for name, count in COUNTS.items():
-        with ProcessPoolExecutor() as pool:
-            drawn = pool.map(draw, repeat(name), range(count), repeat(faces), chunksize=100)
-            images, texts = zip(*drawn, strict=True)
-        measured[name] = measure(np.stack(images)[..., None], list(texts), reader)
-        print(name, json.dumps(measured[name], indent=1), flush=True)
+    reader, sets = PlateReader(), {}
+    for name in COUNTS:
+        images, labels = draw_plates(name, faces)
+        sets[name] = count_errors(images, labels, reader)
+        print(name, json.dumps(sets[name], indent=1), flush=True)
     result = {
         "weights": load_metadata(DEFAULT_WEIGHTS)["sha256"][DEFAULT_WEIGHTS.name],
-        "device": device_name(),
-        "certain": TTA_THRESHOLD,
-        "sets": measured,
-        "plates_per_second": rates(np.stack(images)[..., None]),
+        "processor": processor_name(),
+        "threshold": TTA_THRESHOLD,
+        "sets": sets,
+        "plates_per_second": throughput(images),
     }
     print(json.dumps(result["plates_per_second"], indent=1))
     write_text(RESULTS, json.dumps(result, indent=1) + "\n")

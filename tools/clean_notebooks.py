@@ -1,6 +1,6 @@
-"""Make executed notebooks fit to commit: the same pixels in fewer bytes, no times, no noise.
+"""Clean executed notebooks before a commit: no times, no log lines, smaller pictures.
 
-$ python tools/clean_notebooks.py training.ipynb evaluation.ipynb
+$ python -m tools.clean_notebooks training.ipynb evaluation.ipynb
 """
 
 import base64
@@ -8,65 +8,41 @@ import sys
 from pathlib import Path
 
 import nbformat
-from nbformat import NotebookNode
+from nbconvert.preprocessors import ClearMetadataPreprocessor, CoalesceStreamsPreprocessor
 from zopfli.png import optimize
 
 from plate_ocr.cli import run_command
 from plate_ocr.utils import write_text
 
-KEPT_METADATA = {"tags"}  # of a cell
+METADATA = {"preserve_cell_metadata_mask": {"tags"}, "clear_notebook_metadata": False}
 
 
-def tidy(path: Path) -> None:
-    """Rewrite one notebook in place."""
+def clean(path: Path) -> None:
+    """Rewrite one notebook in place; what its cells wrote on standard error is printed instead."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
+    logged = ""
     for cell in notebook.cells:
-        cell.metadata = {
-            key: value for key, value in cell.metadata.items() if key in KEPT_METADATA and value
-        }
+        outputs = cell.get("outputs", [])
+        logged += "".join(output.text for output in outputs if output.get("name") == "stderr")
         if "outputs" in cell:
-            cell.outputs = without_noise(cell.outputs)
+            cell.outputs = [output for output in outputs if output.get("name") != "stderr"]
         for output in cell.get("outputs", []):
             output.get("metadata", {}).clear()
             if "image/png" in output.get("data", {}):
-                png = base64.b64decode(output["data"]["image/png"])
-                output["data"]["image/png"] = base64.b64encode(optimize(png)).decode()
+                png = optimize(base64.b64decode(output.data["image/png"]))
+                output.data["image/png"] = base64.b64encode(png).decode()
+    for preprocessor in (ClearMetadataPreprocessor(**METADATA), CoalesceStreamsPreprocessor()):
+        notebook, _ = preprocessor.preprocess(notebook, {})
     write_text(path, nbformat.writes(notebook) + "\n")
-
-
-def without_noise(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """The outputs of a cell, with what it printed in one piece, as it stood in the end.
-
-    Standard error, where progress and the log lines of libraries go, is reported here and left out.
-    """
-    kept: list[NotebookNode] = []
-    left_out = ""
-    for output in outputs:
-        if output.get("name") == "stderr":
-            left_out += output.text
-        elif output.get("name") == "stdout" and kept and kept[-1].get("name") == "stdout":
-            kept[-1].text += output.text
-        else:
-            kept.append(output)
-    for output in kept:
-        if output.output_type == "stream":
-            output.text = _as_it_stood(output.text)
-    if left_out:
-        print("left out:", _as_it_stood(left_out).rstrip(), file=sys.stderr)
-    return kept
-
-
-def _as_it_stood(text: str) -> str:
-    """Without what a carriage return let be written over."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)
+    if logged:
+        print(f"{path}: dropped from standard error: {logged.strip()}", file=sys.stderr)
 
 
 def main() -> None:
-    """Rewrite the notebooks that the command line names."""
+    """Clean the notebooks that the command line names."""
     for name in sys.argv[1:]:
-        tidy(Path(name))
+        clean(Path(name))
         print(f"{name}: {Path(name).stat().st_size // 1024} KB")
 
 

@@ -207,7 +207,7 @@ def ctc_loss(labels, logits):
         import tensorflow
 
         # TensorFlow's own kernel takes sparse labels and no GPU. `keras.losses.CTC` does without,
-        # and trains 7 % slower (results/training_step.json).
+        # and trains 7 % slower.
         if not tensorflow.config.list_physical_devices("GPU"):
             count, steps, _ = tensorflow.unstack(tensorflow.shape(logits))
             return tensorflow.nn.ctc_loss(

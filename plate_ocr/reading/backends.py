@@ -35,7 +35,7 @@ class ModelOutput(NamedTuple):
     """The output of the network for n plates."""
 
     logits: np.ndarray  # float32 (n, 16, 11)
-    crop: np.ndarray  # float32 (n, 4), in pixels: distance and start of its columns, then of rows
+    crop: np.ndarray  # float32 (n, 4), pixels: spacing and x of its first column; same of rows
 
     @classmethod
     def concatenate(cls, parts: Iterable["ModelOutput"]) -> "ModelOutput":
@@ -165,7 +165,7 @@ class OpenvinoBackend:
         }
         self.compiled: dict[int, openvino.CompiledModel] = {}  # by batch size
         self.compiling = threading.Lock()
-        self.of_thread = threading.local()  # its requests, each of which runs one batch at a time
+        self.thread_local = threading.local()  # its requests; each runs one batch at a time
 
     def __call__(self, images: np.ndarray) -> ModelOutput:
         """Run the network; thread-safe."""
@@ -179,7 +179,7 @@ class OpenvinoBackend:
 
     def _run(self, images: np.ndarray, size: int) -> ModelOutput:
         """Run the network compiled for `size` plates on as many or fewer."""
-        requests = self.of_thread.__dict__.setdefault("requests", {})
+        requests = self.thread_local.__dict__.setdefault("requests", {})
         if size not in requests:
             requests[size] = self._compile(size).create_infer_request()
         # Filling its tensors ourselves makes single plates a fifth faster.

@@ -98,9 +98,7 @@ class PlateReader:
             backends.load_library("keras")
             backends.check_not_forked("keras")
             model = checkpoint.load_model(weights, metadata)
-            checkpoint.read_verified(
-                weights, metadata["sha256"][weights.name]
-            )  # as Keras has read it
+            checkpoint.read_verified(weights, metadata["sha256"][weights.name])  # as Keras read it
             self.backend: backends.Backend = backends.KerasBackend(model)
             self.num_threads = 1  # Keras spreads one batch over the cores itself
         elif backend == "onnx":

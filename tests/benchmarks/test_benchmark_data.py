@@ -10,7 +10,7 @@ from plate_ocr.plates.alphabet import is_valid_label
 from plate_ocr.plates.rendering import DEFAULT_SEED, permuted_numbers
 
 BENCHMARK = PROJECT / "data" / "benchmark"
-CONDITIONS = ("corruptions_noise", "corruptions_blur", "corruptions_light", "corruptions_damage")
+CORRUPTIONS = ("corruptions_noise", "corruptions_blur", "corruptions_light", "corruptions_damage")
 SIZES = {
     "held_out_fonts": 5000,
     "layout": 3000,
@@ -19,7 +19,7 @@ SIZES = {
     "no_plate": 3000,
     "tuning": 3000,
 }
-LARGEST = 6_000_000  # bytes
+MAX_BYTES = 6_000_000
 
 
 @cache
@@ -37,49 +37,45 @@ def held_out(first, last):
     return {f"{number:05d}" for number in permuted_numbers(DEFAULT_SEED)[first : last + 1]}
 
 
-@pytest.mark.parametrize("name", [*SIZES, *CONDITIONS])
+@pytest.mark.parametrize("name", [*SIZES, *CORRUPTIONS])
 def test_files_hold_plates_and_tags(name):
     file = load(name)
     count = len(file["texts"])
     assert file["images"].dtype == np.uint8 and file["images"].shape == (count, 64, 128)
     assert file["texts"].dtype == np.dtype("<U7")
     assert all(len(tag) == count for tag in file.values())
-    assert (BENCHMARK / f"{name}.npz").stat().st_size < LARGEST
+    assert (BENCHMARK / f"{name}.npz").stat().st_size < MAX_BYTES
 
 
-def test_counts():
+def test_every_set_has_its_size_and_there_is_no_other_file():
     assert {name: len(load(name)["texts"]) for name in SIZES} == SIZES
-    assert sum(len(load(name)["texts"]) for name in CONDITIONS) == 5000
-
-
-def test_there_is_no_other_file():
-    names = {path.stem for path in BENCHMARK.glob("*.npz")}
-    assert names == {*SIZES, *CONDITIONS}
+    assert sum(len(load(name)["texts"]) for name in CORRUPTIONS) == 5000
+    assert {path.stem for path in BENCHMARK.glob("*.npz")} == {*SIZES, *CORRUPTIONS}
 
 
 @pytest.mark.parametrize(
-    "names", [("held_out_fonts",), CONDITIONS, ("layout",), ("cross_generator",), ("captcha",)]
+    "names", [("held_out_fonts",), CORRUPTIONS, ("layout",), ("cross_generator",), ("captcha",)]
 )
-def test_numbers_are_held_out_and_shown_once(names):
+def test_numbers_are_held_out_and_unique(names):
     texts = np.concatenate([load(name)["texts"] for name in names])
     assert len(set(texts)) == len(texts)
     assert set(texts) <= held_out(92_000, 99_939)
 
 
-def test_tuning_numbers_are_others():
+def test_tuning_numbers_are_in_no_other_set():
     texts = load("tuning")["texts"]
     assert set(texts) <= held_out(90_000, 91_999)
     assert np.unique(texts, return_counts=True)[1].max() <= 2
 
 
-def test_families_are_apart():
+def test_no_family_is_in_two_sets():
     trained = {font["family"] for font in json.loads((PROJECT / "fonts/fonts.json").read_text())}
     unseen = {face["family"] for face in faces("unseen")}
     tuning = {face["family"] for face in faces("tuning")}
     assert len(trained) == 22 and len(unseen) >= 60 and len(tuning) >= 25
     assert not unseen & trained and not tuning & trained and not unseen & tuning
-    for one in trained:  # no other cut of a trained family
-        assert not [name for name in unseen | tuning if name.split()[:2] == one.split()[:2]]
+    related = {tuple(name.split()[:2]) for name in trained}  # no other style of a trained family
+    assert not related & {tuple(name.split()[:2]) for name in unseen | tuning}
 
 
 def test_fonts_of_the_sets_are_those_of_the_table():
@@ -88,18 +84,20 @@ def test_fonts_of_the_sets_are_those_of_the_table():
     for name, table in (("held_out_fonts", unseen), ("tuning", tuning)):
         pairs = set(zip(load(name)["font"], load(name)["kind"], strict=True))
         assert pairs == set(table.items())
-    for name in (*CONDITIONS, "layout", "no_plate"):
+    for name in (*CORRUPTIONS, "layout", "no_plate"):
         assert set(load(name)["font"]) - {""} <= set(unseen)
 
 
-def test_every_kind_of_face_is_there():
-    asked = "squared techno stencil pixel machine-like hand-lettered display slab mono rounded"
-    asked += " narrow wide light black italic sans serif"
-    assert {face["kind"] for face in faces("unseen")} == set(asked.split())
-    assert {face["kind"] for face in faces("tuning")} == set(asked.split())
+def test_every_kind_of_font_is_in_both_tables():
+    kinds = {
+        *("squared", "techno", "stencil", "pixel", "machine-like", "hand-lettered", "display"),
+        *("slab", "mono", "rounded", "narrow", "wide", "light", "black", "italic", "sans", "serif"),
+    }
+    assert {face["kind"] for face in faces("unseen")} == kinds
+    assert {face["kind"] for face in faces("tuning")} == kinds
 
 
-def test_every_family_names_its_licence_and_stands_in_the_readme():
+def test_every_family_has_a_licence_and_a_row_in_the_readme():
     readme = (BENCHMARK / "README.md").read_text(encoding="utf-8")
     for face in faces("unseen") + faces("tuning"):
         assert face["licence"] in {"OFL-1.1", "Apache-2.0", "UFL-1.0"}
@@ -110,7 +108,7 @@ def test_every_family_names_its_licence_and_stands_in_the_readme():
 def test_every_corruption_at_every_severity():
     cells = [
         cell
-        for name in CONDITIONS
+        for name in CORRUPTIONS
         for cell in zip(load(name)["corruption"], load(name)["severity"], strict=True)
     ]
     names = {name for name, _ in cells}
@@ -130,7 +128,7 @@ def test_clean_plates_are_black_on_white():
     assert all((edge == 255).all() for edge in edges)
 
 
-def test_layouts():
+def test_layouts_are_as_described():
     file = load("layout")
     ink = file["images"] < 128
     columns, rows = ink.any(1), ink.any(2)

@@ -24,6 +24,10 @@ def noise(count, shape=(64, 128)):
     return np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8)
 
 
+def texts(readings):
+    return [reading.text for reading in readings]
+
+
 def ink_columns(fonts, record):
     """First column of every digit's ink, and the one behind its last: (5, 2)."""
     font = next(font for font in fonts if font.family == record["font"])
@@ -53,7 +57,7 @@ def test_digits_stand_in_their_ink(fonts, scale, left, top, right, bottom, tta):
         scaled = np.asarray(Image.fromarray(plate).resize(size, Image.Resampling.BICUBIC))
         images.append(np.pad(scaled, ((top, bottom), (left, right)), constant_values=255))
     readings = PlateReader(tta=tta).read(images)
-    correct = np.array([reading.text for reading in readings]) == plates.labels
+    correct = np.array(texts(readings)) == plates.labels
     assert correct.mean() > 0.97
     xs = np.array([[digit.x for digit in reading.digits] for reading in readings])[correct]
     first, behind = np.moveaxis(columns[correct], 2, 0)
@@ -62,20 +66,15 @@ def test_digits_stand_in_their_ink(fonts, scale, left, top, right, bottom, tta):
     assert abs(offset.mean()) < scale and np.abs(offset).max() < 8 * scale
 
 
-def test_digits_stand_in_the_image_after_its_exif_rotation():
+def test_digits_stand_in_the_image_after_its_exif_rotation_and_not_outside():
     (plate,) = render_plates([96_000]).images[..., 0]
     large = np.asarray(Image.fromarray(plate).resize((640, 320), Image.Resampling.BICUBIC))
     exif = Image.Exif()
     exif[0x0112] = 6  # a viewer turns it by a quarter to the right
     Image.fromarray(np.rot90(large)).save(buffer := BytesIO(), "PNG", exif=exif)
-    upright, turned = PlateReader().read([large, buffer.getvalue()])
+    upright, turned, narrow = PlateReader().read([large, buffer.getvalue(), *noise(1, (300, 20))])
     assert turned == upright and 128 < upright.digits[-1].x < 640
-
-
-def test_digits_do_not_stand_outside_of_a_narrow_image(random_weights):
-    (narrow,) = noise(1, (300, 20))
-    reading = PlateReader(random_weights).read(narrow)
-    assert all(0 <= digit.x <= 20 for digit in reading.digits)
+    assert all(0 <= digit.x <= 20 for digit in narrow.digits)
 
 
 def test_a_reading_prints_as_its_text_and_confidence():
@@ -86,10 +85,8 @@ def test_a_reading_prints_as_its_text_and_confidence():
 
 def test_one_image_a_list_and_none(random_weights):
     reader = PlateReader(random_weights)
-    images = noise(3)
-    assert [reader.read(image).text for image in images] == [
-        reading.text for reading in reader.read(list(images))
-    ]
+    images = list(noise(3))
+    assert [reader.read(image).text for image in images] == texts(reader.read(images))
     assert reader.read([]) == []
     none = np.empty((0, 64, 128, 1), np.uint8)
     assert reader.forward(none).logits.shape == (0, 16, 11)
@@ -100,7 +97,7 @@ def test_one_image_a_list_and_none(random_weights):
 def test_a_list_is_read_up_to_the_first_image_that_is_unreadable(random_weights, count):
     images = list(np.full((count, 64, 128), 255, np.uint8))
     images[1], images[-1] = b"first", "last.png"
-    with pytest.raises(ImageError, match="5 bytes"):
+    with pytest.raises(ImageError, match="first"):
         PlateReader(random_weights, num_threads=2).read(images)
 
 
@@ -110,20 +107,13 @@ def test_a_stream_keeps_order_and_names_what_cannot_be_read(random_weights):
     sources = [*images[:100], b"no image", *images[100:], "missing.png"]
     results = list(reader.stream(iter(sources)))
     errors = {row: str(result) for row, result in enumerate(results) if row in (100, 301)}
-    assert "8 bytes" in errors[100] and "missing.png" in errors[301]
+    assert "no image" in errors[100] and "missing.png" in errors[301]
     readings = [result for result in results if isinstance(result, Reading)]
-    assert [reading.text for reading in readings] == [
-        reading.text for reading in reader.read(list(images))
-    ]
-
-
-class PathWithoutName:
-    def __fspath__(self):
-        raise KeyError("no\npath")
+    assert texts(readings) == texts(reader.read(list(images)))
 
 
 def test_an_item_of_a_stream_that_is_no_image_is_an_error_in_its_place(random_weights):
-    items = [PathWithoutName(), memoryview(bytes(100))[::2], None, 7, np.empty(0, object)]
+    items = [memoryview(bytes(100))[::2], None, 7, np.empty(0, object)]
     reader = PlateReader(random_weights, num_threads=2)
     results = list(reader.stream([result for item in items for result in (WHITE, item)]))
     assert all(isinstance(result, Reading) for result in results[::2])
@@ -242,19 +232,20 @@ def save_another_network(path):
     keras.Model(inputs, keras.layers.Dense(3)(inputs)).save(path)
 
 
-@pytest.mark.parametrize("save", [save_another_network, lambda path: path.write_bytes(b"PK\3\4")])
-def test_a_file_without_this_network_is_named(weights, save):
+@pytest.mark.parametrize(
+    ("save", "changes"),
+    [
+        (save_another_network, {}),
+        (lambda path: path.write_bytes(b"PK\3\4"), {}),
+        (lambda path: None, {"network": "another"}),
+    ],
+)
+def test_weights_of_another_network_are_named(weights, save, changes):
     save(weights)
-    change_metadata(weights)
-    with pytest.raises(WeightsError, match=r"random\.h5: does not hold this network") as error:
+    change_metadata(weights, **changes)
+    with pytest.raises(WeightsError, match=r"random\.h5") as error:
         PlateReader(weights, backend="keras")
     assert "\n" not in str(error.value)
-
-
-def test_weights_of_another_network_are_named(weights):
-    change_metadata(weights, network="another")
-    with pytest.raises(WeightsError, match=r"random\.h5"):
-        PlateReader(weights, backend="keras")
 
 
 @pytest.mark.parametrize(

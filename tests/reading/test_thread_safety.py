@@ -1,24 +1,18 @@
-"""Threads and processes that share a reader, and weights that are replaced."""
+"""Threads and processes that share a reader."""
 
 import copy
 import multiprocessing
 import os
 import pickle
-import shutil
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
-import keras
 import numpy as np
 import pytest
 from conftest import succeeds_in_a_fork
 
-from plate_ocr.network.checkpoint import WeightsError
-from plate_ocr.network.crnn import build_model
 from plate_ocr.reading.backends import BACKENDS
 from plate_ocr.reading.reader import PlateReader
-from plate_ocr.training.export import export_onnx
-from plate_ocr.training.fit import save_model
 
 NOISE = np.random.default_rng(0).integers(0, 256, (8, 12, 64, 128), np.uint8)
 IMAGE = NOISE[0, 0]
@@ -92,33 +86,3 @@ def test_a_backend_that_would_hang_in_a_forked_child_is_refused(random_weights, 
 
     assert succeeds_in_a_fork(lambda: refused(lambda: reader.read(IMAGE)))
     assert succeeds_in_a_fork(lambda: refused(lambda: PlateReader(random_weights, backend)))
-
-
-@pytest.mark.slow
-def test_weights_that_are_replaced_are_read_old_or_new_but_never_mixed(tmp_path):
-    expected, folders = set(), [tmp_path / "0", tmp_path / "1"]
-    for seed, folder in enumerate(folders):
-        keras.utils.set_random_seed(seed)
-        save_model(build_model(), folder / "dr_model.h5")
-        export_onnx(folder / "dr_model.h5")
-        expected.add(PlateReader(folder / "dr_model.h5").read(IMAGE).confidence)
-    assert len(expected) == 2
-    shared = tmp_path / "shared"
-    shutil.copytree(folders[0], shared)
-
-    def replace():
-        for turn in range(200):
-            for suffix in (".json", ".h5", ".onnx"):
-                new = shutil.copy(folders[(turn + 1) % 2] / f"dr_model{suffix}", tmp_path)
-                (tmp_path / new).replace(shared / f"dr_model{suffix}")
-
-    writer = threading.Thread(target=replace)
-    writer.start()
-    confidences, refused = set(), 0
-    while writer.is_alive():
-        try:
-            confidences.add(PlateReader(shared / "dr_model.h5").read(IMAGE).confidence)
-        except WeightsError:
-            refused += 1
-    confidences.add(PlateReader(shared / "dr_model.h5").read(IMAGE).confidence)
-    assert confidences <= expected and refused

@@ -4,16 +4,15 @@ import pytest
 
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.training.augmentation import (
-    CLEAN_SHARE,
-    LOWEST_CONTRAST,
-    LOWEST_DIGITS,
-    _respace,
-    _warp,
+    MIN_CONTRAST,
+    MIN_DIGIT_HEIGHT,
+    P_CLEAN,
     add_label_background,
     augment,
     augment_batch,
     bounding_box,
     normalize_background,
+    random_geometry,
 )
 
 
@@ -22,105 +21,81 @@ def plates():
     return render_plates(range(600)).images
 
 
-def test_a_batch_depends_on_its_generator_alone(plates):
+def box_size(plate, threshold=128):
+    return cv2.boundingRect((plate < threshold).astype(np.uint8))[2:]
+
+
+def test_a_batch_depends_on_its_generator_alone_and_a_fraction_stays_clean(plates):
     before = plates.copy()
-    (first, boxes), (again, same), (other, _) = (
+    (first, boxes), (same, same_boxes), (other, _) = (
         augment_batch(plates, np.random.default_rng(seed)) for seed in (1, 1, 2)
     )
-    assert np.array_equal(boxes, same)
     assert first.shape == plates.shape and first.dtype == np.uint8
-    assert np.array_equal(first, again) and not np.array_equal(first, other)
-    assert np.array_equal(plates, before)  # the clean plates are left alone
+    assert np.array_equal(first, same) and np.array_equal(boxes, same_boxes)
+    assert not np.array_equal(first, other)
+    assert np.array_equal(plates, before)
+    clean = (first == plates).all(axis=(1, 2, 3)).mean()
+    assert clean == pytest.approx(P_CLEAN, abs=0.04)
 
 
-def test_a_share_stays_clean(plates):
-    distorted, _ = augment_batch(plates, np.random.default_rng(0))
-    same = (distorted == plates).all(axis=(1, 2, 3)).mean()
-    assert same == pytest.approx(CLEAN_SHARE, abs=0.04)
-
-
-def test_boxes_are_told_before_the_damage(plates):
-    """Of plates that stay as they are the box is that of their ink; of the others it is near."""
-    distorted, boxes = augment_batch(plates, np.random.default_rng(1))
+def test_boxes_hold_the_digits_and_every_plate_keeps_some_contrast(plates):
+    augmented, boxes = augment_batch(plates, np.random.default_rng(1))
     assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= [128, 64]).all()
-    size = boxes[:, 2:] - boxes[:, :2]
-    assert (size > [25, 6]).all()
-    clean = (distorted == plates).all(axis=(1, 2, 3))
-    for plate, box in zip(plates[clean, :, :, 0], boxes[clean], strict=True):
-        rows, columns = (np.flatnonzero((plate < 200).any(axis=axis)) for axis in (1, 0))
-        assert box.tolist() == [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-    unlike = 0
-    for plate, (left, top, right, bottom) in zip(distorted[..., 0], boxes, strict=True):
-        unlike += plate[top:bottom, left:right].std() > plate.std()
-    assert unlike > 0.8 * len(plates)  # there is more to see inside than elsewhere
+    assert (boxes[:, 2:] - boxes[:, :2] > [25, 6]).all()
+    more_contrast = 0
+    for before, plate, box in zip(plates[..., 0], augmented[..., 0], boxes, strict=True):
+        left, top, right, bottom = box
+        more_contrast += plate[top:bottom, left:right].std() > plate.std()
+        assert np.ptp(plate.astype(int)) >= 0.5 * MIN_CONTRAST
+        if np.array_equal(before, plate):
+            assert tuple(box) == bounding_box(before)
+    assert more_contrast > 0.8 * len(plates)
 
 
 def test_labels_end_beside_the_digits_and_leave_them_alone(plates):
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for plate in plates[:100, :, :, 0]:
         left, top, right, bottom = box = bounding_box(plate)
-        label = add_label_background(plate, box, random)
+        label = add_label_background(plate, box, rng)
         inside = (slice(top, bottom), slice(left, right))
         assert np.array_equal(label[inside], plate[inside])
-        beyond = label.copy()
-        beyond[max(top - 13, 0) : bottom + 13, max(left - 26, 0) : right + 26] = 0
-        assert (beyond < 235).all()
+        label[max(top - 13, 0) : bottom + 13, max(left - 26, 0) : right + 26] = 0
+        assert (label < 235).all()
 
 
-def test_own_plates_are_brought_to_dark_ink_on_white(plates):
-    """Else all of a gray plate would be taken for ink and shrunk like digits."""
-    random = np.random.default_rng(0)
-    for drawn in plates[:50, :, :, 0]:
-        assert normalize_background(drawn) is drawn
-        gray = 60 + drawn * 0.5 + random.normal(0, 2, drawn.shape)
+def test_own_plates_become_dark_ink_on_white(plates):
+    """Else all of a gray plate would be treated as ink and shrunk like digits."""
+    rng = np.random.default_rng(0)
+    for clean in plates[:50, :, :, 0]:
+        assert normalize_background(clean) is clean
+        gray = (60 + clean * 0.5 + rng.normal(0, 2, clean.shape)).astype(np.uint8)
         for plate in (gray, 255 - gray):
-            white = normalize_background(plate.astype(np.uint8))
-            expected, found = (
-                cv2.boundingRect((one < 128).astype(np.uint8)) for one in (drawn, white)
-            )
-            assert np.abs(np.subtract(expected, found)).max() <= 1
-            assert (white == 255).mean() > 0.7
-            # What the distortions take for ink is no larger.
-            taken = cv2.boundingRect(255 - white)
-            assert np.abs(np.subtract(cv2.boundingRect(255 - drawn), taken)).max() <= 2
-    assert (normalize_background(np.full((64, 128), 90, np.uint8)) == 0).all()  # nothing but paper
+            normalized = normalize_background(plate)
+            assert (normalized == 255).mean() > 0.7
+            for threshold, tolerance in ((128, 1), (255, 2)):
+                size = np.subtract(box_size(normalized, threshold), box_size(clean, threshold))
+                assert np.abs(size).max() <= tolerance
 
 
-def test_a_plate_without_ink_stays_so():
+def test_a_blank_plate_stays_blank():
     blank = np.full((64, 128), 255, np.uint8)
     for seed in range(20):
         plate, box = augment(blank, np.random.default_rng(seed))
         assert (plate == 255).all() and box == (0, 0, 0, 0)
 
 
-def test_no_digit_leaves_the_frame_or_becomes_too_small(plates):
-    random = np.random.default_rng(0)
-    told, found = [], []
-    for plate in plates[:, :, :, 0]:
-        warped, height = _warp(plate, random)
-        inked = (warped < 128).astype(np.uint8)
-        # Nothing is cut off: about as much ink as there was, for its size.
-        before = cv2.boundingRect((plate < 128).astype(np.uint8))[3]
-        share = (255.0 - warped).sum() / (255.0 - plate).sum() / (height / before) ** 2
-        assert share > 0.35  # squeezed digits have less
-        told.append(height)
-        found.append(cv2.boundingRect(inked)[3])
-    assert min(told) >= LOWEST_DIGITS * 0.6 and np.quantile(told, 0.05) >= LOWEST_DIGITS * 0.9
-    assert np.corrcoef(told, found)[0, 1] > 0.8  # a turned row is higher than its digits
-    assert np.quantile(found, 0.95) > 28  # some as large as the frame allows
-
-
-def test_digits_are_set_closer_and_none_is_lost(plates):
-    random = np.random.default_rng(1)
-    changed = 0
-    for plate in plates[:, :, :, 0]:
-        spaced = _respace(plate, random, 5)
-        dark = [(image < 60).sum() for image in (plate, spaced)]
-        assert dark[1] >= 0.98 * dark[0] and spaced.shape == plate.shape
-        changed += not np.array_equal(plate, spaced)
-    assert changed > 0.5 * len(plates)
-
-
-def test_every_plate_keeps_some_contrast(plates):
-    for image in augment_batch(plates, np.random.default_rng(3))[0]:
-        assert np.ptp(image.astype(int)) >= 0.5 * LOWEST_CONTRAST
+def test_no_digit_leaves_the_plate_or_becomes_too_small(plates):
+    rng = np.random.default_rng(0)
+    stated, found = [], []
+    for plate in plates[..., 0]:
+        warped, height = random_geometry(plate, rng)
+        # Nothing is cut off: about as much ink as before, for its size.
+        scale = height / box_size(plate)[1]
+        ink = (255.0 - warped).sum() / (255.0 - plate).sum() / scale**2
+        assert ink > 0.35  # squeezed digits have less
+        stated.append(height)
+        found.append(box_size(warped)[1])
+    assert min(stated) >= MIN_DIGIT_HEIGHT * 0.6
+    assert np.quantile(stated, 0.05) >= MIN_DIGIT_HEIGHT * 0.9
+    assert np.corrcoef(stated, found)[0, 1] > 0.8  # a rotated row is higher than its digits
+    assert np.quantile(found, 0.95) > 28  # some as large as the plate allows

