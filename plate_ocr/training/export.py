@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from plate_ocr.network.checkpoint import WeightsError, load_metadata, restore, write_metadata
+from plate_ocr.network.checkpoint import WeightsError, load_metadata, load_model, write_metadata
 from plate_ocr.network.crnn import with_crop
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.backends import OUTPUT_NAMES, Backend, ModelOutput, OnnxBackend
@@ -34,7 +34,7 @@ def export_onnx(weights: Path | str) -> Path:
     """
     weights = Path(weights)
     metadata = load_metadata(weights)
-    model = restore(weights, metadata, use_cudnn=False)  # a cuDNN LSTM cannot be exported
+    model = load_model(weights, metadata, use_cudnn=False)  # a cuDNN LSTM cannot be exported
     path = weights.with_suffix(".onnx")
     with atomic_write(path) as temporary:
         network = to_onnx(model, temporary)
@@ -60,7 +60,7 @@ def export_litert(weights: Path | str) -> Path:
     import tensorflow
 
     weights = Path(weights)
-    model = restore(weights, load_metadata(weights), use_cudnn=False)
+    model = load_model(weights, load_metadata(weights), use_cudnn=False)
     path = weights.with_suffix(".tflite")
     with atomic_write(path) as temporary:
         with_crop(model).export(
