@@ -41,15 +41,12 @@ PLATE_SCHEMA = pyarrow.schema(
     | dict.fromkeys(("size", "spacing", "x", "y", "seed", "index"), pyarrow.int64())
 )
 
-# Once per process, not per task; the other cores have their own tasks.
 _fonts = lru_cache(maxsize=1)(load_fonts)
-_reader = lru_cache(maxsize=1)(partial(PlateReader, num_threads=1))
+_reader = lru_cache(maxsize=1)(partial(PlateReader, num_threads=1))  # other cores: other tasks
 
 
 def draw_many(output: Path | str, start: int, count: int, seed: int = DEFAULT_SEED) -> None:
     """Draw plates `start` to `start + count - 1` into a new folder of Parquet files.
-
-    The last 10,000 of every 100,000 show numbers that are never trained on.
 
     Raises:
         DatasetError: the range is not valid, or the output exists or cannot be written.
@@ -76,8 +73,7 @@ def read_many(source: Path | str, output: Path | str, weights: Path | str = DEFA
         The number of images that could not be read; the column `error` says why.
 
     Raises:
-        DatasetError: the source holds nothing to read, or images beside Parquet files, or the
-            output exists or cannot be written.
+        DatasetError: the source cannot be read, or the output exists or cannot be written.
         WeightsError: the weights cannot be used.
     """
     source, weights = Path(source).absolute(), Path(weights).absolute()
@@ -109,11 +105,9 @@ def _read_batch(batch: dict, source: Path, weights: Path) -> pyarrow.Table:
     images = batch["image"] if "image" in batch else map(source.joinpath, names)
     rows = []
     for name, reading in zip(names, _reader(weights).stream(images), strict=True):
-        if isinstance(reading, ImageError):
-            row = {"error": str(reading)}
-        else:
-            row = {"text": reading.text, "confidence": reading.confidence}
-        rows.append(row | {"file_name": name})
+        failed = isinstance(reading, ImageError)
+        row = {"error": str(reading)} if failed else vars(reading)
+        rows.append({"file_name": name} | row)
     return pyarrow.Table.from_pylist(rows, READING_SCHEMA)
 
 
