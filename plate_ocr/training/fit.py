@@ -16,15 +16,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from plate_ocr.network.checkpoint import load_metadata, restore, write_metadata
+from plate_ocr.network.checkpoint import load_metadata, load_model, write_metadata
 from plate_ocr.network.crnn import (
-    STEPS,
+    NUM_TIME_STEPS,
     architecture_hash,
     build_model,
     compile_model,
     localization_model,
 )
-from plate_ocr.network.spatial_transformer import cover
+from plate_ocr.network.spatial_transformer import coverage_targets
 from plate_ocr.plates.alphabet import BLANK, DIGITS, NUM_DIGITS, encode
 from plate_ocr.plates.dataset import PlateDataset
 from plate_ocr.plates.fonts import FONT_DIRECTORY
@@ -32,7 +32,7 @@ from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.ctc import greedy_decode
 from plate_ocr.training.augmentation import PlateAugmentation, digit_boxes
 from plate_ocr.training.config import TrainConfig, TrainingError
-from plate_ocr.training.distributed import SINGLE_HOST, Host
+from plate_ocr.training.distributed import SINGLE_HOST, Distributed
 from plate_ocr.utils import (
     atomic_write,
     cores,
@@ -66,7 +66,7 @@ class PlateBatches(keras.utils.PyDataset):
         seed: int,
         augment: AugmentFn | None = None,
         clean_epochs: int = 0,
-        host: Host = SINGLE_HOST,
+        host: Distributed = SINGLE_HOST,
     ):
         super().__init__(workers=max(cores(), 2) if augment else 1)
         self.images, self.texts = plates.images, np.array(plates.labels)
@@ -74,8 +74,8 @@ class PlateBatches(keras.utils.PyDataset):
         self.batch_size, self.seed = batch_size, seed
         self.augment, self.clean_epochs, self.host = augment, clean_epochs, host
         for size in {min(batch_size, len(plates)), len(plates) % batch_size}:
-            if size % host.devices:
-                raise TrainingError(f"{host.devices} devices cannot share a batch of {size} plates")
+            if size % host.num_devices:
+                raise TrainingError(f"{host.num_devices} devices cannot share {size} plates")
         self.shuffle(epoch=0)
 
     def shuffle(self, epoch: int) -> None:
@@ -88,7 +88,7 @@ class PlateBatches(keras.utils.PyDataset):
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         images, labels, _ = self._load(batch, self.epoch >= self.clean_epochs)
-        return self.host.share(images), self.host.share(labels)
+        return self.host.shard(images), self.host.shard(labels)
 
     def _load(self, batch: int, augment: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Images, labels, and boxes of the digits."""
@@ -102,11 +102,11 @@ class PlateBatches(keras.utils.PyDataset):
 
 
 class CoverageBatches(PlateBatches):
-    """Augmented uint8 images (n, 64, 128, 1) and what `cover` says of their digits, (n, 48)."""
+    """Augmented uint8 images (n, 64, 128, 1) and the coverage of their digits, float32 (n, 48)."""
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         images, _, boxes = self._load(batch, augment=True)
-        return self.host.share(images), self.host.share(cover(boxes))
+        return self.host.shard(images), self.host.shard(coverage_targets(boxes))
 
 
 def make_augmentation(config: TrainConfig, fonts: Path | str = FONT_DIRECTORY) -> AugmentFn | None:
@@ -142,7 +142,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         run: dict,
         patience: int,
         probe_images: np.ndarray | None = None,
-        host: Host = SINGLE_HOST,
+        host: Distributed = SINGLE_HOST,
     ):
         super().__init__()
         self.directory = Path(directory)
@@ -169,7 +169,9 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         for name, sha256 in self.state["sha256"].items():
             if _sha256(path := self.directory / name) != sha256:
                 raise TrainingError(f"{path}: damaged; delete {self.directory} to start again")
-        with host.saving(self.directory) as folder:  # fails now rather than after an epoch
+        with host.save_on_first_host(
+            self.directory
+        ) as folder:  # fails now rather than after an epoch
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / "state.json", json.dumps(self.state))
 
@@ -206,7 +208,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         """Write the weights, then the state that names them; then remove older weights."""
         state, last = self.state, _weights_name(self.state["epoch"])
         kept = {last, _weights_name(state["best_epoch"])}
-        with self.host.saving(self.directory) as folder:
+        with self.host.save_on_first_host(self.directory) as folder:
             folder.mkdir(exist_ok=True)
             with atomic_write(folder / last) as temporary:
                 # Claim the room first, because HDF5 reports a full disk in many lines.
@@ -236,7 +238,7 @@ def train(
     probe_images: np.ndarray | None = None,
     precision: str = "float32",
     initial_weights: Path | str | None = None,
-    host: Host = SINGLE_HOST,
+    host: Distributed = SINGLE_HOST,
 ) -> tuple[keras.Model, dict[str, Any]]:
     """Train a network, or resume the interrupted run of the same arguments.
 
@@ -303,7 +305,7 @@ def _prepare(
     if initial_weights is not None:
         path = Path(initial_weights)
         metadata = load_metadata(path)
-        model.set_weights(restore(path, metadata).get_weights())
+        model.set_weights(load_model(path, metadata).get_weights())
         run["initial_weights"] = metadata["sha256"][path.name]
     return model, run
 
@@ -393,7 +395,7 @@ def save_model(model: keras.Model, path: Path | str, digits: int = NUM_DIGITS) -
             "alphabet": DIGITS,
             "blank": BLANK,
             "image": [PLATE_HEIGHT, PLATE_WIDTH],
-            "steps": STEPS,
+            "steps": NUM_TIME_STEPS,
             "digits": digits,
             "network": architecture_hash(network),
             "sha256": {path.name: _sha256(temporary)},

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from plate_ocr import utils
-from plate_ocr.network.checkpoint import WeightsError, load_metadata, restore
+from plate_ocr.network.checkpoint import WeightsError, load_metadata, load_model
 from plate_ocr.network.crnn import build_model, localization_model
 from plate_ocr.plates.dataset import PlateDataset, render_plates
 from plate_ocr.training import fit
 from plate_ocr.training.config import CONFIGS, TrainingError
-from plate_ocr.training.distributed import Host
+from plate_ocr.training.distributed import Distributed
 from plate_ocr.training.fit import (
     CoverageBatches,
     PlateBatches,
@@ -110,11 +110,11 @@ def test_processes_augment_as_threads_do(plates):
 @pytest.mark.parametrize("kind", [PlateBatches, CoverageBatches])
 def test_every_host_takes_its_own_shard_of_a_batch(plates, kind):
     whole = kind(plates, 12, 1)[0]
-    shards = [kind(plates, 12, 1, host=Host(index, 3, 3))[0] for index in range(3)]
+    shards = [kind(plates, 12, 1, host=Distributed(index, 3, 3))[0] for index in range(3)]
     for part, expected in enumerate(whole):
         assert np.array_equal(np.concatenate([shard[part] for shard in shards]), expected)
     with pytest.raises(TrainingError, match="5 devices"):
-        kind(plates, 12, 0, host=Host(0, 5, 5))
+        kind(plates, 12, 0, host=Distributed(0, 5, 5))
 
 
 class Killed(BaseException):
@@ -242,7 +242,7 @@ def test_plates_and_configurations_that_cannot_be_used_are_refused(
 def test_training_starts_from_initial_weights(plates, validation, random_weights, tmp_path):
     config = replace(TINY, learning_rate=0.0, warmup_steps=0, epochs=1)
     model, _ = train(plates, validation, config, tmp_path, initial_weights=random_weights)
-    given = restore(random_weights, load_metadata(random_weights))
+    given = load_model(random_weights, load_metadata(random_weights))
     localization_model(given).trainable = False  # as in training
     for weight, expected in zip(model.trainable_weights, given.trainable_weights, strict=True):
         assert np.array_equal(weight, expected)
