@@ -169,9 +169,8 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         for name, sha256 in self.state["sha256"].items():
             if _sha256(path := self.directory / name) != sha256:
                 raise TrainingError(f"{path}: damaged; delete {self.directory} to start again")
-        with host.save_on_first_host(
-            self.directory
-        ) as folder:  # fails now rather than after an epoch
+        # Fail now rather than after an epoch.
+        with host.save_on_first_host(self.directory) as folder:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / "state.json", json.dumps(self.state))
 
