@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 .PHONY: help demo app test test-all test-page test-scale test-colab lint data train evaluate figures \
-	benchmark compatibility scale soak export fonts notebooks lock
+	benchmark compatibility soak export fonts notebooks lock
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -36,46 +36,7 @@ test-all: .venv/ready  ## run the slow tests
 test-page: .venv-page/ready  ## test the demo app in a browser (needs chromium and chromium-driver)
 	.venv-page/bin/python -m pytest tests/page
 
-test-scale: .venv-scale/ready  ## test drawing, reading and training on several hosts (Ray, JAX)
-	KERAS_BACKEND=jax .venv-scale/bin/python -m pytest tests/scale
-
-test-colab: $(if $(COLAB_PYTHON),.venv-colab/ready)  ## run the notebooks with the versions of Colab
-	$(if $(COLAB_PYTHON),.venv-colab/bin/python -m pytest tests/colab,@echo "skipped: no Python 3.13")
-
-lint: .venv/ready  ## check the style of code and notebooks
-	$(RUN) -m ruff check .
-	$(RUN) -m ruff format --check .
-
-data: .venv/ready  ## draw 60,000 plates into data/train (half a minute)
-	$(EXECUTE) data_generation.ipynb
-	$(RUN) -m tools.clean_notebooks data_generation.ipynb
-
-train: .venv/ready  ## train, export and evaluate (75 minutes on two cores); resumes
-	mkdir -p .cache
-	$(RUN) -m papermill training.ipynb .cache/training.ipynb --no-progress-bar --stdout-file -
-	mv .cache/training.ipynb training.ipynb
-	$(RUN) -m plate_ocr export
-	$(EXECUTE) evaluation.ipynb
-	$(RUN) -m tools.clean_notebooks training.ipynb evaluation.ipynb
-	$(RUN) model_test.py --plot results/predictions.png --json results/test.json
-
-evaluate: .venv/ready  ## measure on the benchmark sets (2 minutes)
-	$(EXECUTE) evaluation.ipynb
-	$(RUN) -m tools.clean_notebooks evaluation.ipynb
-
-figures: .venv/ready  ## regenerate tables and figures from results/
-	$(RUN) -m tools.figures
-
-benchmark: .venv/ready  ## compare with other OCR engines (10 to 35 minutes)
-	$(RUN) -m benchmarks.compare
-
-compatibility: .venv/ready  ## test the weights with the oldest and newest Keras, and JAX
-	$(RUN) -m benchmarks.compatibility
-
-scale: .venv-scale/ready  ## draw and read 60,000 plates on Ray while a worker is killed
-	.venv-scale/bin/python -m benchmarks.scale
-
-soak: .venv/ready  ## read a million plates in one process: memory and speed
+test-soak: .venv/ready  ## read a million plates in one process: memory and speed
 	$(RUN) -m benchmarks.soak
 
 export: .venv/ready  ## export dr_model.h5 to dr_model.onnx
