@@ -138,18 +138,11 @@ def _one_thread():
     return options
 
 
-def crop_to_ink(image: np.ndarray, margin: int = INK_MARGIN) -> np.ndarray:
-    """Crop a plate to its text.
+def crop_to_ink(image: np.ndarray) -> np.ndarray:
+    """Crop a plate, uint8 (height, width), to its text and a margin; without ink, keep all of it.
 
     Ink differs from the median of the border by more than half of the largest difference, after a
     3 x 3 blur against noise.
-
-    Args:
-        image: uint8 (height, width), dark on light or light on dark.
-        margin: pixels kept around the ink, where the plate has them.
-
-    Returns:
-        A part of the image; all of it if there is no ink.
     """
     import cv2
 
@@ -162,16 +155,14 @@ def crop_to_ink(image: np.ndarray, margin: int = INK_MARGIN) -> np.ndarray:
     columns = np.flatnonzero(ink.sum(axis=0) >= MIN_INK)
     if not rows.size or not columns.size:
         return image
-    top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
-    return image[top : rows[-1] + 1 + margin, left : columns[-1] + 1 + margin]
+    top, left = max(0, rows[0] - INK_MARGIN), max(0, columns[0] - INK_MARGIN)
+    return image[top : rows[-1] + 1 + INK_MARGIN, left : columns[-1] + 1 + INK_MARGIN]
 
 
 def decode_digits(scores: np.ndarray, classes: np.ndarray) -> str:
-    """Greedy CTC decoding restricted to the digit alphabet.
+    """Greedy CTC decoding of scores, (steps, classes), restricted to the digit alphabet.
 
-    Args:
-        scores: float (steps, classes of the model).
-        classes: the model's classes of the blank and of 0 to 9, in this order.
+    `classes` are those of the blank and of 0 to 9.
     """
     path = scores[:, classes].argmax(axis=1)
     is_new = np.append(True, path[1:] != path[:-1])

@@ -60,13 +60,10 @@ def cost_table(results: dict) -> str:
     rows = []
     for reader in READERS:
         figures = results["readers"][reader.key]
-        if "failed" in figures:
-            rows.append([reader.title, *[NOTHING] * (len(head) - 1)])
-            continue
-        rates, best = figures["plates_per_second"], figures["best_batch"]
-        rows.append(
-            [
-                reader.title,
+        cells = [NOTHING] * (len(head) - 1)
+        if "failed" not in figures:
+            rates, best = figures["plates_per_second"], figures["best_batch"]
+            cells = [
                 f"{rates['1']:,.0f}",
                 f"{rates[str(best)]:,.0f} (batch size {best})",
                 f"{figures['latency_ms']:.2f}",
@@ -74,7 +71,7 @@ def cost_table(results: dict) -> str:
                 f"{figures['bytes'] / 1e6:,.1f}",
                 f"{figures['peak_memory'] / 1e6:,.0f}",
             ]
-        )
+        rows.append([reader.title, *cells])
     return table(head, rows)
 
 

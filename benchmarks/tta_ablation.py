@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,6 +20,7 @@ import numpy as np
 from benchmarks.datasets.fonts import Face, fetch, read_table
 from benchmarks.datasets.layout import HEIGHT, WIDTH, render_plate
 from benchmarks.datasets.make_datasets import reduce_levels, tuning_plate
+from benchmarks.environments import PROJECT
 from plate_ocr import PlateReader
 from plate_ocr.cli import run_command
 from plate_ocr.evaluation.benchmark import load_benchmark
@@ -32,7 +32,6 @@ from plate_ocr.reading.reader import TTA_THRESHOLD
 from plate_ocr.reading.tta import VIEWS, make_views, merge_views
 from plate_ocr.utils import processor_name, write_text
 
-RESULTS = Path(__file__).parents[1] / "results" / "tta.json"
 SEED = 20_261_200
 COUNTS = {"tuning": 24_000, "labels": 2_000}  # plates; "labels" have digits on a label
 NUM_TIMED, ROUNDS = 1_000, 5  # plates per round
@@ -158,7 +157,7 @@ def main() -> None:
         "plates_per_second": throughput(images),
     }
     print(json.dumps(result["plates_per_second"], indent=1))
-    write_text(RESULTS, json.dumps(result, indent=1) + "\n")
+    write_text(PROJECT / "results" / "tta.json", json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
