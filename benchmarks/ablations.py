@@ -234,11 +234,14 @@ def run_variant(name: str, config: TrainConfig, sets: dict[str, BenchmarkSet]) -
 
 def main() -> None:
     """Train what is missing in the results."""
+    names = sys.argv[1:] or list(VARIANTS)
+    if unknown := ", ".join(set(names) - set(VARIANTS)):
+        sys.exit(f"unknown variant: {unknown}")
     sets = {name: load_benchmark(name) for name in SETS if name != "no_plate"}
     held_out = render_plates(range(HELD_OUT_START, HELD_OUT_START + 2_000))
     sets["held_out"] = BenchmarkSet.from_plates(held_out)
     runs = read_json(RESULTS)["runs"] if RESULTS.exists() else {}
-    for name in sys.argv[1:] or VARIANTS:
+    for name in names:
         config = replace(CONFIG, **VARIANTS[name].get("config", {}))
         network = architecture_hash(VARIANTS[name].get("build", build_model)())
         finished = runs.get(name, {})

@@ -17,6 +17,8 @@ import platform
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -24,7 +26,14 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks import report
-from benchmarks.baselines import DEBIAN_PACKAGES, ENVIRONMENTS, READERS, REQUIREMENTS, Reader
+from benchmarks.baselines import (
+    BATCH_SIZES,
+    DEBIAN_PACKAGES,
+    ENVIRONMENTS,
+    READERS,
+    REQUIREMENTS,
+    Reader,
+)
 from benchmarks.environments import PROJECT, EnvironmentFailed, install
 from benchmarks.subprocess_worker import Worker
 from plate_ocr.cli import run_command
@@ -80,14 +89,7 @@ def summarize(seconds: dict[int, list[list[float]]]) -> dict:
 
 
 class Measurement:
-    """What was measured of a reader so far; the methods are the steps, in this order.
-
-    Args:
-        reader: the reader.
-        sets: what it reads.
-        timed: plates per round, a random choice of all sets.
-        folder: holds the plates for the processes.
-    """
+    """What was measured of a reader so far; `folder` holds the plates for its process."""
 
     def __init__(self, reader: Reader, sets: Sets, timed: int, folder: Path) -> None:
         self.reader = reader
@@ -116,23 +118,16 @@ class Measurement:
         self.worker.ask("read", plates=self.timed_plates, count=1)
         self.starts.append(perf_counter() - start)
 
-    def time_single(self) -> None:
-        """A round of batch size 1."""
-        self._time(1)
+    def time_reading(self, batch_sizes: Sequence[int]) -> None:
+        """A round of each of these batch sizes that suits the reader."""
+        for batch in batch_sizes:
+            if batch in self.reader.batch_sizes and batch <= self.timed:
+                calls = self.worker.ask("time_reading", plates=self.timed_plates, batch=batch)
+                self.seconds[batch].append(calls)
 
     def describe(self) -> None:
         """Bytes of the weights, and the memory that reading one by one took."""
         self.figures |= self.worker.ask("describe")
-
-    def time_batches(self) -> None:
-        """A round of every larger batch size."""
-        for batch in self.reader.batch_sizes:
-            if 1 < batch <= self.timed:
-                self._time(batch)
-
-    def _time(self, batch: int) -> None:
-        calls = self.worker.ask("time_reading", plates=self.timed_plates, batch=batch)
-        self.seconds[batch].append(calls)
 
     def read_all(self) -> None:
         """Count the correct readings of every set."""
@@ -162,9 +157,9 @@ def measure(measurements: list[Measurement], rounds: int) -> None:
     steps = [
         Measurement.install,
         *[Measurement.start] * repeated,
-        *[Measurement.time_single] * repeated,
+        *[partial(Measurement.time_reading, batch_sizes=BATCH_SIZES[:1])] * repeated,
         Measurement.describe,
-        *[Measurement.time_batches] * repeated,
+        *[partial(Measurement.time_reading, batch_sizes=BATCH_SIZES[1:])] * repeated,
         Measurement.read_all,
     ]
     for step in steps:
