@@ -36,7 +36,43 @@ test-all: .venv/ready  ## run the slow tests
 test-page: .venv-page/ready  ## test the demo app in a browser (needs chromium and chromium-driver)
 	.venv-page/bin/python -m pytest tests/page
 
-test-soak: .venv/ready  ## read a million plates in one process: memory and speed
+test-scale: .venv-scale/ready  ## test drawing, reading and training on several hosts (Ray, JAX)
+	KERAS_BACKEND=jax .venv-scale/bin/python -m pytest tests/scale
+
+test-colab: $(if $(COLAB_PYTHON),.venv-colab/ready)  ## run the notebooks with the versions of Colab
+	$(if $(COLAB_PYTHON),.venv-colab/bin/python -m pytest tests/colab,@echo "skipped: no Python 3.13")
+
+lint: .venv/ready  ## check the style of code and notebooks
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+data: .venv/ready  ## draw 60,000 plates into data/train (half a minute)
+	$(EXECUTE) data_generation.ipynb
+	$(RUN) -m tools.clean_notebooks data_generation.ipynb
+
+train: .venv/ready  ## train, export and evaluate (75 minutes on two cores); resumes
+	mkdir -p .cache
+	$(RUN) -m papermill training.ipynb .cache/training.ipynb --no-progress-bar --stdout-file -
+	mv .cache/training.ipynb training.ipynb
+	$(RUN) -m plate_ocr export
+	$(EXECUTE) evaluation.ipynb
+	$(RUN) -m tools.clean_notebooks training.ipynb evaluation.ipynb
+	$(RUN) model_test.py --plot results/predictions.png --json results/test.json
+
+evaluate: .venv/ready  ## measure on the benchmark sets (2 minutes)
+	$(EXECUTE) evaluation.ipynb
+	$(RUN) -m tools.clean_notebooks evaluation.ipynb
+
+figures: .venv/ready  ## regenerate tables and figures from results/
+	$(RUN) -m tools.figures
+
+benchmark: .venv/ready  ## compare with other OCR engines (10 to 35 minutes)
+	$(RUN) -m benchmarks.compare
+
+compatibility: .venv/ready  ## test the weights with the oldest and newest Keras, and JAX
+	$(RUN) -m benchmarks.compatibility
+
+soak: .venv/ready  ## read a million plates in one process: memory and speed
 	$(RUN) -m benchmarks.soak
 
 export: .venv/ready  ## export dr_model.h5 to dr_model.onnx
