@@ -13,7 +13,6 @@ import numpy as np
 from plate_ocr.cli import (
     EXIT_CODES,
     add_reader_options,
-    output_file,
     path_argument,
     print_error,
     run_command,
@@ -30,7 +29,7 @@ from plate_ocr.plates.dataset import (
 from plate_ocr.plates.images import ImageError, is_image_name, load_plate
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.reader import BATCH_SIZE, PlateReader, Reading
-from plate_ocr.utils import one_line, write_text
+from plate_ocr.utils import check_writable, one_line, write_text
 
 PLOT_FORMATS = (".png", ".jpg", ".pdf", ".svg")
 MAX_SHOWN = 60  # plates in the plot, and rows of the table if no more are wrong
@@ -90,9 +89,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     add_reader_options(parser, backend="keras")
     formats = ", ".join(PLOT_FORMATS)
     parser.add_argument(
-        "--plot", type=output_file, default="predictions.png", help=f"{formats}; {default}"
+        "--plot", type=path_argument, default="predictions.png", help=f"{formats}; {default}"
     )
-    parser.add_argument("--json", type=output_file, help="write summary and readings to this file")
+    parser.add_argument("--json", type=path_argument, help="file for summary and readings")
     options = parser.parse_args(arguments)
     if options.plot.suffix.lower() not in PLOT_FORMATS:
         parser.error(f"{options.plot}: must end in {formats}")
@@ -100,10 +99,10 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def check_outputs(options: argparse.Namespace, images: list[Path]) -> None:
-    """Raise a `DatasetError` if an output would replace an input, or lie among the images."""
+    """Refuse an output that would replace an input, lies among the images or cannot be written."""
     folder, weights = images[0].parent.resolve(), options.weights.resolve()
     inputs = {images[0].resolve(), *(folder / name for name in METADATA_FILES)}
-    inputs |= {weights.parent / f"{weights.stem}{end}" for end in (".h5", ".json", ".onnx")}
+    inputs |= {weights.with_suffix(suffix) for suffix in (".h5", ".json", ".onnx")}
     outputs = [output.resolve() for output in (options.plot, options.json) if output]
     for output in outputs:
         if output in inputs:
@@ -112,14 +111,12 @@ def check_outputs(options: argparse.Namespace, images: list[Path]) -> None:
             raise DatasetError(f"{output}: lies among the plates; choose another folder")
     if len(set(outputs)) < len(outputs):
         raise DatasetError(f"{options.json}: is the output of both --plot and --json")
+    for output in outputs:
+        check_writable(output)
 
 
 def read_images(reader: PlateReader, images: list[Path]) -> tuple[list[Row], float]:
-    """Read the images of one folder and look up their labels.
-
-    Returns:
-        One row per image in the same order, and images read per second, decoding of files included.
-    """
+    """Read the images of one folder; return a row for each, and images read per second."""
     records = read_metadata(images[0].parent)
     blank = np.full((PLATE_HEIGHT, PLATE_WIDTH), 255, np.uint8)
     reader.read([blank] * min(len(images), BATCH_SIZE))  # Keras compiles for every batch size
@@ -133,9 +130,10 @@ def read_images(reader: PlateReader, images: list[Path]) -> tuple[list[Row], flo
             print_error(f"unreadable: {reading}")
             reading = None
         rows.append(Row(path, label_for(path.name, records, reader.digits), reading))
-    unlabelled = [row.path for row in rows if row.label is None]
-    if not records:  # names other than numbers are not meant as labels
-        unlabelled = [path for path in unlabelled if path.stem.isdigit()]
+    # Without a table, names other than numbers are not meant as labels.
+    unlabelled = [
+        row.path for row in rows if row.label is None and (records or row.path.stem.isdigit())
+    ]
     if unlabelled:
         print_error(
             f"{len(unlabelled)} images without a label of {reader.digits} digits are not counted, "
