@@ -207,16 +207,25 @@ def map_batches(
 
     Batches are processed in threads, at most 2 * num_threads + 1 ahead.
     """
-    iterator = iter(items)
+    iterator, error = iter(items), None
     pool = ThreadPoolExecutor(num_threads)
     pending: deque[Future] = deque()
     try:
-        while batch := list(islice(iterator, size)):
+        while error is None:
+            batch: list = []
+            try:
+                batch.extend(islice(iterator, size))
+            except Exception as raised:
+                error = raised  # to raise after the results of the items before it
+            if not batch:
+                break
             pending.append(pool.submit(function, batch))
             while pending and (len(pending) > 2 * num_threads or pending[0].done()):
                 yield from pending.popleft().result()
         while pending:
             yield from pending.popleft().result()
+        if error is not None:
+            raise error
     finally:
         pool.shutdown(cancel_futures=True)
 
