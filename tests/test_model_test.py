@@ -19,7 +19,6 @@ from plate_ocr.plates.dataset import render_plates
 from plate_ocr.reading.reader import TTA_THRESHOLD, PlateReader, Reading
 
 SCRIPT = PROJECT / "model_test.py"
-SUMMARY = {"images", "unreadable", "exact_match", "exact_match_greedy", "character_error_rate"}
 
 
 def run(*arguments, cwd, backend="onnx"):
@@ -42,27 +41,20 @@ def read_json(folder):
 
 
 def test_the_committed_test_set_with_keras(tmp_path):
-    done = run(
-        "--json",
-        tmp_path / "out.json",
-        "--plot",
-        tmp_path / "plot.png",
-        cwd=PROJECT,
-        backend="keras",
-    )
+    outputs = ("--json", tmp_path / "out.json", "--plot", tmp_path / "new" / "plot.png")
+    done = run(*outputs, cwd=PROJECT, backend="keras")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert "exact match  60/60  100.00 %" in lines
     assert "greedy exact match  60/60  100.00 %" in lines
-    assert "character error rate  0.00 %" in lines
     content = read_json(tmp_path)
-    assert set(content["summary"]) == SUMMARY | {"images_per_second"}
     assert content["summary"]["exact_match"] == 1 and content["summary"]["images"] == 60
+    assert content["summary"]["character_error_rate"] == 0
     assert len(content["readings"]) == 60
     for reading in content["readings"]:
         assert set(reading) == {"file_name", "label", "text", "confidence", "greedy_text"}
         assert reading["text"] == reading["label"] == reading["file_name"][:5]
-    with Image.open(tmp_path / "plot.png") as image:
+    with Image.open(tmp_path / "new" / "plot.png") as image:
         assert image.size[0] > 500 and np.asarray(image.convert("L")).std() > 10
 
 
@@ -108,8 +100,7 @@ def test_unreadable_files_are_named_and_count_as_wrong(folder):
 def test_a_folder_of_nothing_readable_is_not_plotted(folder):
     for path in (folder / "plates").iterdir():
         path.write_bytes(b"")
-    done = run("plates", cwd=folder)
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 5
+    assert run("plates", cwd=folder).returncode == 1
     assert not (folder / "predictions.png").exists()
 
 
@@ -169,15 +160,8 @@ def test_labels_of_seven_digits(folder):
     [
         (["nowhere"], "nowhere"),
         (["empty"], "empty"),
-        ([""], "DIRECTORY"),
         (["broken"], "metadata.jsonl:1"),
         (["plates", "--weights", "plates/none.h5"], "none.h5"),
-        (["plates", "--weights", "."], "."),
-        (["plates", "--weights", "cut.h5"], "cut.h5"),
-        (["plates", "--backend", "abacus"], "abacus"),
-        (["plates", "--min-confidence", "2"], "--min-confidence"),
-        (["plates", "--json", "nowhere/out.json"], "nowhere"),
-        (["plates", "--plot", "nowhere/plot.png"], "nowhere"),
         (["plates", "--plot", "plot.docx", "--json", "out.json"], "plot.docx"),
         (["plates", "--json", "plates"], "plates"),
         (["plates", "--plot", "/proc/plot.png"], "/proc/plot.png"),
@@ -192,8 +176,6 @@ def test_invalid_arguments_exit_with_2_and_write_nothing(folder, arguments, name
     (folder / "empty").mkdir()
     shutil.copytree(folder / "plates", folder / "broken")
     (folder / "broken" / "metadata.jsonl").write_text("{", encoding="utf-8")
-    (folder / "cut.h5").write_bytes((folder / "dr_model.h5").read_bytes()[:1000])
-    shutil.copy(folder / "dr_model.json", folder / "cut.json")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     done = run(*arguments, cwd=folder)
     assert done.returncode == 2 and named in done.stderr.splitlines()[-1]
@@ -204,8 +186,6 @@ def test_one_image_is_read_with_its_label(folder):
     done = run("plates/07303.png", cwd=folder)
     assert done.returncode == 0 and "exact match  1/1" in done.stdout
     assert (folder / "predictions.png").is_file()
-    done = run("dr_model.json", cwd=folder)
-    assert done.returncode == 1 and "dr_model.json" in done.stderr
 
 
 def test_greedy_decoding_and_rejections_are_counted(capsys):
@@ -214,12 +194,11 @@ def test_greedy_decoding_and_rejections_are_counted(capsys):
         model_test.Row(Path("56789.png"), "56789", Reading("56789", 0.9, (), "56789")),
     ]
     summary = model_test.summarize(rows, images_per_second=1)
+    assert (summary["exact_match"], summary["exact_match_greedy"]) == (1, 0.5)
     for threshold, rejected in ((0.5, 0), (math.nextafter(0.5, 1), 1)):
         model_test.print_table(rows, threshold)
         model_test.print_summary(rows, summary, threshold)
         out = capsys.readouterr().out
-        assert "\nexact match  2/2  100.00 %" in out
-        assert "greedy exact match  1/2  50.00 %" in out
         assert f"rejected  {rejected}/2" in out and out.count("  rejected\n") == rejected
 
 
