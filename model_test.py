@@ -10,13 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plate_ocr.cli import (
-    EXIT_CODES,
-    add_reader_options,
-    path_argument,
-    print_error,
-    run_command,
-)
+from plate_ocr.cli import EXIT_CODES, add_reader_options, path_argument, print_error, run_command
 from plate_ocr.evaluation.metrics import character_error_rate, exact_match_rate
 from plate_ocr.network.checkpoint import WeightsError
 from plate_ocr.plates.dataset import (
@@ -77,20 +71,13 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Parse the command line; invalid arguments exit with 2."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXIT_CODES)
     default = "default: %(default)s"
-    parser.add_argument(
-        "path",
-        nargs="?",
-        type=path_argument,
-        default=Path("data/test"),
-        metavar="DIRECTORY",
-        help=f"folder of plates, or one image; {default}",
-    )
+    path = {"nargs": "?", "type": path_argument, "default": Path("data/test")}
+    parser.add_argument("path", **path, help=f"folder of plates, or one image; {default}")
     parser.add_argument("--weights", type=path_argument, default=Path("dr_model.h5"), help=default)
     add_reader_options(parser, backend="keras")
     formats = ", ".join(PLOT_FORMATS)
-    parser.add_argument(
-        "--plot", type=path_argument, default="predictions.png", help=f"{formats}; {default}"
-    )
+    plot = Path("predictions.png")
+    parser.add_argument("--plot", type=path_argument, default=plot, help=f"{formats}; {default}")
     parser.add_argument("--json", type=path_argument, help="file for summary and readings")
     options = parser.parse_args(arguments)
     if options.plot.suffix.lower() not in PLOT_FORMATS:
@@ -148,14 +135,11 @@ def summarize(rows: list[Row], images_per_second: float) -> dict:
     labels = [row.label for row in labelled]
     texts = [row.reading.text if row.reading else "" for row in labelled]
     greedy_texts = [row.reading.greedy_text if row.reading else "" for row in labelled]
-    return {
-        "images": len(rows),
-        "unreadable": sum(row.reading is None for row in rows),
-        "exact_match": exact_match_rate(labels, texts) if labelled else None,
-        "exact_match_greedy": exact_match_rate(labels, greedy_texts) if labelled else None,
-        "character_error_rate": character_error_rate(labels, texts) if labelled else None,
-        "images_per_second": round(images_per_second, 1),
-    }
+    summary = {"images": len(rows), "unreadable": sum(row.reading is None for row in rows)}
+    summary["exact_match"] = exact_match_rate(labels, texts) if labelled else None
+    summary["exact_match_greedy"] = exact_match_rate(labels, greedy_texts) if labelled else None
+    summary["character_error_rate"] = character_error_rate(labels, texts) if labelled else None
+    return summary | {"images_per_second": round(images_per_second, 1)}
 
 
 def worst_first(rows: list[Row]) -> list[Row]:
@@ -199,17 +183,12 @@ def print_summary(rows: list[Row], summary: dict, min_confidence: float) -> None
 
 def write_json(path: Path, rows: list[Row], summary: dict) -> None:
     """Write the summary and the readings."""
-    readings = [
-        {
-            "file_name": row.path.name,
-            "label": row.label,
-            "text": row.reading.text,
-            "confidence": row.reading.confidence,
-            "greedy_text": row.reading.greedy_text,
-        }
-        for row in rows
-        if row.reading
-    ]
+    readings = []
+    for row in rows:
+        if row.reading:
+            reading = {"file_name": row.path.name, "label": row.label, **vars(row.reading)}
+            del reading["digits"]
+            readings.append(reading)
     unreadable = [row.path.name for row in rows if not row.reading]
     content = {"summary": summary, "readings": readings, "unreadable": unreadable}
     write_text(path, json.dumps(content, indent=2) + "\n")
