@@ -11,8 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ENVIRONMENT, PROJECT, left_in_an_empty_home, run_python, start_interruptible
+from PIL import Image
 
 from plate_ocr.cli import main
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS
@@ -64,6 +66,12 @@ def test_readings_below_the_threshold_are_rejected(layout, plates, capsys):
         assert main(arguments) == 0
         out = capsys.readouterr().out.lower()
         assert ("\trejected" in out or ",true" in out or '"rejected": true' in out) == rejected
+
+
+def test_test_time_augmentation_changes_the_confidence_of_uncertain_plates(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 128), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    assert run("read", tmp_path / "noise.png")[1] != run("read", "--tta", tmp_path / "noise.png")[1]
 
 
 def test_what_cannot_be_read_costs_no_other_image_its_reading(plates, tmp_path):

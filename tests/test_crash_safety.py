@@ -1,8 +1,9 @@
 """Work that is stopped anywhere: nothing is half-written, and running it again gives the same."""
 
-import builtins
+import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 from functools import partial
 
@@ -13,47 +14,30 @@ from plate_ocr.training.config import TrainingError
 from plate_ocr.training.fit import ResumableCheckpoint
 from plate_ocr.utils import write_text
 
-EXIT = 42  # of a process that was stopped
 
+def killed_at_rename(number, when, work):
+    """Do `work` in a process that is killed before or after its `number`-th rename.
 
-def stopped_at(moment, number, work):
-    """Whether `work`, in its own process, reached its `number`-th write or rename: it ends there.
-
-    The process ends as by SIGKILL.
+    Returns whether it got so far.
     """
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == EXIT
-    remaining = number
-    real_open, real_replace = open, os.replace
+    renames, replace = iter(range(1, 1_000_000)), os.replace
 
-    def stop(current):
-        nonlocal remaining
-        remaining -= current == moment
-        if current == moment and remaining == 0:
-            os._exit(EXIT)
+    def replace_or_die(source, target):
+        last = next(renames) == number
+        if not (last and when == "before"):
+            replace(source, target)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    def open_(path, mode="r", **options):
-        file = real_open(path, mode, **options)
-        if mode == "wb":
-            file.write(b"half")
-            file.flush()
-            stop("half-written")
-            file.seek(0)
-            file.truncate()
-        return file
-
-    def replace(path, target):
-        stop("before rename")
-        real_replace(path, target)
-        stop("after rename")
-
-    builtins.open, os.replace = open_, replace
-    try:
+    def work_or_die():
+        os.replace = replace_or_die
         work()
-        os._exit(0)
-    finally:
-        os._exit(1)
+
+    process = multiprocessing.get_context("fork").Process(target=work_or_die)
+    process.start()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
 
 
 def contents(folder):
@@ -65,15 +49,15 @@ def generate(folder, count):
     generate_dataset(folder, start=0, count=count, processes=1, progress=False)
 
 
-@pytest.mark.parametrize("moment", ["half-written", "before rename", "after rename"])
-def test_a_data_set_is_completed_after_a_stop_at_every_write(tmp_path, moment):
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_data_set_is_completed_after_a_kill_at_every_rename(tmp_path, when):
     generate(tmp_path / "undisturbed", 5)
     expected = contents(tmp_path / "undisturbed")
     number = 1
-    while stopped_at(moment, number, partial(generate, folder := tmp_path / str(number), 5)):
+    while killed_at_rename(number, when, partial(generate, folder := tmp_path / str(number), 5)):
         assert contents(folder).items() <= expected.items()
         generate(folder, 5)
-        assert contents(folder) == expected, (moment, number)
+        assert contents(folder) == expected, number
         number += 1
     assert number == 1 + len(expected) and contents(folder) == expected
 

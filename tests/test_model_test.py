@@ -13,10 +13,8 @@ from conftest import PROJECT, left_in_an_empty_home, run_python, start_interrupt
 from PIL import Image
 
 import model_test
-from plate_ocr.evaluation.benchmark import load_benchmark
-from plate_ocr.network.checkpoint import load_metadata, write_metadata
 from plate_ocr.plates.dataset import render_plates
-from plate_ocr.reading.reader import TTA_THRESHOLD, PlateReader, Reading
+from plate_ocr.reading.reader import Reading
 
 SCRIPT = PROJECT / "model_test.py"
 
@@ -56,22 +54,6 @@ def test_the_committed_test_set_with_keras(tmp_path):
         assert reading["text"] == reading["label"] == reading["file_name"][:5]
     with Image.open(tmp_path / "new" / "plot.png") as image:
         assert image.size[0] > 500 and np.asarray(image.convert("L")).std() > 10
-
-
-@pytest.mark.slow
-def test_test_time_augmentation_reads_more_of_uncertain_plates(tmp_path):
-    uncertain = load_benchmark("tuning").sample(600)
-    rows = np.flatnonzero(PlateReader().predict(uncertain.images).text_probability < TTA_THRESHOLD)
-    (tmp_path / "plates").mkdir()
-    for row in rows:
-        image = Image.fromarray(uncertain.images[row, :, :, 0])
-        image.save(tmp_path / "plates" / f"{uncertain.labels[row]}.png")
-    exact_match = []
-    for tta in ((), ("--tta",)):
-        weights = ("--weights", PROJECT / "dr_model.h5")
-        assert run("plates", "--json", "out.json", *weights, *tta, cwd=tmp_path).returncode == 0
-        exact_match.append(read_json(tmp_path)["summary"]["exact_match"])
-    assert exact_match[0] < exact_match[1]
 
 
 def test_an_empty_home_stays_empty(folder):
@@ -139,20 +121,6 @@ def test_without_labels_it_only_reads(folder):
     content = read_json(folder)
     assert content["summary"]["exact_match"] is content["summary"]["character_error_rate"] is None
     assert all(reading["label"] is None for reading in content["readings"])
-
-
-def test_labels_of_seven_digits(folder):
-    """The weights say how many digits a plate has; these are not trained for seven."""
-    weights = folder / "dr_model.h5"
-    write_metadata(weights, load_metadata(weights) | {"digits": 7})
-    plates = render_plates(range(90_000, 90_002), digits=7)
-    for image, text in zip(plates.images, plates.labels, strict=True):
-        Image.fromarray(image[:, :, 0]).save(folder / "plates" / f"{text}.png")
-    done = run("plates", "--json", "out.json", cwd=folder)
-    assert done.returncode == 0 and "/2 " in done.stdout
-    readings = read_json(folder)["readings"]
-    assert {len(reading["text"]) for reading in readings} == {7}
-    assert {reading["label"] for reading in readings} == {None, *plates.labels}
 
 
 @pytest.mark.parametrize(
