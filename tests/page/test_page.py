@@ -28,10 +28,7 @@ from plate_ocr import ImageError
 
 TEST = sorted((PROJECT / "data" / "test").glob("*.png"))
 TIMEOUT = 120  # seconds; usually one is enough
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
-    " --disable-background-networking --disable-component-update --window-size=1280,1100"
-)
+FLAGS = "--headless --no-sandbox --disable-gpu --disable-background-networking"
 JOIN = "gradio_api/queue/join"
 SLIDERS = [0.9, "37463", "Overpass", 8, 25, 6, 0, 0, 0]  # as the app starts
 FILE_NAME = "<img src=x onerror=document.title='hacked'><b>bold</b>.png"
@@ -82,7 +79,7 @@ def server(tmp_path_factory):
 def browser(tmp_path_factory):
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
-    for flag in FLAGS.split():
+    for flag in (*FLAGS.split(), "--window-size=1280,1100"):
         options.add_argument(flag)
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
     driver = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))
