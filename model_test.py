@@ -10,14 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plate_ocr.cli import (
-    EXIT_CODES,
-    add_reader_options,
-    output_file,
-    path_argument,
-    print_error,
-    run_command,
-)
+from plate_ocr.cli import EXIT_CODES, add_reader_options, path_argument, print_error, run_command
 from plate_ocr.evaluation.metrics import character_error_rate, exact_match_rate
 from plate_ocr.network.checkpoint import WeightsError
 from plate_ocr.plates.dataset import (
@@ -30,7 +23,7 @@ from plate_ocr.plates.dataset import (
 from plate_ocr.plates.images import ImageError, is_image_name, load_plate
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.reader import BATCH_SIZE, PlateReader, Reading
-from plate_ocr.utils import one_line, write_text
+from plate_ocr.utils import check_writable, one_line, write_text
 
 PLOT_FORMATS = (".png", ".jpg", ".pdf", ".svg")
 MAX_SHOWN = 60  # plates in the plot, and rows of the table if no more are wrong
@@ -78,21 +71,14 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Parse the command line; invalid arguments exit with 2."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXIT_CODES)
     default = "default: %(default)s"
-    parser.add_argument(
-        "path",
-        nargs="?",
-        type=path_argument,
-        default=Path("data/test"),
-        metavar="DIRECTORY",
-        help=f"folder of plates, or one image; {default}",
-    )
+    path = {"nargs": "?", "type": path_argument, "default": Path("data/test")}
+    parser.add_argument("path", **path, help=f"folder of plates, or one image; {default}")
     parser.add_argument("--weights", type=path_argument, default=Path("dr_model.h5"), help=default)
     add_reader_options(parser, backend="keras")
     formats = ", ".join(PLOT_FORMATS)
-    parser.add_argument(
-        "--plot", type=output_file, default="predictions.png", help=f"{formats}; {default}"
-    )
-    parser.add_argument("--json", type=output_file, help="write summary and readings to this file")
+    plot = Path("predictions.png")
+    parser.add_argument("--plot", type=path_argument, default=plot, help=f"{formats}; {default}")
+    parser.add_argument("--json", type=path_argument, help="file for summary and readings")
     options = parser.parse_args(arguments)
     if options.plot.suffix.lower() not in PLOT_FORMATS:
         parser.error(f"{options.plot}: must end in {formats}")
@@ -100,10 +86,10 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def check_outputs(options: argparse.Namespace, images: list[Path]) -> None:
-    """Raise a `DatasetError` if an output would replace an input, or lie among the images."""
+    """Refuse an output that would replace an input, lies among the images or cannot be written."""
     folder, weights = images[0].parent.resolve(), options.weights.resolve()
     inputs = {images[0].resolve(), *(folder / name for name in METADATA_FILES)}
-    inputs |= {weights.parent / f"{weights.stem}{end}" for end in (".h5", ".json", ".onnx")}
+    inputs |= {weights.with_suffix(suffix) for suffix in (".h5", ".json", ".onnx")}
     outputs = [output.resolve() for output in (options.plot, options.json) if output]
     for output in outputs:
         if output in inputs:
@@ -112,14 +98,12 @@ def check_outputs(options: argparse.Namespace, images: list[Path]) -> None:
             raise DatasetError(f"{output}: lies among the plates; choose another folder")
     if len(set(outputs)) < len(outputs):
         raise DatasetError(f"{options.json}: is the output of both --plot and --json")
+    for output in outputs:
+        check_writable(output)
 
 
 def read_images(reader: PlateReader, images: list[Path]) -> tuple[list[Row], float]:
-    """Read the images of one folder and look up their labels.
-
-    Returns:
-        One row per image in the same order, and images read per second, decoding of files included.
-    """
+    """Read the images of one folder; return a row for each, and images read per second."""
     records = read_metadata(images[0].parent)
     blank = np.full((PLATE_HEIGHT, PLATE_WIDTH), 255, np.uint8)
     reader.read([blank] * min(len(images), BATCH_SIZE))  # Keras compiles for every batch size
@@ -133,9 +117,10 @@ def read_images(reader: PlateReader, images: list[Path]) -> tuple[list[Row], flo
             print_error(f"unreadable: {reading}")
             reading = None
         rows.append(Row(path, label_for(path.name, records, reader.digits), reading))
-    unlabelled = [row.path for row in rows if row.label is None]
-    if not records:  # names other than numbers are not meant as labels
-        unlabelled = [path for path in unlabelled if path.stem.isdigit()]
+    # Without a table, names other than numbers are not meant as labels.
+    unlabelled = [
+        row.path for row in rows if row.label is None and (records or row.path.stem.isdigit())
+    ]
     if unlabelled:
         print_error(
             f"{len(unlabelled)} images without a label of {reader.digits} digits are not counted, "
@@ -150,14 +135,11 @@ def summarize(rows: list[Row], images_per_second: float) -> dict:
     labels = [row.label for row in labelled]
     texts = [row.reading.text if row.reading else "" for row in labelled]
     greedy_texts = [row.reading.greedy_text if row.reading else "" for row in labelled]
-    return {
-        "images": len(rows),
-        "unreadable": sum(row.reading is None for row in rows),
-        "exact_match": exact_match_rate(labels, texts) if labelled else None,
-        "exact_match_greedy": exact_match_rate(labels, greedy_texts) if labelled else None,
-        "character_error_rate": character_error_rate(labels, texts) if labelled else None,
-        "images_per_second": round(images_per_second, 1),
-    }
+    summary = {"images": len(rows), "unreadable": sum(row.reading is None for row in rows)}
+    summary["exact_match"] = exact_match_rate(labels, texts) if labelled else None
+    summary["exact_match_greedy"] = exact_match_rate(labels, greedy_texts) if labelled else None
+    summary["character_error_rate"] = character_error_rate(labels, texts) if labelled else None
+    return summary | {"images_per_second": round(images_per_second, 1)}
 
 
 def worst_first(rows: list[Row]) -> list[Row]:
@@ -201,17 +183,12 @@ def print_summary(rows: list[Row], summary: dict, min_confidence: float) -> None
 
 def write_json(path: Path, rows: list[Row], summary: dict) -> None:
     """Write the summary and the readings."""
-    readings = [
-        {
-            "file_name": row.path.name,
-            "label": row.label,
-            "text": row.reading.text,
-            "confidence": row.reading.confidence,
-            "greedy_text": row.reading.greedy_text,
-        }
-        for row in rows
-        if row.reading
-    ]
+    readings = []
+    for row in rows:
+        if row.reading:
+            reading = {"file_name": row.path.name, "label": row.label, **vars(row.reading)}
+            del reading["digits"]
+            readings.append(reading)
     unreadable = [row.path.name for row in rows if not row.reading]
     content = {"summary": summary, "readings": readings, "unreadable": unreadable}
     write_text(path, json.dumps(content, indent=2) + "\n")

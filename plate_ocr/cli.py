@@ -5,7 +5,7 @@ import csv
 import io
 import json
 import os
-import stat
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -34,6 +34,7 @@ from plate_ocr.plates.images import ImageError
 from plate_ocr.plates.rendering import DEFAULT_SEED
 from plate_ocr.reading.backends import BACKENDS
 from plate_ocr.reading.reader import PlateReader
+from plate_ocr.training.config import CONFIGS, TrainingError
 from plate_ocr.training.distributed import SINGLE_HOST, HostError, connect, run_in_subprocess
 from plate_ocr.utils import check_writable, missing_extra, one_line
 
@@ -41,19 +42,16 @@ EXIT_CODES = (
     "Exit codes: 0 success; 1 some images could not be read, or problems were found; 2 invalid "
     "arguments, or nothing could be done; 130 interrupted."
 )
-ERRORS = (DatasetError, FontError, HostError, ImageError, WeightsError)
+ERRORS = (DatasetError, FontError, HostError, ImageError, TrainingError, WeightsError)
 STANDARD_INPUT = "-"
 
 
 def unit_interval(text: str) -> float:
     """An argument from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be 0 to 1, not {text:.60}")
-    return value
+    with suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"must be 0 to 1, not {text:.60}")
 
 
 def non_negative_int(text: str) -> int:
@@ -70,23 +68,30 @@ def path_argument(text: str) -> Path:
     return Path(text)
 
 
-def output_file(text: str) -> Path:
-    """An argument that names a file to write, which is refused before any work."""
-    path = path_argument(text)
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text}: there is no folder {path.parent}")
-    try:
-        check_writable(path)
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"{text}: {error.strerror or error}") from error
-    return path
-
-
 def weights_output(text: str) -> Path:
     """An argument that names weights to write; Keras takes other endings for other formats."""
     if Path(text).suffix != ".h5" or text.endswith(".weights.h5"):
         raise argparse.ArgumentTypeError(f"must end in .h5, not in .weights.h5: {text:.60}")
     return Path(text)
+
+
+def add_reader_options(command: argparse.ArgumentParser, backend: str) -> None:
+    """Add the options that `plate-ocr read` and `model_test.py` share."""
+    command.add_argument(
+        "--backend", choices=BACKENDS, default=backend, help="library; default: %(default)s"
+    )
+    command.add_argument(
+        "--tta",
+        action="store_true",
+        help="read uncertain plates in augmented views as well (test-time augmentation)",
+    )
+    command.add_argument(
+        "--min-confidence",
+        type=unit_interval,
+        default=0.0,
+        metavar="P",
+        help="mark readings below this, from 0 to 1, as rejected; default: %(default)s",
+    )
 
 
 # Options of several commands.
@@ -101,6 +106,8 @@ SEED: dict[str, Any] = {
     "help": "of the order of numbers and of every plate; default: %(default)s",
 }
 DIGITS: dict[str, Any] = {"type": int, "choices": SUPPORTED_LENGTHS}
+Add = Callable[..., argparse.ArgumentParser]  # see `build_parser`
+Options = argparse.Namespace
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -129,14 +136,12 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    adders = (_add_read, _add_generate, _add_validate, _add_train, _add_fine_tune, _add_calibrate)
-    for add_command in (*adders, _add_export, _add_draw_many, _add_read_many):
-        add_command(add)
+    _add_read(add)
+    _add_generate_and_validate(add)
+    _add_train_and_fine_tune(add)
+    _add_calibrate_and_export(add)
+    _add_ray_commands(add)
     return parser
-
-
-Add = Callable[..., argparse.ArgumentParser]  # of `build_parser`
-Options = argparse.Namespace
 
 
 def _add_read(add: Add) -> None:
@@ -166,9 +171,11 @@ def _read(options: Options) -> int:
     failures = 0
     for name in options.paths:
         try:
-            names += _expand(name)
-        except DatasetError as error:
-            print_error(error)
+            if name != STANDARD_INPUT:
+                os.stat(name)  # noqa: PTH116 (an empty Path is the current folder)
+            names += map(str, list_images(name)) if os.path.isdir(name) else [name]  # noqa: PTH112
+        except (DatasetError, OSError) as error:
+            print_error(f"{name}: {error.strerror}" if isinstance(error, OSError) else error)
             failures += 1
     if not names:
         return 2
@@ -188,17 +195,6 @@ def _read(options: Options) -> int:
     return 1 if failures else 0
 
 
-def _expand(name: str) -> list[str]:
-    """The images of a folder, or the name of a file itself."""
-    if name == STANDARD_INPUT:
-        return [name]
-    try:
-        mode = os.stat(name).st_mode  # noqa: PTH116 (an empty Path is the current folder)
-    except OSError as error:
-        raise DatasetError(f"{name}: {error.strerror}") from error
-    return [*map(str, list_images(name))] if stat.S_ISDIR(mode) else [name]
-
-
 def _standard_input() -> BytesIO:
     file = BytesIO(sys.stdin.buffer.read())
     file.name = "standard input"  # for error messages
@@ -207,16 +203,16 @@ def _standard_input() -> BytesIO:
 
 def _with_progress(readings: Iterable[Any], total: int) -> Iterable[Any]:
     """Show a progress bar, if standard error is a terminal and the output goes elsewhere."""
-    if not sys.stderr.isatty() or sys.stdout.isatty():
-        return readings
-    try:
-        from tqdm import tqdm
-    except ModuleNotFoundError:  # optional for reading
-        return readings
-    return tqdm(readings, total=total, unit=" plates", file=sys.stderr)
+    if sys.stderr.isatty() and not sys.stdout.isatty():
+        with suppress(ModuleNotFoundError):  # optional for reading
+            from tqdm import tqdm
+
+            return tqdm(readings, total=total, unit=" plates", file=sys.stderr)
+    return readings
 
 
 def _row_writer(options: Options) -> Callable[[dict], None]:
+    """The function that prints a row in the chosen layout."""
     if options.json:
         return lambda row: print(json.dumps(row))
     if options.csv:
@@ -224,15 +220,13 @@ def _row_writer(options: Options) -> Callable[[dict], None]:
         table = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
         table.writeheader()
         return lambda row: table.writerow(row | {"confidence": f"{row['confidence']:.6f}"})
-    return _print_row
+    return lambda row: print(
+        f"{one_line(row['file'])}\t{row['text']}\t{row['confidence']:.4f}"
+        + ("\trejected" if row["rejected"] else "")
+    )
 
 
-def _print_row(row: dict) -> None:
-    mark = "\trejected" if row["rejected"] else ""
-    print(f"{one_line(row['file'])}\t{row['text']}\t{row['confidence']:.4f}{mark}")
-
-
-def _add_generate(add: Add) -> None:
+def _add_generate_and_validate(add: Add) -> None:
     command = add(
         "generate",
         _generate,
@@ -250,6 +244,15 @@ def _add_generate(add: Add) -> None:
     command.add_argument("--seed", **SEED)
     command.add_argument("--digits", default=NUM_DIGITS, **DIGITS, help="default: %(default)s")
 
+    command = add(
+        "validate",
+        _validate,
+        "Find unreadable images and wrong labels of a data set. A label is the name of its file, "
+        "or stands in metadata.jsonl or metadata.csv. Prints one line per problem.",
+    )
+    command.add_argument("directory", type=path_argument, help="folder of labelled images")
+    command.add_argument("--digits", **DIGITS, help="default: as in settings.json, or 5")
+
 
 def _generate(options: Options) -> int:
     records = generate_dataset(
@@ -263,17 +266,6 @@ def _generate(options: Options) -> int:
     return 0
 
 
-def _add_validate(add: Add) -> None:
-    command = add(
-        "validate",
-        _validate,
-        "Find unreadable images and wrong labels of a data set. A label is the name of its file, "
-        "or stands in metadata.jsonl or metadata.csv. Prints one line per problem.",
-    )
-    command.add_argument("directory", type=path_argument, help="folder of labelled images")
-    command.add_argument("--digits", **DIGITS, help="default: as in settings.json, or 5")
-
-
 def _validate(options: Options) -> int:
     problems = validate_dataset(options.directory, options.digits)
     for line in problems or [f"{options.directory}: no problems found"]:
@@ -281,34 +273,38 @@ def _validate(options: Options) -> int:
     return 1 if problems else 0
 
 
-def _add_train(add: Add) -> None:
-    command = add(
+def _add_train_and_fine_tune(add: Add) -> None:
+    train = add(
         "train",
         _train,
         "Train on a folder of plates, on one or several hosts. An interrupted run resumes from "
         "its last epoch. Needs the extra [train], and [hosts] for several hosts, each of which "
         "runs the same command.",
     )
-    _add_training_arguments(command)
-    command.add_argument(
-        "--config",
-        default="default",
-        help="default, baseline, fine_tuning or quick; default: %(default)s",
+    fine_tune = add(
+        "fine-tune",
+        _fine_tune,
+        "Adapt the shipped weights to your own plates. Trains with the configuration fine_tuning, "
+        "then exports, so that `plate-ocr read --weights` takes the new weights. Needs the extra "
+        "[train].",
     )
-    command.add_argument("--initial-weights", type=path_argument, metavar="WEIGHTS")
-    command.add_argument("--coordinator-address", metavar="HOST:PORT", help="of process 0")
-    command.add_argument("--num-processes", type=int, default=1, metavar="N", help="hosts")
-    command.add_argument("--process-id", type=int, default=0, metavar="I", help="this host, from 0")
-
-
-def _add_training_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("directory", type=path_argument, help="folder of labelled plates")
-    command.add_argument("weights", type=weights_output, help="HDF5 file to write")
-    command.add_argument(
+    for command in (train, fine_tune):
+        command.add_argument("directory", type=path_argument, help="folder of labelled plates")
+        command.add_argument("weights", type=weights_output, help="HDF5 file to write")
+    train.add_argument("--config", choices=CONFIGS, default="default", help="default: %(default)s")
+    train.add_argument(
         "--checkpoints",
         type=path_argument,
         metavar="DIRECTORY",
-        help="where to resume from; all hosts share it; default: checkpoints/CONFIG",
+        help="where to resume from; all hosts share it; default: WEIGHTS with .checkpoints",
+    )
+    train.add_argument("--initial-weights", type=path_argument, metavar="WEIGHTS")
+    train.add_argument("--coordinator-address", metavar="HOST:PORT", help="of process 0")
+    train.add_argument("--num-processes", type=int, default=1, metavar="N", help="hosts")
+    train.add_argument("--process-id", type=int, default=0, metavar="I", help="this host, from 0")
+    fine_tune.add_argument("--initial-weights", metavar="WEIGHTS", **WEIGHTS)
+    fine_tune.set_defaults(
+        config="fine_tuning", checkpoints=None, coordinator_address=None, format="onnx"
     )
 
 
@@ -322,63 +318,45 @@ def _train(options: Options) -> int:
 
 
 def _train_here(options: Options) -> int:
-    from plate_ocr.training.config import TrainingError, get_config
-    from plate_ocr.training.fit import best_dtype_policy, save_model, train
+    from plate_ocr.training.fit import best_dtype_policy, save_model, train  # imports Keras
 
-    try:
-        config = get_config(options.config)
-        host = SINGLE_HOST
-        if options.coordinator_address:
-            host = connect(options.coordinator_address, options.num_processes, options.process_id)
-        with host.session():
-            if host.is_first:
-                check_writable(options.weights)
-            plates = load_folder(options.directory)
-            config = replace(config, plates=len(plates))
-            if config.replay_plates:
-                plates = mix_with_replay(plates, render_plates(range(config.replay_plates)))
-            validation = render_plates(
-                held_out_range(config.val_plates), exclude_labels=plates.labels
-            )
-            if not len(validation):
-                raise TrainingError(f"{options.directory}: leaves no numbers to validate with")
-            model, state = train(
-                plates,
-                validation,
-                config,
-                checkpoints=options.checkpoints or Path("checkpoints", config.name),
-                probe_images=validation.images[:8],
-                precision=best_dtype_policy(),
-                initial_weights=options.initial_weights,
-                host=host,
-            )
-            with host.save_on_first_host(options.weights) as temporary:
-                save_model(model, temporary)
-        print(f"{options.weights}: epoch {state['best_epoch']}, loss {state['best_loss']:.6f}")
-    except TrainingError as error:
-        print_error(error)
-        return 2
+    config, host = CONFIGS[options.config], SINGLE_HOST
+    if options.coordinator_address:
+        host = connect(options.coordinator_address, options.num_processes, options.process_id)
+    with host.session():
+        if host.is_first:
+            check_writable(options.weights)
+        plates = load_folder(options.directory)
+        config = replace(config, plates=len(plates))
+        if config.replay_plates:
+            plates = mix_with_replay(plates, render_plates(range(config.replay_plates)))
+        validation = render_plates(held_out_range(config.val_plates), exclude_labels=plates.labels)
+        if not len(validation):
+            raise TrainingError(f"{options.directory}: leaves no numbers to validate with")
+        model, state = train(
+            plates,
+            validation,
+            config,
+            checkpoints=options.checkpoints or options.weights.with_suffix(".checkpoints"),
+            probe_images=validation.images[:8],
+            precision=best_dtype_policy(),
+            initial_weights=options.initial_weights,
+            host=host,
+        )
+        with host.save_on_first_host(options.weights) as temporary:
+            save_model(model, temporary)
+    print(f"{options.weights}: epoch {state['best_epoch']}, loss {state['best_loss']:.6f}")
     return 0
 
 
-def _add_fine_tune(add: Add) -> None:
-    command = add(
-        "fine-tune",
-        _fine_tune,
-        "Adapt the shipped weights to your own plates. Trains with the configuration fine_tuning, "
-        "then exports, so that `plate-ocr read --weights` takes the new weights. Needs the extra "
-        "[train].",
-    )
-    _add_training_arguments(command)
-    command.add_argument("--initial-weights", metavar="WEIGHTS", **WEIGHTS)
-    command.set_defaults(config="fine_tuning", coordinator_address=None, format="onnx")
-
-
 def _fine_tune(options: Options) -> int:
-    return _train_here(options) or _export(options)
+    _train_here(options)
+    _export(options)
+    shutil.rmtree(options.weights.with_suffix(".checkpoints"))  # a new folder is another run
+    return 0
 
 
-def _add_calibrate(add: Add) -> None:
+def _add_calibrate_and_export(add: Add) -> None:
     command = add(
         "calibrate",
         _calibrate,
@@ -388,15 +366,6 @@ def _add_calibrate(add: Add) -> None:
     command.add_argument("weights", type=path_argument, help="HDF5 file, its export beside it")
     command.add_argument("directory", type=path_argument, help="labelled plates, not trained on")
 
-
-def _calibrate(options: Options) -> int:
-    from plate_ocr.evaluation.benchmark import calibrate  # not needed for reading
-
-    print(f"{options.weights}: {calibrate(options.weights, options.directory)}")
-    return 0
-
-
-def _add_export(add: Add) -> None:
     command = add(
         "export",
         _export,
@@ -409,6 +378,13 @@ def _add_export(add: Add) -> None:
     )
 
 
+def _calibrate(options: Options) -> int:
+    from plate_ocr.evaluation.benchmark import calibrate  # not needed for reading
+
+    print(f"{options.weights}: {calibrate(options.weights, options.directory)}")
+    return 0
+
+
 def _export(options: Options) -> int:
     from plate_ocr.training.export import export_litert, export_onnx  # imports Keras
 
@@ -417,15 +393,18 @@ def _export(options: Options) -> int:
     return 0
 
 
-RAY = "Ray runs on this machine, or on the cluster RAY_ADDRESS. Needs the extra [ray]."
-
-
-def _add_draw_many(add: Add) -> None:
-    command = add("draw-many", _draw_many, f"Draw any number of plates into Parquet. {RAY}")
+def _add_ray_commands(add: Add) -> None:
+    ray = "Ray runs on this machine, or on the cluster RAY_ADDRESS. Needs the extra [ray]."
+    command = add("draw-many", _draw_many, f"Draw any number of plates into Parquet. {ray}")
     command.add_argument("output", type=path_argument, help="new folder")
     command.add_argument("--start", type=int, default=0, help="first plate; default: %(default)s")
     command.add_argument("--count", type=int, required=True, help="number of plates")
     command.add_argument("--seed", **SEED)
+
+    command = add("read-many", _read_many, f"Read any number of images into Parquet. {ray}")
+    command.add_argument("source", type=path_argument, help="folder of images, or of draw-many")
+    command.add_argument("output", type=path_argument, help="new folder")
+    command.add_argument("--weights", **WEIGHTS)
 
 
 def _draw_many(options: Options) -> int:
@@ -436,13 +415,6 @@ def _draw_many(options: Options) -> int:
     return 0
 
 
-def _add_read_many(add: Add) -> None:
-    command = add("read-many", _read_many, f"Read any number of images into Parquet. {RAY}")
-    command.add_argument("source", type=path_argument, help="folder of images, or of draw-many")
-    command.add_argument("output", type=path_argument, help="new folder")
-    command.add_argument("--weights", **WEIGHTS)
-
-
 def _read_many(options: Options) -> int:
     from plate_ocr.ray_data import read_many  # imports Ray
 
@@ -451,36 +423,9 @@ def _read_many(options: Options) -> int:
     return 1 if unreadable else 0
 
 
-def add_reader_options(command: argparse.ArgumentParser, backend: str) -> None:
-    """Add the options that `plate-ocr read` and `model_test.py` share."""
-    command.add_argument(
-        "--backend", choices=BACKENDS, default=backend, help="library; default: %(default)s"
-    )
-    command.add_argument(
-        "--tta",
-        action="store_true",
-        help="read uncertain plates in augmented views as well (test-time augmentation)",
-    )
-    command.add_argument(
-        "--min-confidence",
-        type=unit_interval,
-        default=0.0,
-        metavar="P",
-        help="mark readings below this, from 0 to 1, as rejected; default: %(default)s",
-    )
-
-
 def run_command(command: Callable[[], int | None], *errors: type[Exception]) -> int:
-    """Run a command; an error it expects becomes one line on standard error.
-
-    Args:
-        command: returns an exit code, or None for 0.
-        errors: exceptions whose message is that line.
-
-    Returns:
-        One of `EXIT_CODES`.
-    """
-    setup_console()
+    """Run a command and return its exit code; these errors become one line on standard error."""
+    _setup_console()
     try:
         code = command() or 0
         sys.stdout.flush()
@@ -497,11 +442,15 @@ def run_command(command: Callable[[], int | None], *errors: type[Exception]) -> 
         print_error("interrupted")
         return 130
     finally:
-        _flush_streams()
+        for stream in (sys.stdout, sys.stderr):  # on a full disk, Python's end shows a traceback
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return 2
 
 
-def setup_console() -> None:
+def _setup_console() -> None:
     """Replace closed standard streams, print any file name, and show a warning as one line."""
     # Python has None for a stream that was closed when it started.
     sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115
@@ -512,15 +461,6 @@ def setup_console() -> None:
     warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
     warnings.filterwarnings("ignore", module="PIL")  # unreadable images are reported by us
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no log lines of TensorFlow
-
-
-def _flush_streams() -> None:
-    """Flush now what would fail with a traceback when Python ends, as on a full disk."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_error(error: object) -> None:

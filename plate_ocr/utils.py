@@ -18,6 +18,7 @@ from itertools import islice
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from types import ModuleType
 from typing import Any
 
@@ -38,37 +39,23 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     The temporary path is hidden, stands in the same folder and keeps the ending, from which some
     writers choose a format. It may become a file or a folder; an error removes it.
     """
-    temporary = _temporary(path)
+    folder, name = os.path.split(path)
+    temporary = Path(folder, f".{os.urandom(4).hex()}.part.{name}")
     try:
-        yield Path(temporary)
+        yield temporary
         os.replace(temporary, path)  # noqa: PTH105
     except BaseException as error:
-        _give_up(temporary, path, error)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        with suppress(OSError):
+            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
         raise
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
-    """Write a file atomically; in half the time of `atomic_write`, for thousands of them."""
-    temporary = _temporary(path)
-    try:
-        with open(temporary, "wb") as file:  # noqa: PTH123
-            file.write(content)
-        os.replace(temporary, path)  # noqa: PTH105
-    except BaseException as error:
-        _give_up(temporary, path, error)
-        raise
-
-
-def _temporary(path: Path | str) -> str:
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{os.urandom(4).hex()}.part.{name}")  # noqa: PTH118
-
-
-def _give_up(temporary: str, path: Path | str, error: BaseException) -> None:
-    """Remove the temporary file, and let an error of the system name the file itself."""
-    if isinstance(error, OSError) and error.filename in (None, temporary):
-        error.filename = str(path)
-    _remove(temporary)
+    """Write a file atomically."""
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:  # noqa: PTH123
+        file.write(content)
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -76,13 +63,8 @@ def write_text(path: Path | str, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def _remove(path: Path | str) -> None:
-    with suppress(OSError):
-        shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)  # noqa: PTH108, PTH112
-
-
-def check_writable(path: Path, size: int = 1) -> None:
-    """Make the folder of `path` and check that a file of `size` bytes can be written there.
+def check_writable(path: Path) -> None:
+    """Make the folder of `path` and check that a file can be written there.
 
     Raises:
         OSError: it cannot; the error names `path` or its folder.
@@ -90,21 +72,19 @@ def check_writable(path: Path, size: int = 1) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(_Writable), atomic_write(path) as temporary:
-        temporary.write_bytes(bytes(size))
-        raise _Writable  # so that nothing is left
-
-
-class _Writable(Exception):
-    """The test file was written."""
+    try:
+        with NamedTemporaryFile(dir=path.parent, buffering=0) as file:
+            file.write(b"0")  # fails on a full disk
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def read_json(path: Path | str) -> Any:
-    """The content of a JSON file.
+    """The content of a JSON file; a `ValueError` names a file that is none or cannot be read.
 
     Raises:
         FileNotFoundError, NotADirectoryError: there is no such file.
-        ValueError: it cannot be read or is not JSON; the message names the file.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -117,11 +97,7 @@ def read_json(path: Path | str) -> Any:
 
 
 def checksum(content: dict) -> str:
-    """SHA-256 of a dictionary as JSON, without its entry `checksum`.
-
-    Raises:
-        RecursionError: it is nested too deeply.
-    """
+    """SHA-256 of a dictionary as JSON, without its entry `checksum`."""
     rest = {name: value for name, value in content.items() if name != "checksum"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
@@ -161,8 +137,6 @@ def cpu_supports(*instructions: str) -> bool:
 
 def cores() -> int:
     """The number of cores this process may use."""
-    if hasattr(os, "process_cpu_count"):  # from Python 3.13 on; obeys PYTHON_CPU_COUNT too
-        return os.process_cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -178,39 +152,26 @@ def fork_safe_lock() -> threading.Lock:  # type: ignore[valid-type]
     return lock
 
 
-_start_lock = fork_safe_lock()
-
-
 class _Process(SpawnProcess):
     """A spawned process that does not run the caller's script again.
 
-    A script without `if __name__ == "__main__"` would start processes in every process. Ctrl-C
-    is blocked while it starts, so it inherits that: its parent ends it.
+    A script without `if __name__ == "__main__"` would start processes in every process.
     """
 
     def start(self) -> None:
-        with _start_lock, _interrupts_blocked():
-            main = sys.modules["__main__"]
-            without_script = ModuleType("__main__")
-            without_script.__dict__.update(vars(main), __spec__=None, __file__=None)
-            sys.modules["__main__"] = without_script
-            try:
-                super().start()
-            finally:
-                sys.modules["__main__"] = main
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # started later, it would unblock them
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        script = sys.modules["__main__"]
+        without_file = ModuleType("__main__")
+        without_file.__dict__.update(vars(script), __spec__=None, __file__=None)
+        resource_tracker.ensure_running()  # started later, it would let Ctrl-C through
+        try:
+            sys.modules["__main__"] = without_file
+            if hasattr(signal, "pthread_sigmask"):  # a child inherits that Ctrl-C is blocked
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            super().start()
+        finally:
+            sys.modules["__main__"] = script
+            if hasattr(signal, "pthread_sigmask"):  # not on Windows
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def spawn_pool(processes: int) -> ProcessPoolExecutor:
@@ -242,16 +203,9 @@ def follow_parent() -> None:
 def map_batches(
     function: Callable[[list], list], items: Iterable, *, num_threads: int, size: int
 ) -> Iterator[Any]:
-    """Call a function with batches of items in threads, at most 2 * num_threads + 1 ahead.
+    """Yield function(batch) of batches of `size` items, in order; each returns a result per item.
 
-    Args:
-        function: batch -> a list with one result per item.
-        items: any number; an error they raise comes after the results of the items before it.
-        num_threads: how many batches are processed in parallel.
-        size: items per batch; the last may have fewer.
-
-    Yields:
-        The results, in the order of the items.
+    Batches are processed in threads, at most 2 * num_threads + 1 ahead.
     """
     iterator, error = iter(items), None
     pool = ThreadPoolExecutor(num_threads)
@@ -260,9 +214,9 @@ def map_batches(
         while error is None:
             batch: list = []
             try:
-                batch.extend(islice(iterator, size))  # keeps what came before an error
+                batch.extend(islice(iterator, size))
             except Exception as raised:
-                error = raised
+                error = raised  # to raise after the results of the items before it
             if not batch:
                 break
             pending.append(pool.submit(function, batch))
@@ -288,11 +242,9 @@ EXTRAS = {
 
 
 def missing_extra(error: ImportError, library: str | None = None) -> str:
-    """The message for a missing module: how to install it.
+    """How to install a missing module, which `library` needs, by default itself.
 
-    Args:
-        error: the failed import; an error of another kind keeps its own message.
-        library: the library that needs the module, if that is another.
+    An import error of another kind keeps its message.
     """
     if not isinstance(error, ModuleNotFoundError):
         return " ".join(str(error).split())

@@ -1,8 +1,8 @@
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -49,33 +49,31 @@ def start_interruptible(*command, cwd=PROJECT, **options):
     )
 
 
-def succeeds_in_a_fork(function, seconds=10):
-    """Whether a forked child ends in time, and the function returned something true in it."""
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            status = 0 if function() else 1
-        finally:
-            os._exit(status)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return status == 0
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
+def succeeds_in_a_fork(function):
+    """Whether a forked child ends within 10 seconds, and the function returned true in it."""
+    child = multiprocessing.get_context("fork").Process(
+        target=lambda: os._exit(0 if function() else 1)
+    )
+    child.start()
+    child.join(10)
+    if child.is_alive():
+        child.kill()
+        child.join()
+    return child.exitcode == 0
+
+
+def environment_with_home(home):
+    """The environment of a user with this home folder and no settings."""
+    unset = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "ORT_DISABLE_TELEMETRY")
+    kept = {name: value for name, value in ENVIRONMENT.items() if name not in unset}
+    return kept | {"HOME": str(home)}
 
 
 def left_in_an_empty_home(home, *command):
     """Run Python with an empty folder as home; return what it leaves there."""
-    environment = ENVIRONMENT | {"HOME": str(home)}
-    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "ORT_DISABLE_TELEMETRY"):
-        environment.pop(name, None)
     home.mkdir()
     command = [sys.executable, *map(str, command)]
+    environment = environment_with_home(home)
     subprocess.run(command, cwd=PROJECT, env=environment, check=True, input=b"", timeout=120)
     return list(home.rglob("*"))
 

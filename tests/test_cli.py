@@ -11,26 +11,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ENVIRONMENT, PROJECT, left_in_an_empty_home, run_python, start_interruptible
+from PIL import Image
 
-import plate_ocr
 from plate_ocr.cli import main
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS
 from plate_ocr.reading.reader import PlateReader
 
 TEST = PROJECT / "data" / "test"
-COMMANDS = [
-    "read",
-    "generate",
-    "validate",
-    "train",
-    "fine-tune",
-    "calibrate",
-    "export",
-    "draw-many",
-    "read-many",
-]
+DATA_COMMANDS = ("read", "generate", "validate", "draw-many", "read-many")
+TRAINING_COMMANDS = ("train", "fine-tune", "calibrate", "export")
 
 
 def run(*arguments, **options):
@@ -76,6 +68,12 @@ def test_readings_below_the_threshold_are_rejected(layout, plates, capsys):
         assert ("\trejected" in out or ",true" in out or '"rejected": true' in out) == rejected
 
 
+def test_test_time_augmentation_changes_the_confidence_of_uncertain_plates(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 128), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    assert run("read", tmp_path / "noise.png")[1] != run("read", "--tta", tmp_path / "noise.png")[1]
+
+
 def test_what_cannot_be_read_costs_no_other_image_its_reading(plates, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"\x89PNG")
     (tmp_path / "empty").mkdir()
@@ -90,27 +88,21 @@ def test_what_cannot_be_read_costs_no_other_image_its_reading(plates, tmp_path):
     [
         ((), "required"),
         (("read", "--min-confidence", "2", "x.png"), "--min-confidence"),
-        (("read", "--min-confidence", "much", "x.png"), "--min-confidence"),
         (("read", "--num-threads", "x", "x.png"), "--num-threads"),
         (("read", "--weights", PROJECT / "README.md", TEST), "README.md"),
         (("read", "--weights", "none.h5", TEST), "none.h5"),
         (("read", "."), "."),
         (("read", "none.png", "nor-this.png"), "nor-this.png"),
         (("read", ""), "No such file"),
-        (("validate", ""), "directory"),
         (("validate", "nowhere"), "nowhere"),
         (("generate", "elsewhere"), "needs start and count"),
         (("generate", "train", "--digits", "8"), "8"),
         (("generate", "train", "--seed", "-1"), "--seed"),
-        (("generate", PROJECT / "README.md", "--start", 0, "--count", 1), "README.md"),
-        (("generate", "few", "--start", 90_000, "--count", 4, "--digits", 4), "count"),
         (("train", TEST, "mine.weights.h5"), "mine.weights.h5"),
         (("train", TEST, ".h5"), ".h5"),
         (("train", "nowhere", "mine.h5"), "nowhere"),
         (("train", ".", "x.h5", "--num-processes", "2"), "--coordinator-address"),
-        (("train", ".", "x.h5", "--config", "x"), "default, baseline, fine_tuning, quick"),
-        (("fine-tune", "nowhere", "mine.h5"), "nowhere"),
-        (("calibrate", DEFAULT_WEIGHTS, "nowhere"), "nowhere"),
+        (("train", ".", "x.h5", "--config", "x"), "fine_tuning"),
         (("calibrate", DEFAULT_WEIGHTS, TEST), "200"),
         (("export", "--weights", "none.h5"), "none.h5"),
     ],
@@ -129,14 +121,9 @@ def test_the_help_lists_commands_configurations_and_exit_codes(capsys):
 
     from plate_ocr.training.config import CONFIGS
 
-    assert all(f" {command} " in help_of() for command in COMMANDS)
+    assert all(f" {command} " in help_of() for command in DATA_COMMANDS + TRAINING_COMMANDS)
     assert all(name in help_of("train") for name in CONFIGS)
-    for command in ((), *((name,) for name in COMMANDS)):
-        assert all(f" {code} " in help_of(*command) for code in (0, 1, 2, 130))
-
-
-def test_the_version_is_that_of_the_package():
-    assert run("--version")[:2] == (0, f"{plate_ocr.__version__}\n")
+    assert all(f" {code} " in help_of() for code in (0, 1, 2, 130))
 
 
 def test_a_generated_folder_is_valid_until_a_plate_is_lost(tmp_path):
@@ -151,17 +138,6 @@ def test_a_generated_folder_is_valid_until_a_plate_is_lost(tmp_path):
     path.unlink()
     code, out, _ = run("validate", folder)
     assert code == 1 and path.name in out
-
-
-def test_ctrl_c_while_standard_input_is_read():
-    process = start_interruptible("-m", "plate_ocr", "read", "-", stdin=subprocess.PIPE)
-    process.stdin.write("x" * 200_000)  # more than a pipe holds: returns when it is read
-    process.stdin.flush()
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 130 and process.stderr.read() == "interrupted\n"
-    process.stdin.close()
-    process.stderr.close()
 
 
 @pytest.mark.parametrize("moment", ["processes start", "plates are drawn"])
@@ -202,7 +178,6 @@ def in_shell(command):
         ("-m plate_ocr read none.png 2>&1 | exec true", 2),
         ("model_test.py data/test/12891.png --backend onnx --plot {tmp}/x.png | exec true", 0),
         ("-m benchmarks.soak --help | exec true", 0),
-        ("tools/clean_notebooks.py none.ipynb 2>&1 | exec true", 2),
     ],
 )
 def test_a_closed_pipe_is_no_error(command, code, tmp_path):
@@ -234,24 +209,19 @@ def test_standard_input_is_read():
     assert done.returncode == 0 and done.stdout.split("\t")[:2] == ["-", "12891"]
 
 
-def test_any_file_name_takes_one_line(plates, tmp_path):
+@pytest.mark.parametrize("command", [("read",), ("read", "--csv"), ("read", "--json")])
+def test_any_file_name_is_printed(command, plates, tmp_path):
     for name in (b"a\nb.png", b"\xff.png", b"c\td.png"):
         Path(os.fsdecode(bytes(tmp_path) + b"/" + name)).write_bytes(plates[0].read_bytes())
     (tmp_path / "cut\n.png").write_bytes(b"")
-    code, out, err = run("read", tmp_path)
-    lines = [line.split("\t") for line in out.splitlines()]
-    assert code == 1 and [text for _, text, _ in lines] == [plates[0].stem] * 3
+    code, out, err = run(*command, tmp_path)
+    assert code == 1 and out.count(plates[0].stem) == 3
     assert len(err.splitlines()) == 1 and "cut" in err
-    code, out, _ = run("validate", tmp_path)
-    names = ("a\\nb.png", "c\\td.png", "cut\\n.png", "udcff.png")
-    assert code == 1 and all(name in out for name in names)
-    assert all(line.startswith(f"{tmp_path}/") for line in out.splitlines())
+    if command == ("read",):  # the other layouts have their own quotes
+        assert [line.split("\t")[1] for line in out.splitlines()] == [plates[0].stem] * 3
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["plate_ocr", "model_test", *(f"benchmarks.{name}" for name in ("compare", "compatibility"))],
-)
+@pytest.mark.parametrize("command", ["plate_ocr", "model_test", "benchmarks.compare"])
 def test_commands_run_without_docstrings(command):
     done = run_python("-OO", "-m", command, "--help")
     assert done.returncode == 0 and done.stdout.startswith("usage: "), done.stderr

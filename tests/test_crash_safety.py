@@ -1,63 +1,42 @@
 """Work that is stopped anywhere: nothing is half-written, and running it again gives the same."""
 
-import builtins
+import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 from functools import partial
-from unittest import mock
 
-import numpy as np
 import pytest
 
-from plate_ocr.network.checkpoint import write_metadata
 from plate_ocr.plates.dataset import DatasetError, generate_dataset
 from plate_ocr.training.fit import ResumableCheckpoint
 from plate_ocr.utils import write_text
 
-MOMENTS = ("half-written", "before rename", "after rename")
-EXIT = 42  # of a process that was stopped
 
+def killed_at_rename(number, when, work):
+    """Do `work` in a process that is killed before or after its `number`-th rename.
 
-def stopped_at(moment, number, work):
-    """Do `work` in a process that ends, as by SIGKILL, at its `number`-th write or rename.
-
-    Returns:
-        Whether it was stopped; else it has done its work.
+    Returns whether it got so far.
     """
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == EXIT
-    remaining = number
-    real_open, real_replace = open, os.replace
+    renames, replace = iter(range(1, 1_000_000)), os.replace
 
-    def stop(current):
-        nonlocal remaining
-        remaining -= current == moment
-        if current == moment and remaining == 0:
-            os._exit(EXIT)
+    def replace_or_die(source, target):
+        last = next(renames) == number
+        if not (last and when == "before"):
+            replace(source, target)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    def open_(path, mode="r", **options):
-        file = real_open(path, mode, **options)
-        if mode == "wb":
-            file.write(b"half")
-            file.flush()
-            stop("half-written")
-            file.seek(0)
-            file.truncate()
-        return file
-
-    def replace(path, target):
-        stop("before rename")
-        real_replace(path, target)
-        stop("after rename")
-
-    builtins.open, os.replace = open_, replace
-    try:
+    def work_or_die():
+        os.replace = replace_or_die
         work()
-        os._exit(0)
-    finally:
-        os._exit(1)
+
+    process = multiprocessing.get_context("fork").Process(target=work_or_die)
+    process.start()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
 
 
 def contents(folder):
@@ -65,76 +44,32 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
 
 
-def draw(folder):
-    generate_dataset(folder, start=0, count=5, processes=1, progress=False)
+def generate(folder, count):
+    generate_dataset(folder, start=0, count=count, processes=1, progress=False)
 
 
-def describe(folder):
-    folder.mkdir(exist_ok=True)
-    write_metadata(folder / "weights.h5", {"sha256": {}})
-
-
-class Model:
-    """Stands in for a network: its weights are a text that the epoch decides."""
-
-    stop_training = False
-    layers = ()
-
-    epoch = 0
-
-    def predict_on_batch(self, images):
-        self.epoch += 1
-        return np.zeros((len(images), 16, 11))
-
-    def count_params(self):
-        return 1_000
-
-    def save_weights(self, path):
-        with open(path, "wb") as file:  # noqa: PTH123
-            file.write(b"weights of %d" % self.epoch)
-
-
-def checkpoint(folder):
-    """Four epochs of training, or those that are left."""
-    callback = ResumableCheckpoint(folder, {"name": "run"}, 9, np.zeros((1, 64, 128, 1)))
-    model = Model()
-    model.epoch = callback.state["epoch"]
-    callback.set_model(model)
-    with mock.patch("time.perf_counter", return_value=0.0):  # the time is no part of the result
-        for epoch in range(callback.state["epoch"], 4):
-            callback.on_epoch_begin(epoch)
-            callback.on_epoch_end(epoch, {"loss": 9.0 - epoch})
-
-
-@pytest.mark.parametrize("work", [draw, describe, checkpoint])
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_stopped_at_every_write_and_rename(tmp_path, work, moment):
-    undisturbed = tmp_path / "undisturbed"
-    work(undisturbed)
-    expected = contents(undisturbed)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_data_set_is_completed_after_a_kill_at_every_rename(tmp_path, when):
+    generate(tmp_path / "undisturbed", 5)
+    expected = contents(tmp_path / "undisturbed")
     number = 1
-    while stopped_at(moment, number, partial(work, tmp_path / str(number))):
-        folder = tmp_path / str(number)
-        for name, content in (contents(folder) if folder.exists() else {}).items():
-            assert work is checkpoint or content == expected[name]  # later epochs replace files
-        work(folder)
-        # Older weights stay if the run was stopped before it removed them.
-        assert expected.items() <= contents(folder).items(), (moment, number)
+    while killed_at_rename(number, when, partial(generate, folder := tmp_path / str(number), 5)):
+        assert contents(folder).items() <= expected.items()
+        generate(folder, 5)
+        assert contents(folder) == expected, number
         number += 1
-    assert number > 1 and contents(tmp_path / str(number)) == expected
+    assert number == 1 + len(expected) and contents(folder) == expected
 
 
 @pytest.fixture
 def disk(tmp_path):
-    """A small disk of the test's own; it is called with options to mount it anew."""
+    """A small disk of the test's own, and a function that mounts it again with other options."""
     path = tmp_path / "disk"
     path.mkdir()
 
     def mount(*options):
-        return subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(path)],
-            capture_output=True,
-        )
+        command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(path)]
+        return subprocess.run(command, capture_output=True)
 
     if shutil.which("mount") is None or mount("size=64k").returncode:
         pytest.skip("mounting a disk is not permitted here")
@@ -142,47 +77,41 @@ def disk(tmp_path):
     subprocess.run(["umount", str(path)], check=True)
 
 
-def test_generation_on_a_full_and_on_a_read_only_disk(tmp_path, disk):
-    path, remount = disk
-    with pytest.raises(DatasetError, match="No space left on device"):
-        generate_dataset(path / "mine", start=0, count=200, processes=1, progress=False)
-    assert not list((path / "mine").glob(".*"))
-    remount("ro", "size=64k")
-    with pytest.raises(DatasetError, match="Read-only file system"):
-        generate_dataset(path / "mine", start=0, count=200, processes=1, progress=False)
-    remount("rw", "size=8m")
-    generate_dataset(path / "mine", start=0, count=200, processes=1, progress=False)
-    generate_dataset(tmp_path / "mine", start=0, count=200, processes=1, progress=False)
-    assert contents(path / "mine") == contents(tmp_path / "mine")
+class Model:
+    """Stands in for a network."""
+
+    stop_training = False
+
+    def count_params(self):
+        return 1_000
+
+    def save_weights(self, path):
+        path.write_bytes(b"weights")
 
 
-def test_checkpoints_on_a_full_and_on_a_read_only_disk(disk):
-    """Refused in one line that names the folder; the last epoch is kept."""
-    path, remount = disk
-    folder = path / "run"
-    callback = ResumableCheckpoint(folder, {}, 9)
+def write_checkpoint(path):
+    callback = ResumableCheckpoint(path / "run", {}, patience=9)
     callback.set_model(Model())
-    callback.on_epoch_begin(0)
-    callback.on_epoch_end(0, {"loss": 9.0})
-    kept = contents(folder)
-    callback.on_epoch_begin(1)
-    for free, problem in (("size=16k", "No space left on device"), ("ro", "Read-only file system")):
-        remount(free)
-        with pytest.raises(OSError, match=problem) as error:
-            callback.on_epoch_end(1, {"loss": 8.0})
-        assert str(folder) in str(error.value) and "\n" not in str(error.value)
-        assert contents(folder) == kept
-    with pytest.raises(OSError, match="Read-only file system"):
-        ResumableCheckpoint(path / "another", {}, 9)
+    for _ in range(5):
+        callback.on_epoch_begin(0)
+        callback.on_epoch_end(callback.state["epoch"], {"loss": 9.0})
 
 
-def test_a_text_on_a_full_and_on_a_read_only_disk(disk):
+@pytest.mark.parametrize(
+    ("work", "error"),
+    [
+        (lambda path: generate(path / "mine", 200), DatasetError),
+        (lambda path: write_text(path / "text", 100_000 * "x"), OSError),
+        (write_checkpoint, OSError),
+    ],
+)
+def test_a_full_and_a_read_only_disk_are_one_clear_error(disk, work, error):
     path, remount = disk
-    write_text(path / "a.txt", "old")
-    with pytest.raises(OSError, match=r"No space left on device: '.*/a\.txt'"):
-        write_text(path / "a.txt", "new" * 100_000)
-    assert contents(path) == {"a.txt": b"old"}
-    remount("ro", "size=64k")
-    with pytest.raises(OSError, match=r"Read-only file system: '.*/a\.txt'"):
-        write_text(path / "a.txt", "new")
-    assert contents(path) == {"a.txt": b"old"}
+    for options, problem in (("size=16k", "No space left on"), ("ro", "Read-only file system")):
+        remount(options)
+        with pytest.raises(error, match=problem) as raised:
+            work(path)
+        assert str(path) in str(raised.value) and "\n" not in str(raised.value)
+        assert not list(path.glob("**/.*.part.*"))
+    remount("rw", "size=8m")
+    work(path)

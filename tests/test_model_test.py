@@ -13,13 +13,10 @@ from conftest import PROJECT, left_in_an_empty_home, run_python, start_interrupt
 from PIL import Image
 
 import model_test
-from plate_ocr.evaluation.benchmark import load_benchmark
-from plate_ocr.network.checkpoint import load_metadata, write_metadata
 from plate_ocr.plates.dataset import render_plates
-from plate_ocr.reading.reader import TTA_THRESHOLD, PlateReader, Reading
+from plate_ocr.reading.reader import Reading
 
 SCRIPT = PROJECT / "model_test.py"
-SUMMARY = {"images", "unreadable", "exact_match", "exact_match_greedy", "character_error_rate"}
 
 
 def run(*arguments, cwd, backend="onnx"):
@@ -42,44 +39,21 @@ def read_json(folder):
 
 
 def test_the_committed_test_set_with_keras(tmp_path):
-    done = run(
-        "--json",
-        tmp_path / "out.json",
-        "--plot",
-        tmp_path / "plot.png",
-        cwd=PROJECT,
-        backend="keras",
-    )
+    outputs = ("--json", tmp_path / "out.json", "--plot", tmp_path / "new" / "plot.png")
+    done = run(*outputs, cwd=PROJECT, backend="keras")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert "exact match  60/60  100.00 %" in lines
     assert "greedy exact match  60/60  100.00 %" in lines
-    assert "character error rate  0.00 %" in lines
     content = read_json(tmp_path)
-    assert set(content["summary"]) == SUMMARY | {"images_per_second"}
     assert content["summary"]["exact_match"] == 1 and content["summary"]["images"] == 60
+    assert content["summary"]["character_error_rate"] == 0
     assert len(content["readings"]) == 60
     for reading in content["readings"]:
         assert set(reading) == {"file_name", "label", "text", "confidence", "greedy_text"}
         assert reading["text"] == reading["label"] == reading["file_name"][:5]
-    with Image.open(tmp_path / "plot.png") as image:
+    with Image.open(tmp_path / "new" / "plot.png") as image:
         assert image.size[0] > 500 and np.asarray(image.convert("L")).std() > 10
-
-
-@pytest.mark.slow
-def test_test_time_augmentation_reads_more_of_uncertain_plates(tmp_path):
-    uncertain = load_benchmark("tuning").sample(600)
-    rows = np.flatnonzero(PlateReader().predict(uncertain.images).text_probability < TTA_THRESHOLD)
-    (tmp_path / "plates").mkdir()
-    for row in rows:
-        image = Image.fromarray(uncertain.images[row, :, :, 0])
-        image.save(tmp_path / "plates" / f"{uncertain.labels[row]}.png")
-    exact_match = []
-    for tta in ((), ("--tta",)):
-        weights = ("--weights", PROJECT / "dr_model.h5")
-        assert run("plates", "--json", "out.json", *weights, *tta, cwd=tmp_path).returncode == 0
-        exact_match.append(read_json(tmp_path)["summary"]["exact_match"])
-    assert exact_match[0] < exact_match[1]
 
 
 def test_an_empty_home_stays_empty(folder):
@@ -108,8 +82,7 @@ def test_unreadable_files_are_named_and_count_as_wrong(folder):
 def test_a_folder_of_nothing_readable_is_not_plotted(folder):
     for path in (folder / "plates").iterdir():
         path.write_bytes(b"")
-    done = run("plates", cwd=folder)
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 5
+    assert run("plates", cwd=folder).returncode == 1
     assert not (folder / "predictions.png").exists()
 
 
@@ -150,34 +123,13 @@ def test_without_labels_it_only_reads(folder):
     assert all(reading["label"] is None for reading in content["readings"])
 
 
-def test_labels_of_seven_digits(folder):
-    """The weights say how many digits a plate has; these are not trained for seven."""
-    weights = folder / "dr_model.h5"
-    write_metadata(weights, load_metadata(weights) | {"digits": 7})
-    plates = render_plates(range(90_000, 90_002), digits=7)
-    for image, text in zip(plates.images, plates.labels, strict=True):
-        Image.fromarray(image[:, :, 0]).save(folder / "plates" / f"{text}.png")
-    done = run("plates", "--json", "out.json", cwd=folder)
-    assert done.returncode == 0 and "/2 " in done.stdout
-    readings = read_json(folder)["readings"]
-    assert {len(reading["text"]) for reading in readings} == {7}
-    assert {reading["label"] for reading in readings} == {None, *plates.labels}
-
-
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (["nowhere"], "nowhere"),
         (["empty"], "empty"),
-        ([""], "DIRECTORY"),
         (["broken"], "metadata.jsonl:1"),
         (["plates", "--weights", "plates/none.h5"], "none.h5"),
-        (["plates", "--weights", "."], "."),
-        (["plates", "--weights", "cut.h5"], "cut.h5"),
-        (["plates", "--backend", "abacus"], "abacus"),
-        (["plates", "--min-confidence", "2"], "--min-confidence"),
-        (["plates", "--json", "nowhere/out.json"], "nowhere"),
-        (["plates", "--plot", "nowhere/plot.png"], "nowhere"),
         (["plates", "--plot", "plot.docx", "--json", "out.json"], "plot.docx"),
         (["plates", "--json", "plates"], "plates"),
         (["plates", "--plot", "/proc/plot.png"], "/proc/plot.png"),
@@ -192,8 +144,6 @@ def test_invalid_arguments_exit_with_2_and_write_nothing(folder, arguments, name
     (folder / "empty").mkdir()
     shutil.copytree(folder / "plates", folder / "broken")
     (folder / "broken" / "metadata.jsonl").write_text("{", encoding="utf-8")
-    (folder / "cut.h5").write_bytes((folder / "dr_model.h5").read_bytes()[:1000])
-    shutil.copy(folder / "dr_model.json", folder / "cut.json")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     done = run(*arguments, cwd=folder)
     assert done.returncode == 2 and named in done.stderr.splitlines()[-1]
@@ -204,8 +154,6 @@ def test_one_image_is_read_with_its_label(folder):
     done = run("plates/07303.png", cwd=folder)
     assert done.returncode == 0 and "exact match  1/1" in done.stdout
     assert (folder / "predictions.png").is_file()
-    done = run("dr_model.json", cwd=folder)
-    assert done.returncode == 1 and "dr_model.json" in done.stderr
 
 
 def test_greedy_decoding_and_rejections_are_counted(capsys):
@@ -214,12 +162,11 @@ def test_greedy_decoding_and_rejections_are_counted(capsys):
         model_test.Row(Path("56789.png"), "56789", Reading("56789", 0.9, (), "56789")),
     ]
     summary = model_test.summarize(rows, images_per_second=1)
+    assert (summary["exact_match"], summary["exact_match_greedy"]) == (1, 0.5)
     for threshold, rejected in ((0.5, 0), (math.nextafter(0.5, 1), 1)):
         model_test.print_table(rows, threshold)
         model_test.print_summary(rows, summary, threshold)
         out = capsys.readouterr().out
-        assert "\nexact match  2/2  100.00 %" in out
-        assert "greedy exact match  1/2  50.00 %" in out
         assert f"rejected  {rejected}/2" in out and out.count("  rejected\n") == rejected
 
 

@@ -2,10 +2,8 @@
 
 import json
 import re
-import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
 
 import pytest
 from conftest import PROJECT, run_python
@@ -36,27 +34,13 @@ def requirements_of(extra):
     return found
 
 
-def names(requirements):
-    return {re.split(r"[<>=\[]", line)[0] for line in requirements}
-
-
-def modules_of(distributions):
-    """What one imports of distributions, by their names at the registry."""
-    return {
-        module
-        for module, providers in packages_distributions().items()
-        if {name.lower().replace("_", "-") for name in providers} & distributions
-    }
-
-
 def test_reading_imports_nothing_of_training():
     path = min((PROJECT / "data" / "test").glob("*.png"))
     done = run_python("-c", READ, path)
     assert done.returncode == 0, done.stderr
     text, line, imported = done.stdout.splitlines()
     assert text == line.split("\t")[1] == path.stem
-    training = modules_of(names(requirements_of("train")))
-    assert {"tensorflow", "keras", "cv2", "sklearn", "matplotlib", "tqdm"} <= training
+    training = {"tensorflow", "keras", "cv2", "sklearn", "matplotlib", "tqdm", "ray", "jax"}
     assert not training & set(json.loads(imported))
 
 
@@ -64,9 +48,7 @@ def test_reading_imports_nothing_of_training():
     ("arguments", "module", "extra"),
     [
         (("export",), "keras", "train"),
-        (("read", "--backend", "keras", "data/test"), "keras", "train"),
         (("train", "data/test", "{folder}/x.h5"), "keras", "train"),
-        (("generate", "{folder}/x", "--start", "0", "--count", "2"), "tqdm", "draw"),
         (("generate", "{folder}/x", "--start", "0", "--count", "2"), "cv2", "draw"),
         (("fine-tune", "data/test", "{folder}/x.h5"), "keras", "train"),
         (("draw-many", "{folder}/x", "--count", "5"), "pyarrow", "ray"),
@@ -114,9 +96,8 @@ def test_a_broken_backend_is_an_import_error_in_one_line(monkeypatch, tmp_path):
     (tmp_path / "onnxruntime.py").write_text("raise OSError('no such\\nlibrary')")
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ImportError, match="no such library") as error:
+    with pytest.raises(ImportError, match="no such library"):
         PlateReader()
-    assert missing_extra(error.value) == str(error.value)
 
 
 def test_requirements_are_those_of_the_package():
@@ -126,17 +107,6 @@ def test_requirements_are_those_of_the_package():
     assert required == {
         line for line in wanted if not line.startswith("tf2onnx")
     }  # for make export
-
-
-def test_git_ignores_what_users_write():
-    if not (PROJECT / ".git").exists():
-        pytest.skip("not a clone")
-    written = ["data/train/1.png", "quick/1.png", "checkpoints/1.h5", "7_digits/1.png", "out.ipynb"]
-    written += ["predictions.png", "readings.csv", "readings.json", "mine/1.h5", "trained.h5"]
-    written += ["my_plates/1.png", "plates/1.parquet", "readings/1.parquet"]
-    command = ["git", "check-ignore", *written]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
-    assert done.stdout.split() == written
 
 
 def test_the_package_is_typed_and_has_a_version():

@@ -1,9 +1,7 @@
 """`app.py` as a visitor meets it: a server of its own, and a headless browser."""
 
 import base64
-import io
 import json
-import os
 import re
 import socket
 import subprocess
@@ -17,7 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, environment_with_home
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -30,10 +28,7 @@ from plate_ocr import ImageError
 
 TEST = sorted((PROJECT / "data" / "test").glob("*.png"))
 TIMEOUT = 120  # seconds; usually one is enough
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
-    " --disable-background-networking --disable-component-update --window-size=1280,1100"
-)
+FLAGS = "--headless --no-sandbox --disable-gpu --disable-background-networking"
 JOIN = "gradio_api/queue/join"
 SLIDERS = [0.9, "37463", "Overpass", 8, 25, 6, 0, 0, 0]  # as the app starts
 FILE_NAME = "<img src=x onerror=document.title='hacked'><b>bold</b>.png"
@@ -54,11 +49,6 @@ def data_url(content):
     return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
-def is_open(port):
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server with a home of its own, its log, and where Gradio would store uploads."""
@@ -68,24 +58,18 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     log, stored, home = folder / "log", folder / "stored", folder / "home"
     home.mkdir()
-    environment = os.environ | {
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_TEMP_DIR": str(stored),
-        "HOME": str(home),
-    }
-    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "ORT_DISABLE_TELEMETRY"):
-        environment.pop(name, None)
+    environment = environment_with_home(home)
+    environment |= {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(stored)}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "app.py"], cwd=PROJECT, env=environment, stdout=output, stderr=output
         )
     try:
         until = time.monotonic() + 5 * TIMEOUT
-        while not is_open(port):
+        while socket.socket().connect_ex(("127.0.0.1", port)):
             assert process.poll() is None and time.monotonic() < until, log.read_text()
             time.sleep(0.2)
-        address = f"http://127.0.0.1:{port}/"
-        yield SimpleNamespace(address=address, log=log, stored=stored, home=home)
+        yield SimpleNamespace(address=f"http://127.0.0.1:{port}/", stored=stored, home=home)
     finally:
         process.terminate()
         process.wait()
@@ -95,7 +79,7 @@ def server(tmp_path_factory):
 def browser(tmp_path_factory):
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
-    for flag in FLAGS.split():
+    for flag in (*FLAGS.split(), "--window-size=1280,1100"):
         options.add_argument(flag)
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
     driver = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))
@@ -123,7 +107,7 @@ class Page:
         )
 
     def digits(self):
-        return re.sub(r"\D", "", "".join(re.findall(r"^\d$", self.answer(), re.MULTILINE)))
+        return "".join(re.findall(r"^\d$", self.answer(), re.MULTILINE))
 
     def line(self):
         return self.find("canvas + p").text
@@ -204,11 +188,10 @@ def test_a_value_out_of_range_typed_beside_a_slider_is_refused(page):
 
 
 def test_the_threshold_decides_what_is_rejected(page):
-    page.slide("threshold", Keys.END)
-    page.says("Rejected")
-    assert page.digits() == "37463"
-    page.slide("threshold", Keys.HOME)
-    page.says("Accepted")
+    for key, verdict in ((Keys.END, "Rejected"), (Keys.HOME, "Accepted")):
+        page.slide("threshold", key)
+        page.says(verdict)
+        assert page.digits() == "37463"
 
 
 def test_uploads_of_every_format(page, tmp_path):
@@ -250,32 +233,28 @@ def test_a_file_that_is_no_image_is_reported_and_its_name_is_only_text(page, tmp
     assert not page.browser.find_elements(By.CSS_SELECTOR, "canvas + p *")
 
 
-def test_an_image_of_too_many_pixels_is_reported(page, tmp_path):
-    Image.new("1", (2_100, 2_000)).save(tmp_path / "huge.png")
-    page.upload(tmp_path / "huge.png")
+def test_images_that_are_too_large_are_not_read(page, tmp_path):
+    Image.new("1", (2_100, 2_000)).save(tmp_path / "pixels.png")
+    page.upload(tmp_path / "pixels.png")
     page.says("2100 x 2000 pixels")
-
-
-def test_an_image_of_5_mb_is_read_and_a_larger_one_is_not_sent(page, tmp_path):
     (tmp_path / "huge.png").write_bytes(bytes(5_000_001))
     page.upload(tmp_path / "huge.png")
     page.says("Nothing to read")
     assert "huge.png" in page.line()
+
+
+def test_an_image_of_nearly_5_mb_is_read(page, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (1200, 1350, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.png")
     assert 4_500_000 < (tmp_path / "large.png").stat().st_size <= 5_000_000
     page.upload(tmp_path / "large.png")
-    page.wait(lambda: len(page.digits()) == 5)
+    page.wait(lambda: page.digits() not in ("", "37463"))
 
 
-def chunked(content):
-    """What urllib sends without a Content-Length."""
-    return (content[start : start + 100_000] for start in range(0, len(content), 100_000))
-
-
-@pytest.mark.parametrize("body", [bytes, chunked])
-def test_a_request_that_is_too_large_is_refused(server, body):
-    assert post(server, JOIN, body(bytes(7_000_000))) == 413
+def test_a_request_that_is_too_large_is_refused(server):
+    assert post(server, JOIN, bytes(7_000_000)) == 413
+    chunks = (bytes(100_000) for _ in range(70))  # urllib sends them without a Content-Length
+    assert post(server, JOIN, chunks) == 413
     event = {"data": SLIDERS, "fn_index": 3, "session_hash": "after"}
     assert post(server, JOIN, json.dumps(event).encode()) == 200
 
@@ -308,7 +287,6 @@ def test_a_slow_image_does_not_hold_up_another_visitor(monkeypatch):
         assert "Accepted" in app.on_sliders(*SLIDERS)[1]
         end.set()
         assert "slow" in slow_answer.result()[1]
-    assert all(event.concurrency_limit > 1 for event in app.page.fns.values())
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -322,39 +300,7 @@ def test_the_app_fits_the_screen_and_asks_no_other_host(page, server, width):
         "return performance.getEntriesByType('resource').map(entry => entry.name)"
     )
     assert names and all(name.startswith((server.address, "data:", "blob:")) for name in names)
-    offsets = page.browser.execute_script(
-        """return [...document.querySelectorAll('input[type=number]')].map(box => {
-             const label = box.closest('.block').querySelector('label, [data-testid=block-info]');
-             return box.getBoundingClientRect().top - label.getBoundingClientRect().top;
-           })"""
-    )
-    assert len(offsets) == 7 and max(map(abs, offsets)) < 10  # labels stand beside their numbers
     page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-
-def test_damaged_images_get_a_reading_or_a_reason(monkeypatch):
-    import app
-
-    def read(plate, _):  # without the figure, which takes longest
-        return "image", app.READER.read(plate).text, ""
-
-    monkeypatch.setattr(app, "read_plate", read)
-    rng = np.random.default_rng(0)
-    plate = Image.open(TEST[0])
-    originals = []
-    for kind in ("PNG", "JPEG", "BMP", "WEBP", "TIFF"):
-        plate.save(file := io.BytesIO(), kind)
-        originals.append(file.getvalue())
-    readings = reasons = 0
-    for turn in range(300):
-        content = bytearray(originals[turn % 5])
-        for position in rng.integers(0, len(content), rng.integers(1, 8)):
-            content[position] ^= 1 << rng.integers(8)
-        del content[rng.integers(len(content) // 2, 2 * len(content)) :]
-        image, answer, _ = app.on_image(data_url(bytes(content)), 0.9)
-        assert "cannot be read" in answer if image is None else len(answer) == 5
-        readings, reasons = readings + (image is not None), reasons + (image is None)
-    assert readings > 20 and reasons > 20
 
 
 @pytest.mark.parametrize("url", [None, "", ",", ",A", "<b>,<b>"])

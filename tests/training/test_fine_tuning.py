@@ -1,6 +1,5 @@
 """Plates of one's own, from training to reading: another style, another number of digits."""
 
-import json
 from dataclasses import replace
 
 import cv2
@@ -11,7 +10,6 @@ from conftest import PROJECT
 from PIL import Image
 
 from plate_ocr.cli import main
-from plate_ocr.network.checkpoint import load_metadata
 from plate_ocr.plates.dataset import (
     held_out_range,
     load_folder,
@@ -66,17 +64,16 @@ def test_a_new_style_is_learned_and_the_others_are_not_forgotten(tmp_path, shipp
     assert exact_match(tuned, held_out_plates) > 0.97
 
 
-def test_the_command_fine_tunes_and_its_weights_read_at_once(tmp_path, random_weights, monkeypatch):
-    write_plates(tmp_path / "own", range(90_000, 90_008))  # of the numbers to validate with
+def test_the_command_fine_tunes_on_one_folder_after_another(tmp_path, random_weights, monkeypatch):
     tiny = {"batch_size": 8, "epochs": 1, "replay_plates": 8, "val_plates": 10}
     monkeypatch.setitem(CONFIGS, "fine_tuning", replace(CONFIGS["fine_tuning"], **tiny))
-    command = ["fine-tune", str(tmp_path / "own"), str(tmp_path / "mine.h5")]
-    command += ["--initial-weights", str(random_weights)]
-    assert main([*command, "--checkpoints", str(tmp_path / "checkpoints")]) == 0
-    state = json.loads((tmp_path / "checkpoints" / "state.json").read_text(encoding="utf-8"))
-    assert state["run"]["initial_weights"] == load_metadata(random_weights)["sha256"]["random.h5"]
-    (_, reading), *_ = PlateReader(tmp_path / "mine.h5").read_folder(tmp_path / "own")
-    assert len(reading.text) == 5
+    for start in (90_000, 90_004):  # of the numbers to validate with
+        folder = write_plates(tmp_path / str(start), range(start, start + 8))
+        command = ["fine-tune", str(folder), str(tmp_path / "mine.h5")]
+        assert main([*command, "--initial-weights", str(random_weights)]) == 0
+        (_, reading), *_ = PlateReader(tmp_path / "mine.h5").read_folder(folder)
+        assert len(reading.text) == 5
+        assert {path.suffix for path in tmp_path.glob("mine.*")} == {".h5", ".json", ".onnx"}
 
 
 @pytest.mark.parametrize("fault", ["no validation plates", "no plates", "weights", "checkpoints"])
