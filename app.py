@@ -20,7 +20,7 @@ from plate_ocr.plates.fonts import load_fonts
 from plate_ocr.plates.images import SUFFIXES, load_plate
 from plate_ocr.plates.rendering import MARGIN, MIN_SPACING, compose_plate, free_space, render_glyphs
 from plate_ocr.reading.ctc import softmax
-from plate_ocr.reading.reader import to_readings
+from plate_ocr.reading.reader import decode_output, to_readings
 
 MAX_FILE_BYTES = 5_000_000
 MAX_REQUEST_BYTES = MAX_FILE_BYTES * 4 // 3 + 10_000  # the file in base64, and the event around it
@@ -109,7 +109,7 @@ def draw_plate(
 def read_plate(plate: np.ndarray, min_confidence: float) -> Outputs:
     """Read a plate, uint8 (64, 128), and show how the network came to the text."""
     output = READER.forward(plate[None, :, :, None])
-    (reading,) = to_readings(output, READER.calibration)
+    (reading,) = to_readings(decode_output(output, READER.digits), READER.calibration)
     with PYPLOT_LOCK:
         figure = plots.ctc_posteriors(
             plate, softmax(output.logits)[0], title="", digits=reading.digits, crop=output.crop[0]

@@ -25,15 +25,13 @@ def clean(path: Path) -> None:
     notebook.metadata.pop("papermill", None)
     logged = ""
     for cell in notebook.cells:
-        outputs = cell.get("outputs", [])
-        logged += "".join(output.text for output in outputs if output.get("name") == "stderr")
-        if "outputs" in cell:
-            cell.outputs = [output for output in outputs if output.get("name") != "stderr"]
-        for output in cell.get("outputs", []):
+        for output in list(cell.get("outputs", [])):
             output.get("metadata", {}).clear()
-            if "image/png" in output.get("data", {}):
-                png = shrink_png(base64.b64decode(output.data["image/png"]))
-                output.data["image/png"] = base64.b64encode(png).decode()
+            if output.get("name") == "stderr":
+                logged += output.text
+                cell.outputs.remove(output)
+            elif "image/png" in output.get("data", {}):
+                output.data["image/png"] = shrink_png(output.data["image/png"])
     for preprocessor in (ClearMetadataPreprocessor(**METADATA), CoalesceStreamsPreprocessor()):
         notebook, _ = preprocessor.preprocess(notebook, {})
     write_text(path, nbformat.writes(notebook) + "\n")
@@ -41,12 +39,11 @@ def clean(path: Path) -> None:
         print(f"{path}: dropped from standard error: {logged.strip()}", file=sys.stderr)
 
 
-def shrink_png(png: bytes) -> bytes:
-    """The same picture in at most 256 colours and fewer bytes."""
-    buffer = BytesIO()
-    picture = Image.open(BytesIO(png)).convert("RGB")
-    picture.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG")
-    return optimize(buffer.getvalue())
+def shrink_png(encoded: str) -> str:
+    """The same picture, base64, in at most 256 colours and fewer bytes."""
+    picture = Image.open(BytesIO(base64.b64decode(encoded))).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(buffer := BytesIO(), "PNG")
+    return base64.b64encode(optimize(buffer.getvalue())).decode()
 
 
 def main() -> None:

@@ -35,27 +35,20 @@ TTA_PLATE = "cross_generator", 911  # light digits on a label
 CROP_SIZE = 128, 32  # columns, rows
 
 
-def benchmark_plate(name: str, index: int) -> np.ndarray:
-    """One plate of a benchmark set, uint8 (1, 64, 128, 1)."""
-    return load_benchmark(name, BENCHMARK).images[[index]]
-
-
 def draw_pipeline() -> Figure:
     """One plate on its way through the reader: plate, crop, CTC posteriors, text."""
-    images = benchmark_plate(*PIPELINE_PLATE)
-    plate = images[0, ..., 0]
+    name, index = PIPELINE_PLATE
+    plate = load_benchmark(name, BENCHMARK).images[index, ..., 0]
     reader = PlateReader(PROJECT / "dr_model.h5")
-    logits, ((x_step, x, y_step, y),) = reader.forward(images)
-    posteriors, reading = softmax(logits)[0], reader.read(plate)
+    logits, ((x_step, x, y_step, y),) = reader.forward(plate[None, ..., None])
     left, top = x - x_step / 2, y - y_step / 2  # from the centre of the first pixel to its corner
     affine = (x_step, 0, left + 0.5, 0, y_step, top + 0.5)  # Pillow's first pixel begins at 0
     crop = Image.fromarray(plate).transform(
         CROP_SIZE, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
     )
 
-    figure, axes = plt.subplots(
-        2, 2, figsize=(7, 3.6), width_ratios=(1, 1.7), height_ratios=(1, 1.5)
-    )
+    ratios = {"width_ratios": (1, 1.7), "height_ratios": (1, 1.5)}
+    figure, axes = plt.subplots(2, 2, figsize=(7, 3.6), **ratios)
     (plate_axis, crop_axis), (text_axis, steps_axis) = axes
     for axis in axes.flat:
         axis.grid(False)
@@ -65,21 +58,21 @@ def draw_pipeline() -> Figure:
     window = Rectangle((left, top), CROP_SIZE[0] * x_step, CROP_SIZE[1] * y_step, fill=False)
     window.set(edgecolor=plots.ORANGE, linewidth=2)
     plate_axis.add_patch(window)
-    steps_axis.imshow(posteriors.T, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    steps_axis.imshow(softmax(logits)[0].T, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     steps_axis.set_yticks(range(NUM_CLASSES), ["blank", *DIGITS])
+    write_reading(text_axis, logits[0], reader.read(plate))
     plate_axis.set_title("1  Plate, 64 x 128 pixels")
     crop_axis.set_title("2  Crop by the spatial transformer, 32 x 128")
-    steps_axis.set_title(f"3  CTC posteriors of {len(posteriors)} time steps")
+    steps_axis.set_title(f"3  CTC posteriors of {logits.shape[1]} time steps")
     text_axis.set_title("4  Text and confidence")
-    write_reading(text_axis, posteriors, reading)
     return figure
 
 
-def write_reading(axis: Axes, posteriors: np.ndarray, reading: Reading) -> None:
+def write_reading(axis: Axes, logits: np.ndarray, reading: Reading) -> None:
     """Write the most probable class of every time step, the text and its confidence."""
     axis.set_facecolor("#e8eef4")
     axis.spines[:].set_visible(False)
-    best_path = "".join(f"·{DIGITS}"[symbol] for symbol in posteriors.argmax(axis=1))
+    best_path = "".join(f"·{DIGITS}"[symbol] for symbol in logits.argmax(axis=1))
     for height, line, size, family in (
         (0.83, "best path, · is blank", 9, None),
         (0.71, best_path, 11, "monospace"),
@@ -91,9 +84,10 @@ def write_reading(axis: Axes, posteriors: np.ndarray, reading: Reading) -> None:
 
 def draw_tta() -> Figure:
     """A plate and its views in test-time augmentation."""
-    plate = benchmark_plate(*TTA_PLATE)
+    name, index = TTA_PLATE
+    plate = load_benchmark(name, BENCHMARK).images[[index]]
     images = np.concatenate([plate, *make_views(plate)[0]])
-    return plots.plate_grid(images, ["original", *VIEWS], columns=4)
+    return plots.plate_grid(images, ["original", *VIEWS])
 
 
 def draw_synthetic_fonts() -> Figure:

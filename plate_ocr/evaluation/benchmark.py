@@ -62,8 +62,8 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
         BenchmarkError: a file is missing or damaged.
     """
     files = [_load_file(Path(directory) / f"{stem}.npz") for stem in SETS[name]]
-    shared = set.intersection(*map(set, files))
-    arrays = {key: np.concatenate([file[key] for file in files]) for key in sorted(shared)}
+    shared = sorted(set.intersection(*map(set, files)))
+    arrays = {key: np.concatenate([file[key] for file in files]) for key in shared}
     images, texts = arrays.pop("images"), arrays.pop("texts")
     return BenchmarkSet(images[..., None], texts.tolist(), arrays)
 
@@ -106,6 +106,7 @@ def calibrate(weights: Path | str, directory: Path | str) -> PlattScaling:
         ImageError: as `load_folder`.
         WeightsError: the weights cannot be used.
     """
+    weights = Path(weights)
     reader = PlateReader(weights)
     plates = load_folder(directory, reader.digits)
     if len(plates) < MIN_CALIBRATION_PLATES:
@@ -121,15 +122,5 @@ def calibrate(weights: Path | str, directory: Path | str) -> PlattScaling:
             f"calibrating takes {MIN_PER_CLASS} of each"
         )
     calibration = fit_platt_scaling(predictions.text_probability, correct)
-    write_calibration(weights, calibration)
-    return calibration
-
-
-def write_calibration(weights: Path | str, calibration: PlattScaling) -> None:
-    """Put the calibration into the metadata of the weights, from which readers take it.
-
-    Raises:
-        WeightsError: the weights cannot be used.
-    """
-    weights = Path(weights)
     write_metadata(weights, load_metadata(weights) | {"calibration": asdict(calibration)})
+    return calibration

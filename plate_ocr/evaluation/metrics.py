@@ -8,15 +8,12 @@ import numpy as np
 from plate_ocr.plates.alphabet import DIGITS
 from plate_ocr.plates.fonts import load_fonts
 from plate_ocr.plates.rendering import FONT_SIZES, render_glyphs
-from plate_ocr.reading.calibration import (
-    auroc,
-    coverage_at_precision,
-    expected_calibration_error,
-)
+from plate_ocr.reading.calibration import auroc, coverage_at_precision, expected_calibration_error
 
 TARGET_PRECISION = 0.999  # of the readings that are accepted, to state their coverage
 GLYPH_SIZE = 24  # pixels; digits are stretched to a square to compare fonts
 INK_THRESHOLD = 100  # of 255, from which a pixel belongs to a digit
+ARRAYS = ("labels", "texts", "greedy_texts", "confidence")  # of an `EvaluationResult`
 
 
 @dataclass(frozen=True)
@@ -36,13 +33,8 @@ class EvaluationResult:
 
     def select(self, mask: np.ndarray) -> "EvaluationResult":
         """The plates for which `mask`, bool (n,), is true."""
-        return EvaluationResult(
-            labels=self.labels[mask],
-            texts=self.texts[mask],
-            greedy_texts=self.greedy_texts[mask],
-            confidence=self.confidence[mask],
-            tags={name: values[mask] for name, values in self.tags.items()},
-        )
+        arrays = {name: getattr(self, name)[mask] for name in ARRAYS}
+        return EvaluationResult(**arrays, tags={tag: self.tags[tag][mask] for tag in self.tags})
 
     def metrics(self) -> dict[str, float]:
         """The number of plates and of correct readings; rates are fractions of 0 to 1."""
@@ -57,11 +49,8 @@ class EvaluationResult:
 
 def concatenate(results: Sequence[EvaluationResult]) -> EvaluationResult:
     """Several results as one, without tags."""
-    arrays = ("labels", "texts", "greedy_texts", "confidence")
-    return EvaluationResult(
-        **{name: np.concatenate([getattr(result, name) for result in results]) for name in arrays},
-        tags={},
-    )
+    arrays = {name: np.concatenate([getattr(part, name) for part in results]) for name in ARRAYS}
+    return EvaluationResult(**arrays, tags={})
 
 
 def exact_match_rate(labels: Sequence[str], texts: Sequence[str]) -> float:
@@ -93,11 +82,8 @@ def edit_distance(label: str, text: str) -> int:
 def confidence_metrics(plates: EvaluationResult, no_plate: EvaluationResult) -> dict[str, float]:
     """How well calibrated the confidence is, and how well it separates.
 
-    Returns:
-        `ece`: expected calibration error. `auroc_error_detection`: of correct readings against
-        wrong ones. `coverage_at_99.9_precision`: the largest fraction of plates that can be
-        accepted with one error in a thousand; `threshold_at_99.9_precision`: from which
-        confidence on. `auroc_ood`: of plates against images without a plate.
+    ECE; AUROC of correct readings against wrong ones, and of plates against images without a plate
+    (out of distribution); the coverage with one error in a thousand, and the threshold for it.
     """
     confidence, correct = plates.confidence, plates.correct
     coverage, threshold = coverage_at_precision(confidence, correct, TARGET_PRECISION)
@@ -132,20 +118,15 @@ def confusion_counts(labels: Sequence[str], texts: Sequence[str]) -> np.ndarray:
 
 
 def mean_glyphs(images: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-    """The mean shape of every digit, stretched to a square.
+    """The mean shape of every digit, stretched to a square: (10, 24, 24), ink 0 to 1, or NaN.
 
-    Args:
-        images: clean plates, black on white, uint8 (n, 64, 128) or (n, 64, 128, 1). Those whose
-            digits overlap or have gaps in their columns are left out.
-        texts: their labels.
-
-    Returns:
-        float32 (10, 24, 24), ink 0 to 1; NaN for a digit that no plate shows.
+    The plates, uint8 (n, 64, 128, 1), are black on white. Those whose digits overlap or have gaps
+    in their columns are left out.
     """
     total = np.zeros((len(DIGITS), GLYPH_SIZE, GLYPH_SIZE), np.float32)
     count = np.zeros(len(DIGITS))
     for image, text in zip(images, texts, strict=True):
-        ink = 255 - image.reshape(image.shape[:2])
+        ink = 255 - image[..., 0]
         has_ink = (ink > INK_THRESHOLD).any(axis=0).astype(np.int8)
         edges = np.flatnonzero(np.diff(has_ink, prepend=0, append=0))
         if len(edges) != 2 * len(text):

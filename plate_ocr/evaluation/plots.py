@@ -23,7 +23,6 @@ BLUE, ORANGE, RED, GREEN, GRAY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#6
 COLOURS = (BLUE, ORANGE, GREEN, GRAY)
 DPI = 150
 MAX_BARS = 20
-ABLATION_SETS = ("held_out_fonts", "corruptions", "layout", "held_out")
 Counts = Mapping[Hashable, tuple[int, int]]  # group -> correct readings and plates
 
 # Not rc_context: leaving it undoes the interactive mode that a notebook sets at its first figure.
@@ -77,15 +76,11 @@ def prediction_grid(
     images: np.ndarray, labels: Sequence[str | None], readings: Sequence[Reading], title: str = ""
 ) -> Figure:
     """Plates with text and confidence; wrong texts are red, with the label."""
-    wrong = [
-        label not in (None, reading.text) for label, reading in zip(labels, readings, strict=True)
-    ]
-    captions = [f"{reading.text}  {100 * reading.confidence:.1f} %" for reading in readings]
-    if any(wrong):
-        captions = [
-            f"{caption}\n{f'label {label}' if is_wrong else ''}"
-            for caption, label, is_wrong in zip(captions, labels, wrong, strict=True)
-        ]
+    wrong, captions = [], []
+    for label, reading in zip(labels, readings, strict=True):
+        wrong.append(label not in (None, reading.text))
+        caption = f"{reading.text}  {100 * reading.confidence:.1f} %"
+        captions.append(f"{caption}\nlabel {label}" if wrong[-1] else caption)
     return plate_grid(images, captions, wrong, title)
 
 
@@ -232,20 +227,6 @@ def accuracy_vs_font_distance(
     return figure
 
 
-def ablation_plot(runs: Mapping[str, dict]) -> Figure:
-    """Exact match of every ablation, as results/ablations.json holds them, the default first."""
-    figure, axis = plt.subplots(figsize=(7, 0.28 * len(runs) + 1.4))
-    for colour, marker, name in zip(COLOURS, "os^D", ABLATION_SETS, strict=True):
-        rates = [100 * run["sets"][name]["exact_match"] for run in runs.values()]
-        axis.plot(rates, range(len(runs)), marker, color=colour, label=name.replace("_", " "))
-        axis.axvline(rates[0], color=colour, linewidth=0.8)
-    axis.set_yticks(range(len(runs)), [run["change"] for run in runs.values()])
-    axis.invert_yaxis()
-    axis.set(title="Ablations: exact match on four test sets", xlabel="exact match (%)")
-    figure.legend(loc="outside lower center", ncols=len(ABLATION_SETS))
-    return figure
-
-
 def ctc_posteriors(
     image: np.ndarray,
     probabilities: np.ndarray,
@@ -253,14 +234,9 @@ def ctc_posteriors(
     digits: Sequence[Digit],
     crop: np.ndarray,
 ) -> Figure:
-    """A plate above the posteriors of blank and digits, each time step where the network saw it.
+    """A plate, uint8 (64, 128), above its CTC posteriors, (steps, 11), in the same columns.
 
-    Args:
-        image: uint8 (64, 128).
-        probabilities: float (steps, 11), rows sum to 1.
-        title: above the plate.
-        digits: of the reading, marked at their position.
-        crop: float (4,), as in `ModelOutput`.
+    The digits of the reading are marked at their position. The crop, (4,), is as in `ModelOutput`.
     """
     figure, (plate, grid) = plt.subplots(2, 1, figsize=(6, 5), sharex=True)
     steps, classes = probabilities.shape

@@ -1,7 +1,6 @@
-"""Backends run the network: images -> logits, and the crop of each image that they are of.
+"""Backends run the network: images -> logits, and the crop of each image that they belong to.
 
-Each imports its library when it is made. It raises an ImportError if that is missing or broken, and
-a WeightsError if it cannot run the weights.
+Each imports its library when it is made, and raises a WeightsError if it cannot run the weights.
 """
 
 import importlib
@@ -51,11 +50,7 @@ Backend = Callable[[np.ndarray], ModelOutput]  # of uint8 (n, 64, 128, 1), n > 0
 
 
 def load_library(name: str) -> ModuleType:
-    """Import the library of a backend.
-
-    Raises:
-        ImportError: it is missing, and the message says how to get it; or it is broken.
-    """
+    """Import the library of a backend; an ImportError says how to get it if it does not work."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:  # itself, or what it needs
@@ -69,11 +64,7 @@ def load_library(name: str) -> ModuleType:
 
 
 def check_not_forked(library: str) -> None:
-    """Refuse a library whose threads were not copied by a fork: it would wait for them for ever.
-
-    Raises:
-        RuntimeError: the library was used before this process was forked.
-    """
+    """Refuse a library used before a fork: it would wait for ever for threads of the parent."""
     if _used_in.setdefault(library, os.getpid()) != os.getpid():
         raise RuntimeError(
             f"{library} does not work in a forked process once its parent has used it; "
@@ -107,12 +98,7 @@ def onnx_session(network: bytes) -> "onnxruntime.InferenceSession":
 
 
 class OnnxBackend:
-    """Runs exported weights in ONNX Runtime.
-
-    Args:
-        network: the content of the ONNX file.
-        name: of the file, for errors.
-    """
+    """Runs the content of an ONNX file, `network`, in ONNX Runtime; errors show its name."""
 
     def __init__(self, network: bytes, name: Path | str):
         self.network = network
@@ -139,13 +125,8 @@ class OnnxBackend:
 class OpenvinoBackend:
     """Runs exported weights in OpenVINO, in bfloat16 where the processor has it.
 
-    OpenVINO is fastest with batches of a fixed size, so the network is compiled for several, each
-    when it is first needed. That takes longer than reading a plate.
-
-    Args:
-        network: the content of the ONNX file.
-        num_threads: that call this backend at a time.
-        float32: never compute in bfloat16.
+    It is fastest with batches of a fixed size, so the network is compiled for several, each when it
+    is first needed. At most `num_threads` threads call it at a time.
     """
 
     def __init__(self, network: bytes, num_threads: int, float32: bool = False):
@@ -182,10 +163,11 @@ class OpenvinoBackend:
         requests = self.thread_local.__dict__.setdefault("requests", {})
         if size not in requests:
             requests[size] = self._compile(size).create_infer_request()
+        request = requests[size]
         # Filling its tensors ourselves makes single plates a fifth faster.
-        requests[size].get_input_tensor().data[: len(images)] = images
-        requests[size].infer()
-        tensors = (requests[size].get_output_tensor(index).data for index in range(2))
+        request.get_input_tensor().data[: len(images)] = images
+        request.infer()
+        tensors = (request.get_output_tensor(index).data for index in range(2))
         return ModelOutput(*(tensor[: len(images)].copy() for tensor in tensors))
 
     def _compile(self, size: int) -> "openvino.CompiledModel":

@@ -30,15 +30,7 @@ def _logit(probability: np.ndarray) -> np.ndarray:
 
 
 def fit_platt_scaling(text_probability: np.ndarray, correct: np.ndarray) -> PlattScaling:
-    """Fit a logistic regression on labelled plates.
-
-    Args:
-        text_probability: P(text) of every plate, float (n,).
-        correct: whether its text is the label, bool (n,).
-
-    Raises:
-        ValueError: all are correct, or none.
-    """
+    """Fit P(text), float (n,), to correct, bool (n,), which must hold both values."""
     from sklearn.linear_model import LogisticRegression  # slow to import, not needed for reading
 
     regression = LogisticRegression(C=np.inf).fit(_logit(text_probability)[:, None], correct)
@@ -74,8 +66,7 @@ def coverage_at_precision(
 ) -> tuple[float, float]:
     """The largest fraction of plates that a threshold accepts with at least this precision.
 
-    Returns:
-        The fraction, and the threshold; 0 and 1 if there is none.
+    Returns it and the threshold; 0 and 1 if there is none.
     """
     order = np.argsort(-confidence, kind="stable")
     precisions = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)

@@ -103,11 +103,7 @@ def text_probability(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarra
     """P(text | image), float64 (n,): the sum over all alignments. CTC's loss is -log of it.
 
     The forward algorithm over 2L + 1 states: blank, digit, blank, ..., digit, blank. Probabilities
-    are not scaled: what underflows is too small to matter.
-
-    Args:
-        probabilities: float (n, T, C).
-        labels: int (n, L), classes from 1.
+    (n, T, C) are not scaled: what underflows is too small to matter. Labels, (n, L), are classes.
     """
     n, length = labels.shape
     states = np.full((n, 2 * length + 1), BLANK)
@@ -124,14 +120,10 @@ def text_probability(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarra
 
 
 def decode_logits(logits: np.ndarray, digits: int = NUM_DIGITS) -> Predictions:
-    """Decode logits as texts of exactly so many digits.
+    """Decode logits (n, T, C) as texts of exactly so many digits.
 
-    Args:
-        logits: float (n, T, C). A plate with NaN or infinity gets probabilities of 0.
-        digits: L.
-
-    Raises:
-        ValueError: too few steps; a repeated digit needs a blank between.
+    A plate with NaN or infinity gets probabilities of 0. A ValueError says that the steps are too
+    few: a repeated digit needs a blank between.
     """
     steps = logits.shape[1]
     if steps < 2 * digits - 1:
@@ -159,12 +151,7 @@ def decode_logits(logits: np.ndarray, digits: int = NUM_DIGITS) -> Predictions:
 
 
 def ctc_probability_brute_force(probabilities: np.ndarray, classes: Sequence[int]) -> float:
-    """P(classes) by trying every path, the definition of CTC: for toy cases only.
-
-    Args:
-        probabilities: float (T, C), rows sum to 1.
-        classes: what the paths must spell, without blanks.
-    """
+    """P(classes | probabilities (T, C)) by trying every path, as CTC is defined; for toy cases."""
     steps, symbols = probabilities.shape
     total = 0.0
     for path in product(range(symbols), repeat=steps):

@@ -132,12 +132,11 @@ class PlateReader:
         images, output = images[rows], output.take(rows)
         if self._fallback is not None:
             output = self._fallback(images)
-        if self.tta:
-            backend = self._fallback or self.backend
-            again = decode_with_views(backend, images, output, self.digits)
-        else:
-            again = decode_output(output, self.digits)
-        return predictions.replace_rows(rows, again)
+        if not self.tta:
+            return predictions.replace_rows(rows, decode_output(output, self.digits))
+        backend = self._fallback or self.backend
+        merged = decode_with_views(backend, images, output, self.digits)
+        return predictions.replace_rows(rows, merged)
 
     @overload
     def read(self, source: ImageSource) -> Reading: ...
@@ -200,7 +199,7 @@ class PlateReader:
         if not plates:
             return results
         predictions = self.predict(np.array(plates)[..., None])
-        readings = iter(_make_readings(predictions, self.calibration, shapes))
+        readings = iter(to_readings(predictions, self.calibration, shapes))
         return [error or next(readings) for error in results]
 
 
@@ -231,18 +230,14 @@ def decode_output(output: ModelOutput, digits: int = NUM_DIGITS) -> Predictions:
 
 
 def to_readings(
-    output: ModelOutput, calibration: PlattScaling | None = None, digits: int = NUM_DIGITS
-) -> list[Reading]:
-    """The readings of n plates; without a calibration, the confidence is P(text)."""
-    return _make_readings(decode_output(output, digits), calibration)
-
-
-def _make_readings(
     predictions: Predictions,
-    calibration: PlattScaling | None,
+    calibration: PlattScaling | None = None,
     shapes: Sequence[tuple[int, int]] = (),
 ) -> list[Reading]:
-    """Readings with `x` in pixels of the plates, or of the images that have these shapes."""
+    """Readings with `x` in pixels of the plates, or of the images that have these shapes.
+
+    Without a calibration, the confidence is P(text).
+    """
     xs = predictions.digit_position * PLATE_WIDTH
     for row, (height, width) in enumerate(shapes):
         if (height, width) != (PLATE_HEIGHT, PLATE_WIDTH):

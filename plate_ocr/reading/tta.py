@@ -25,10 +25,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 
 def make_views(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The views of every plate, in the order of `VIEWS`.
-
-    Args:
-        images: uint8 (n, 64, 128, 1).
+    """The views of every plate, uint8 (n, 64, 128, 1), in the order of `VIEWS`.
 
     Returns:
         Views, uint8 (2, n, 64, 128, 1), the cropped ones with dark digits on a light background;
@@ -41,7 +38,7 @@ def make_views(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         left, top, right, bottom = text_bbox(plate)
         text = plate[top:bottom, left:right]
         background = background_level(text)
-        box = expand_box((left, top, right, bottom))
+        box = expand_box(left, top, right, bottom)
         cropped = crop_and_resize(text, (left, top), box, background)
         views.append([shifted_plate, cropped if background >= 128 else 255 - cropped])
         spans.append([(PLATE_WIDTH, SHIFT), (box[2] - box[0], box[0])])
@@ -66,9 +63,8 @@ def background_level(text: np.ndarray) -> int:
     return int(np.median(text[light == (2 * np.count_nonzero(light) > light.size)]))
 
 
-def expand_box(bbox: Box) -> Box:
-    """The box around `bbox` that, scaled to a plate, shows it as large as `TEXT_AREA` allows."""
-    left, top, right, bottom = bbox
+def expand_box(left: int, top: int, right: int, bottom: int) -> Box:
+    """The box around the text that, scaled to a plate, shows it as large as `TEXT_AREA` allows."""
     scale = min(TEXT_AREA[0] / (right - left), TEXT_AREA[1] / (bottom - top))
     x, y = (left + right) / 2, (top + bottom) / 2
     half_width, half_height = PLATE_WIDTH / 2 / scale, PLATE_HEIGHT / 2 / scale
@@ -94,12 +90,6 @@ def x_affine(crop: np.ndarray) -> np.ndarray:
     scale, start = crop[:, 0].astype(float), crop[:, 1].astype(float)
     offset = (start + (1 - scale) / 2 + POSITION_OFFSET * scale) / PLATE_WIDTH
     return np.stack([scale, offset], axis=-1)
-
-
-def compose_affine(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
-    """Scale and offset, (..., 2), that apply `inner`, then `outer`."""
-    scale = inner[..., 0] * outer[..., 0]
-    return np.stack([scale, inner[..., 1] * outer[..., 0] + outer[..., 1]], axis=-1)
 
 
 def merge_views(logits: np.ndarray, affine: np.ndarray, digits: int) -> ctc.Predictions:
@@ -141,12 +131,13 @@ def decode_with_views(
     backend: Backend, images: np.ndarray, output: ModelOutput, digits: int
 ) -> ctc.Predictions:
     """Decode plates, uint8 (n, 64, 128, 1), from their `output` and from their views."""
-    views, view_affine = make_views(images)
+    views, to_plate = make_views(images)
     view_output = backend(views.reshape(-1, *images.shape[1:]))
-    crop_affine = x_affine(view_output.crop).reshape(view_affine.shape)
     logits = view_output.logits.reshape(len(views), *output.logits.shape)
+    affine = x_affine(view_output.crop).reshape(to_plate.shape) * to_plate[..., :1]  # crop to plate
+    affine[..., 1] += to_plate[..., 1]
     return merge_views(
         np.concatenate([output.logits[None], logits]),
-        np.concatenate([x_affine(output.crop)[None], compose_affine(crop_affine, view_affine)]),
+        np.concatenate([x_affine(output.crop)[None], affine]),
         digits,
     )

@@ -1,4 +1,4 @@
-import json
+import dataclasses
 import shutil
 
 import numpy as np
@@ -13,11 +13,9 @@ from plate_ocr.evaluation.benchmark import (
     calibrate,
     evaluate,
     load_benchmark,
-    write_calibration,
 )
-from plate_ocr.network.checkpoint import WeightsError, write_metadata
+from plate_ocr.network.checkpoint import load_metadata, write_metadata
 from plate_ocr.plates.dataset import DatasetError, generate_dataset, render_plates
-from plate_ocr.reading.calibration import PlattScaling
 from plate_ocr.reading.reader import PlateReader
 
 
@@ -38,30 +36,16 @@ def test_every_set_can_be_loaded(name):
     assert (sample.labels[0], sample.labels[-1]) == (dataset.labels[0], dataset.labels[-1])
 
 
-def damaged_files():
-    complete = (PROJECT / "data" / "benchmark" / "layout.npz").read_bytes()
-    packed = complete.index(b"images.npy") + 100  # within the compressed images
-    changed = complete[:packed] + bytes(9) + complete[packed + 9 :]
-    return {
-        "no archive": b"PK nothing",
-        "empty": b"",
-        "cut short": complete[:1000],
-        "without its end": complete[:-100],
-        "changed": changed,
-    }
-
-
-@pytest.mark.parametrize("content", damaged_files().values(), ids=damaged_files().keys())
-def test_a_damaged_set_is_named(content, tmp_path):
-    (tmp_path / "layout.npz").write_bytes(content)
-    with pytest.raises(BenchmarkError, match=r"layout\.npz"):
-        load_benchmark("layout", tmp_path)
-
-
-def test_a_missing_set_or_one_without_images_is_named(tmp_path):
-    with pytest.raises(BenchmarkError, match=r"layout\.npz"):
-        load_benchmark("layout", tmp_path)
-    np.savez(tmp_path / "layout.npz", plates=np.zeros(3))
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "changed", "no images"])
+def test_a_missing_or_damaged_set_is_named(damage, tmp_path):
+    path = tmp_path / "layout.npz"
+    content = (PROJECT / "data" / "benchmark" / path.name).read_bytes()
+    if damage == "no images":
+        np.savez(path, plates=np.zeros(3))
+    elif damage != "missing":
+        within = content.index(b"images.npy") + 100  # the compressed images
+        changed = content[:within] + bytes(9) + content[within + 9 :]
+        path.write_bytes({"empty": b"", "truncated": content[:1000], "changed": changed}[damage])
     with pytest.raises(BenchmarkError, match=r"layout\.npz"):
         load_benchmark("layout", tmp_path)
 
@@ -75,9 +59,6 @@ def test_a_set_is_evaluated_as_the_reader_reads_it(tta):
     assert result.texts.tolist() == [reading.text for reading in readings]
     assert result.greedy_texts.tolist() == [reading.greedy_text for reading in readings]
     assert result.confidence == pytest.approx([reading.confidence for reading in readings])
-    assert result.correct.tolist() == [
-        reading.text == label for reading, label in zip(readings, dataset.labels, strict=True)
-    ]
 
 
 def test_fields_of_records_become_tags():
@@ -110,18 +91,12 @@ def test_weights_are_calibrated_on_a_folder(copied_weights, random_weights, tmp_
     assert PlateReader(copied_weights).calibration == calibration
 
 
-def test_a_written_calibration_changes_the_confidence_alone(copied_weights):
+def test_a_calibration_changes_the_confidence_alone(copied_weights):
     image = render_plates([0]).images[0, :, :, 0]
     before = PlateReader(copied_weights).read(image)
-    write_calibration(copied_weights, PlattScaling(intercept=-50.0, slope=0.0))
+    metadata = load_metadata(copied_weights)
+    calibration = {"intercept": -50.0, "slope": 0.0}
+    write_metadata(copied_weights, metadata | {"calibration": calibration})
     after = PlateReader(copied_weights).read(image)
+    assert after == dataclasses.replace(before, confidence=after.confidence)
     assert after.confidence == pytest.approx(0) and before.confidence > 0.5
-    assert (before.text, before.greedy_text) == (after.text, after.greedy_text)
-
-
-def test_a_damaged_calibration_is_refused(copied_weights):
-    path = copied_weights.with_suffix(".json")
-    metadata = json.loads(path.read_text(encoding="utf-8"))
-    write_metadata(copied_weights, metadata | {"calibration": {"x": 1}})
-    with pytest.raises(WeightsError, match=path.name):
-        PlateReader(copied_weights)

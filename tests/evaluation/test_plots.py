@@ -3,7 +3,9 @@ import pytest
 from PIL import Image
 
 from plate_ocr.evaluation import plots
-from plate_ocr.reading.reader import Reading
+from plate_ocr.reading.backends import ModelOutput
+from plate_ocr.reading.ctc import softmax
+from plate_ocr.reading.reader import Reading, decode_output, to_readings
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +28,22 @@ def test_confusions_are_shown_without_the_diagonal(errors):
     counts[5, 8] = errors
     (axis,) = plots.confusion_matrix(counts, "").axes
     assert [text.get_text() for text in axis.texts] == ([str(errors)] if errors else [])
+
+
+def test_posteriors_mark_digits_over_the_steps_that_emit_them():
+    path = np.repeat([0, 8, 0, 1, 0, 8, 4, 10], 2)  # twice the same class, from the left
+    logits = 20 * np.eye(11)[path][None]
+    output = ModelOutput(logits, np.array([[0.75, 16.0, 0.5, 16.0]], np.float32))
+    (reading,) = to_readings(decode_output(output))
+    image = np.full((64, 128), 255, np.uint8)
+    figure = plots.ctc_posteriors(image, softmax(logits)[0], "", reading.digits, output.crop[0])
+    plate, grid = figure.axes
+    assert [text.get_text() for text in plate.texts] == list("70739") == list(reading.text)
+    left, right, _, _ = grid.images[0].get_extent()
+    for text, emitting, line in zip(plate.texts, (2, 6, 10, 12, 14), grid.lines, strict=True):
+        center = left + (emitting + 1) * (right - left) / 16  # of two time steps
+        assert text.get_position()[0] == pytest.approx(center)
+        assert line.get_xdata() == pytest.approx([center] * 2)
 
 
 def test_wrong_predictions_show_their_label(tmp_path):

@@ -44,11 +44,10 @@ def test_onnx_gives_the_output_of_keras(random_weights, weights):
 
 
 def test_openvino_reads_any_number_of_plates(random_weights):
-    images = np.random.default_rng(0).integers(0, 256, (100, 64, 128, 1), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (70, 64, 128, 1), np.uint8)
     expected = PlateReader(random_weights).forward(images)
     backend = PlateReader(random_weights, backend="openvino").backend
-    half = NETWORK_BATCH // 2
-    for count in (1, half, half + 1, NETWORK_BATCH + 1, 2 * NETWORK_BATCH, 100):
+    for count in (1, NETWORK_BATCH // 2, NETWORK_BATCH + 1, 70):
         output = backend(images[:count])
         assert output.logits.shape == (count, 16, 11) and output.crop.shape == (count, 4)
         assert np.median(np.abs(output.logits - expected.logits[:count])) < 0.1

@@ -50,18 +50,13 @@ def test_greedy_decoding_of_known_paths(path, text):
 
 @settings(max_examples=60, deadline=None)
 @given(LOGITS)
-def test_greedy_decoding_is_that_of_keras(logits):
+def test_greedy_texts_are_those_of_keras_and_kept_if_they_have_five_digits(logits):
     lengths = np.full(len(logits), logits.shape[1])
     decoded, _ = keras.ops.ctc_decode(logits, lengths, strategy="greedy", mask_index=BLANK)
     expected = ["".join(str(c - 1) for c in row if c >= 0) for row in np.asarray(decoded)[0]]
-    assert greedy_decode(logits) == expected
-
-
-@settings(max_examples=60, deadline=None)
-@given(LOGITS)
-def test_texts_have_five_digits_and_are_the_greedy_ones_where_those_have_five(logits):
     predictions = decode_logits(logits)
-    for text, greedy_text in zip(predictions.texts, predictions.greedy_texts, strict=True):
+    assert greedy_decode(logits) == predictions.greedy_texts == expected
+    for text, greedy_text in zip(predictions.texts, expected, strict=True):
         assert len(text) == 5 and (text == greedy_text or len(greedy_text) != 5)
 
 
@@ -117,13 +112,6 @@ def test_digits_have_the_center_of_their_steps_and_the_confidence_of_their_peak(
     np.testing.assert_allclose(predictions.digit_confidence, [peaks])
 
 
-def test_no_plates_give_no_texts():
-    predictions = decode_logits(np.zeros((0, 16, NUM_CLASSES), np.float32))
-    assert predictions.texts == predictions.greedy_texts == []
-    assert predictions.digit_position.shape == (0, 5)
-    assert predictions.text_probability.shape == (0,)
-
-
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_plate_with_logits_that_are_not_finite_has_probability_0_and_changes_no_other(value):
@@ -131,7 +119,6 @@ def test_a_plate_with_logits_that_are_not_finite_has_probability_0_and_changes_n
     expected = decode_logits(logits)
     logits[1, 3], logits[2, 15, 4] = value, value
     predictions = decode_logits(logits)
-    assert [len(text) for text in predictions.texts] == [5] * 4
     for field, expected_field in zip(predictions, expected, strict=True):
         assert np.array_equal(np.array(field)[[0, 3]], np.array(expected_field)[[0, 3]])
     assert not predictions.text_probability[1:3].any()
@@ -142,11 +129,10 @@ def test_a_plate_with_logits_that_are_not_finite_has_probability_0_and_changes_n
 def test_a_plate_is_decoded_alike_alone_and_among_others(digits):
     logits = random_logits(60)
     expected = decode_logits(logits, digits)
-    for size in (1, 7, 25):
-        for start in range(0, len(logits), size):
-            predictions = decode_logits(logits[start : start + size], digits)
-            for field, expected_field in zip(predictions, expected, strict=True):
-                assert np.array_equal(field, expected_field[start : start + size])
+    for size in (0, 1, 25):
+        predictions = decode_logits(logits[:size], digits)
+        for field, expected_field in zip(predictions, expected, strict=True):
+            assert np.array_equal(field, expected_field[:size])
 
 
 def test_rows_are_replaced_in_a_copy():

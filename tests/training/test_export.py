@@ -13,7 +13,7 @@ from plate_ocr.network.checkpoint import WeightsError
 from plate_ocr.network.crnn import build_model
 from plate_ocr.plates.dataset import load_folder
 from plate_ocr.reading.backends import KerasBackend, OnnxBackend
-from plate_ocr.reading.reader import to_readings
+from plate_ocr.reading.reader import decode_output, to_readings
 from plate_ocr.training.export import (
     TOLERANCE,
     LitertBackend,
@@ -69,7 +69,7 @@ def test_litert_reads_what_keras_reads(shipped, tmp_path):
         ]
     )
     expected, actual = (
-        to_readings(backend(images))
+        to_readings(decode_output(backend(images)))
         for backend in (shipped.forward, LitertBackend(path.read_bytes()))
     )
     assert [reading.text for reading in actual] == [reading.text for reading in expected]
