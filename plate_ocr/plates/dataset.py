@@ -340,9 +340,7 @@ def validate_dataset(directory: Path | str, digits: int | None = None) -> list[s
         digits: the number of digits on a plate; by default that of `settings.json`, else five.
 
     Returns:
-        One line per problem, naming the file: an image that is unreadable, blank or a duplicate;
-        a label that is malformed or differs from the file name; a record without an image or an
-        image without a record; in a generated folder also a wrong size or missing metadata.
+        One line per problem, naming the file.
 
     Raises:
         DatasetError: the folder is missing or empty, or its metadata is malformed.

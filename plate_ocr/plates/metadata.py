@@ -90,12 +90,9 @@ def _csv_rows(file: TextIO) -> Iterator[tuple[int, dict]]:
 
 
 def label_for(name: str, records: dict[str, dict], digits: int = NUM_DIGITS) -> str | None:
-    """The label of an image; None if it is missing or not `digits` digits.
+    """The label of an image: its record's text, or its name where its folder has no records.
 
-    Args:
-        name: file name of the image.
-        records: those of its folder; if there are none, the file name is the label.
-        digits: the length of a label.
+    None if the label is missing or not `digits` digits.
     """
     text = records.get(name, {}).get("text") if records else Path(name).stem
     return text if is_valid_label(text, digits) else None
