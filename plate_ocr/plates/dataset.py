@@ -324,10 +324,11 @@ def load_or_generate(
     num_images = sum(map(is_image_name, names))
     if directory.name in SPLITS and (settings is not None or not num_images):
         positions = split_range(directory.name, count=count, digits=digits)
+        expected = _settings(positions, seed, None, digits)
         is_complete = num_images == len(positions) and METADATA_FILES[0] in names
         # A complete folder is used whatever version of Pillow drew it.
-        expected = _settings(positions, seed, None, digits)
-        if not is_complete or {**(settings or {}), "pillow": PIL.__version__} != expected:
+        as_expected = settings is not None and settings | {"pillow": PIL.__version__} == expected
+        if not (is_complete and as_expected):
             generate_dataset(directory, count=count, seed=seed, digits=digits)
     return load_folder(directory, digits)
 

@@ -9,7 +9,6 @@ import pytest
 from conftest import succeeds_in_a_fork
 
 from plate_ocr.plates.dataset import render_plates
-from plate_ocr.plates.fonts import FontError
 from plate_ocr.plates.rendering import (
     FONT_SIZES,
     FREETYPE_LOCK,
@@ -19,7 +18,6 @@ from plate_ocr.plates.rendering import (
     NUM_DIGITS,
     PLATE_HEIGHT,
     PLATE_WIDTH,
-    check_fits,
     compose_plate,
     font_and_instance,
     font_sizes,
@@ -106,14 +104,6 @@ def test_plates_of_other_lengths(fonts):
         image, record = render_plate(fonts, 3, 17, digits=digits)
         assert_inside(image)
         assert len(record.text) == digits and record.size in font_sizes(digits)
-
-
-def test_sizes_that_do_not_fit_are_refused_by_font(fonts):
-    with pytest.raises(FontError, match=fonts[0].path.name):
-        render_plate(fonts, 2026, 0, sizes=[60])
-    with pytest.raises(FontError, match="woff2"):  # the widest number of one font
-        for font in fonts:
-            check_fits(font, font.instances[0], size=25, digits=7)
 
 
 def test_fonts_and_sizes_are_used_evenly(fonts):
