@@ -94,15 +94,9 @@ def _source_name(source: ImageSource) -> str:
 
 
 def letterbox(gray: np.ndarray) -> np.ndarray:
-    """Scale a gray image to the size of a plate, keeping its aspect ratio.
+    """Scale a gray image, uint8 (height, width), to uint8 (64, 128), keeping its aspect ratio.
 
     The padding has the median gray of the image's border: white would frame an inverted plate.
-
-    Args:
-        gray: uint8 array of shape (height, width).
-
-    Returns:
-        uint8 array of shape (64, 128).
     """
     if gray.shape == (PLATE_HEIGHT, PLATE_WIDTH):
         return gray
