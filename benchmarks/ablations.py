@@ -98,7 +98,7 @@ def build_without_localization(rows_as_time: bool) -> keras.Model:
     if rows_as_time:
         ink, shape = layers.Permute((2, 1))(ink), (PLATE_WIDTH, PLATE_HEIGHT, 1)
     # One column per time step: the digits are narrower here than in the crop.
-    return keras.Model(plates, recognition_network(layers.Reshape(shape)(ink), columns_a_step=1))
+    return keras.Model(plates, recognition_network(layers.Reshape(shape)(ink), columns_per_step=1))
 
 
 def families(step: int = 1, count: int | None = None, instances: int | None = None) -> list[dict]:

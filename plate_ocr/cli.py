@@ -34,7 +34,7 @@ from plate_ocr.plates.images import ImageError
 from plate_ocr.plates.rendering import DEFAULT_SEED
 from plate_ocr.reading.backends import BACKENDS
 from plate_ocr.reading.reader import PlateReader
-from plate_ocr.training.distributed import SINGLE_HOST, HostError, in_own_process, join
+from plate_ocr.training.distributed import SINGLE_HOST, HostError, connect, run_in_subprocess
 from plate_ocr.utils import check_writable, missing_extra, one_line
 
 EXIT_CODES = (
@@ -315,7 +315,7 @@ def _add_training_arguments(command: argparse.ArgumentParser) -> None:
 def _train(options: Options) -> int:
     if options.coordinator_address:
         os.environ["KERAS_BACKEND"] = "jax"  # the backend that trains on several hosts
-        return in_own_process(partial(run_command, partial(_train_here, options), *ERRORS))
+        return run_in_subprocess(partial(run_command, partial(_train_here, options), *ERRORS))
     if (options.process_id, options.num_processes) != (0, 1):
         raise HostError("--process-id, --num-processes: need --coordinator-address")
     return _train_here(options)
@@ -329,9 +329,9 @@ def _train_here(options: Options) -> int:
         config = get_config(options.config)
         host = SINGLE_HOST
         if options.coordinator_address:
-            host = join(options.coordinator_address, options.process_id, options.num_processes)
-        with host.together():
-            if host.index == 0:
+            host = connect(options.coordinator_address, options.num_processes, options.process_id)
+        with host.session():
+            if host.is_first:
                 check_writable(options.weights)
             plates = load_folder(options.directory)
             config = replace(config, plates=len(plates))
@@ -352,7 +352,7 @@ def _train_here(options: Options) -> int:
                 initial_weights=options.initial_weights,
                 host=host,
             )
-            with host.saving(options.weights) as temporary:
+            with host.save_on_first_host(options.weights) as temporary:
                 save_model(model, temporary)
         print(f"{options.weights}: epoch {state['best_epoch']}, loss {state['best_loss']:.6f}")
     except TrainingError as error:

@@ -1,8 +1,7 @@
 """Plates by the million on Ray Data: draw a range of them, or read a folder, into Parquet.
 
-The same code runs on a laptop and on a cluster: Ray starts on this machine, or joins the cluster
-that `RAY_ADDRESS` names. There, every host has this package, and the folders lie where all see
-them. Tasks that a dying host takes with it are done again elsewhere.
+Ray starts on this machine, or joins the cluster at `RAY_ADDRESS`. In a cluster, every host needs
+this package and access to the folders. Ray repeats the tasks of a host that dies.
 """
 
 import json
@@ -12,10 +11,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
+from math import ceil
 from pathlib import Path
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
 
 import pyarrow
 import ray
@@ -29,131 +29,110 @@ from plate_ocr.plates.rendering import DEFAULT_SEED, render_plate
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.utils import atomic_write
 
-PLATES_OF_A_TASK = 2_000  # seconds of work, and all that a dying host takes with it
-# An image that cannot be read has an error and no text; the image of a drawing is a PNG file, and
-# its axes are JSON.
-READING = pyarrow.schema(
+PLATES_PER_TASK = 2_000  # seconds of work; a dying host loses at most its tasks
+# `error` is null where an image was read; `image` is a PNG file; `axes` is JSON.
+READING_SCHEMA = pyarrow.schema(
     dict.fromkeys(("file_name", "text", "error"), pyarrow.string())
     | {"confidence": pyarrow.float64()}
 )
-DRAWING = pyarrow.schema(
+PLATE_SCHEMA = pyarrow.schema(
     {"image": pyarrow.binary()}
     | dict.fromkeys(("file_name", "text", "font", "axes"), pyarrow.string())
     | dict.fromkeys(("size", "spacing", "x", "y", "seed", "index"), pyarrow.int64())
 )
 
-_fonts = lru_cache(maxsize=1)(load_fonts)  # once a process, not once a task
-
-
-@lru_cache(maxsize=1)
-def _reader(weights: Path) -> PlateReader:
-    return PlateReader(
-        weights, backend="onnx", num_threads=1
-    )  # the other cores have tasks of their own
+_fonts = lru_cache(maxsize=1)(load_fonts)
+_reader = lru_cache(maxsize=1)(partial(PlateReader, num_threads=1))  # other cores: other tasks
 
 
 def draw_many(output: Path | str, start: int, count: int, seed: int = DEFAULT_SEED) -> None:
     """Draw plates `start` to `start + count - 1` into a new folder of Parquet files.
 
-    The last 10,000 of every 100,000 show numbers that are never trained on.
-
     Raises:
-        DatasetError: no such plates, or the output is there already or cannot be written.
+        DatasetError: the range is not valid, or the output exists or cannot be written.
     """
     if start < 0 or count < 1:
         raise DatasetError(f"{output}: no such plates: start {start:,}, count {count:,}")
-    with _writing(output, count) as write:
-        indices = ray.data.range(count, override_num_blocks=_tasks(count))
-        write(indices.map_batches(_draw, batch_size=None, fn_args=(start, seed)))
+    with _writer(output, count) as write:
+        indices = ray.data.range(count, override_num_blocks=ceil(count / PLATES_PER_TASK))
+        write(indices.map_batches(_draw_batch, batch_size=None, fn_args=(start, seed)))
 
 
-def _draw(batch: dict, start: int, seed: int) -> pyarrow.Table:
+def _draw_batch(batch: dict, start: int, seed: int) -> pyarrow.Table:
     rows = []
     for index in batch["id"].tolist():
         image, record = render_plate(_fonts(), seed, start + index)
         rows.append(asdict(record) | {"image": encode_png(image), "axes": json.dumps(record.axes)})
-    return pyarrow.Table.from_pylist(rows, DRAWING)
+    return pyarrow.Table.from_pylist(rows, PLATE_SCHEMA)
 
 
 def read_many(source: Path | str, output: Path | str, weights: Path | str = DEFAULT_WEIGHTS) -> int:
-    """Read a folder of images, or of Parquet files as `draw_many` writes, into such files.
+    """Read a folder of images, or of Parquet files from `draw_many`, into a new folder of Parquet.
 
     Returns:
-        How many images could not be read; the column `error` says why.
+        The number of images that could not be read; the column `error` says why.
 
     Raises:
-        DatasetError: the source holds nothing to read, or images beside Parquet files, or the
-            output is there already or cannot be written.
+        DatasetError: the source cannot be read, or the output exists or cannot be written.
         WeightsError: the weights cannot be used.
     """
     source, weights = Path(source).absolute(), Path(weights).absolute()
-    PlateReader(weights)  # refused here, not by every worker
+    PlateReader(weights)  # bad weights fail here, not in every worker
     tables = sorted(map(str, source.glob("*.parquet")))
-    beside = [path for path in source.iterdir() if is_image_name(path.name)] if tables else []
-    if beside:
-        raise DatasetError(f"{min(beside)}: lies beside Parquet files; keep one kind in a folder")
-    images = [] if tables else list_images(source)
-    # A name that is no text becomes one that is not found: an error as of any other bad file.
-    names = [path.name.encode(errors="backslashreplace").decode() for path in images]
-    count = sum(map(_rows_of, tables)) if tables else len(names)
+    if tables:
+        if images := [path for path in source.iterdir() if is_image_name(path.name)]:
+            raise DatasetError(f"{min(images)}: lies beside Parquet files; use a folder for each")
+        count = sum(map(_count_plates, tables))
+    else:
+        # A file name that is not valid Unicode becomes one that is not found: an error in its row.
+        images = list_images(source)
+        names = [path.name.encode(errors="backslashreplace").decode() for path in images]
+        count = len(names)
     if not count:
         raise DatasetError(f"{source}: holds no plates")
-    with _writing(output, count) as write:
+    with _writer(output, count) as write:
         if tables:
             plates = ray.data.read_parquet(tables, columns=["file_name", "image"])
         else:
             table = pyarrow.table({"file_name": names})
-            plates = ray.data.from_arrow(table, override_num_blocks=_tasks(count))
-        write(plates.map_batches(_read, batch_size=None, fn_args=(source, weights)))
+            plates = ray.data.from_arrow(table, override_num_blocks=ceil(count / PLATES_PER_TASK))
+        write(plates.map_batches(_read_batch, batch_size=None, fn_args=(source, weights)))
     return dataset.dataset(output).count_rows(filter=dataset.field("error").is_valid())
 
 
-def _read(batch: dict, source: Path, weights: Path) -> pyarrow.Table:
+def _read_batch(batch: dict, source: Path, weights: Path) -> pyarrow.Table:
     names = batch["file_name"].tolist()
     images = batch["image"] if "image" in batch else map(source.joinpath, names)
     rows = []
     for name, reading in zip(names, _reader(weights).stream(images), strict=True):
-        if isinstance(reading, ImageError):
-            row: dict[str, str | float] = {"error": str(reading)}
-        else:
-            row = {"text": reading.text, "confidence": reading.confidence}
-        rows.append(row | {"file_name": name})
-    return pyarrow.Table.from_pylist(rows, READING)
+        failed = isinstance(reading, ImageError)
+        row = {"error": str(reading)} if failed else vars(reading)
+        rows.append({"file_name": name} | row)
+    return pyarrow.Table.from_pylist(rows, READING_SCHEMA)
 
 
-def _rows_of(table: str) -> int:
-    """Plates in a Parquet file."""
+def _count_plates(table: str) -> int:
     try:
         metadata = parquet.read_metadata(table)
-        columns = set(metadata.schema.names)
     except (OSError, pyarrow.ArrowException) as error:
         raise DatasetError(f"{table}: not a Parquet file") from error
-    if not {"file_name", "image"} <= columns:
+    if not {"file_name", "image"} <= set(metadata.schema.names):
         raise DatasetError(f"{table}: has no columns file_name and image")
     return metadata.num_rows
 
 
-def _tasks(count: int) -> int:
-    return -(-count // PLATES_OF_A_TASK)
-
-
-def _join_ray() -> None:
-    if ray.is_initialized():
-        return
-    try:
-        ray.init(log_to_driver=False, logging_level="ERROR")
-    except Exception as error:  # a bare one where Ray has no time to start
-        reason = str(error).strip().partition("\n")[0]
-        raise DatasetError(f"Ray does not start: {reason}") from error
-
-
 @contextmanager
-def _writing(output: Path | str, count: int) -> Iterator[Callable[[ray.data.Dataset], None]]:
-    """Yield what writes a data set of `count` rows to `output`, a folder whole or not there."""
+def _writer(output: Path | str, count: int) -> Iterator[Callable[[ray.data.Dataset], None]]:
+    """Yield a function that writes `count` rows to the folder `output`, atomically."""
     output = Path(output).absolute()
     if output.exists():
-        raise DatasetError(f"{output}: is there already; choose another")
-    _join_ray()
+        raise DatasetError(f"{output}: exists already; choose another")
+    if not ray.is_initialized():
+        try:
+            ray.init(log_to_driver=False, logging_level="ERROR")
+        except Exception as error:  # Ray raises a bare one after a timeout
+            reason = str(error).strip().partition("\n")[0]
+            raise DatasetError(f"Ray does not start: {reason}") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = sys.stderr.isatty()
     context.print_on_execution_start = False
@@ -168,5 +147,4 @@ def _writing(output: Path | str, count: int) -> Iterator[Callable[[ray.data.Data
     except OSError as error:
         raise DatasetError(f"{output}: {error.strerror or error}") from error
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise DatasetError(f"{output}: cannot be written ({reason})") from error
+        raise DatasetError(f"{output}: {str(error).strip().splitlines()[-1]}") from error

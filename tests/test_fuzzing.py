@@ -16,7 +16,6 @@ from fuzz_images import mutate, mutated
 
 from plate_ocr import ImageError
 from plate_ocr.network.checkpoint import WeightsError
-from plate_ocr.reading import reader
 from plate_ocr.reading.reader import PlateReader
 
 MAX_MEMORY = 150  # megabytes above a run without damaged images
@@ -88,8 +87,8 @@ def test_damaged_weights_are_refused_before_a_parser_opens_them(
     def opened(*_):
         raise AssertionError("a parser was given damaged weights")
 
-    monkeypatch.setattr(reader, "restore", opened)
-    monkeypatch.setattr(reader, "OnnxBackend", opened)
+    monkeypatch.setattr("plate_ocr.network.checkpoint.load_model", opened)
+    monkeypatch.setattr("plate_ocr.reading.backends.OnnxBackend", opened)
     suffixes = [".h5", ".json"] if backend == "keras" else [".onnx", ".json"]
     weights = tmp_path / "random.h5"
     for suffix in (".h5", ".json", ".onnx"):

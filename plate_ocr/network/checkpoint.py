@@ -1,4 +1,4 @@
-"""Files of weights: the HDF5 file, its description `<name>.json` and its export beside it."""
+"""Weights on disk: `<name>.h5`, its metadata `<name>.json` and its export `<name>.onnx`."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DEFAULT_WEIGHTS = resource_path("dr_model.h5")
 DEFAULT_EXPORT = DEFAULT_WEIGHTS.with_suffix(".onnx")
-OUTDATED = "exported by another version of plate_ocr; export the weights again"
+OUTDATED_EXPORT = "exported by another version of plate_ocr; export the weights again"
 
 
 class WeightsError(ValueError):
@@ -22,69 +22,67 @@ class WeightsError(ValueError):
 
 
 def load_metadata(weights: Path) -> dict:
-    """Compare a weights file with its description before any parser opens it.
-
-    Returns:
-        The description, `<name>.json`.
+    """Read `<name>.json` and verify the weights by it, before any parser opens them.
 
     Raises:
-        WeightsError: either file is missing or unreadable, the weights differ from the hash, or
-            were made for another alphabet, image size or count of digits.
+        WeightsError: either file is missing, unreadable or changed, or the weights are for another
+            alphabet, image size or number of digits.
     """
     try:
-        found = weights.is_file()
-    except OSError as error:  # such as of a name that is too long
+        exists = weights.is_file()
+    except OSError as error:  # such as a name that is too long
         raise WeightsError(f"{shown(str(weights))}: {error.strerror or error}") from error
-    if not found:
+    if not exists:
         raise WeightsError(f"{weights}: there is no such file")
     if weights.suffix != ".h5":
         raise WeightsError(f"{weights}: not weights; give the HDF5 file, {weights.stem}.h5")
     path = weights.with_suffix(".json")
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        made_for = (description["alphabet"], list(description["image"]))
-        digits = description["digits"]
-        described = description["sha256"][weights.name]
-        intact = description["checksum"] == checksum(description)
-    except FileNotFoundError as error:
-        raise WeightsError(f"{path}: there is no such file; {weights.name} needs it") from error
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+        intact = metadata["checksum"] == checksum(metadata)
+        made_for = (metadata["alphabet"], list(metadata["image"]))
+        digits, sha256 = metadata["digits"], metadata["sha256"][weights.name]
     except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror or error}") from error
+        raise WeightsError(f"{path}: {error.strerror}; {weights.name} needs it") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path}: does not describe {weights.name}") from error
+        raise WeightsError(f"{path}: not the metadata of {weights.name}") from error
     if not intact:
-        raise WeightsError(f"{path}: changed; its checksum is another")
+        raise WeightsError(f"{path}: changed; its checksum does not match")
     if made_for != (DIGITS, [PLATE_HEIGHT, PLATE_WIDTH]):
         raise WeightsError(f"{path}: made for another alphabet or image size: {made_for}")
     if digits not in SUPPORTED_LENGTHS:
-        raise WeightsError(f"{path}: made for {digits} digits, which we do not read")
-    checked(weights, described)
-    return description
+        raise WeightsError(f"{path}: made for {digits} digits, which are not supported")
+    read_verified(weights, sha256)
+    return metadata
 
 
-def write_metadata(weights: Path, description: dict) -> None:
+def write_metadata(weights: Path, metadata: dict) -> None:
     """Write `<name>.json` beside the weights, with a checksum of itself."""
-    description = description | {"checksum": checksum(description)}
-    write_text(weights.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
+    metadata = metadata | {"checksum": checksum(metadata)}
+    write_text(weights.with_suffix(".json"), json.dumps(metadata, indent=2) + "\n")
 
 
-def checked(path: Path, described: str | None) -> bytes:
-    """The bytes of a file, if they are those described."""
+def read_verified(path: Path, sha256: str | None) -> bytes:
+    """Read a file.
+
+    Raises:
+        WeightsError: it cannot be read, or its SHA-256 is another.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
-    if hashlib.sha256(content).hexdigest() != described:
-        raise WeightsError(f"{path}: truncated or changed; its SHA-256 is not the one described")
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise WeightsError(f"{path}: truncated or changed; its SHA-256 does not match")
     return content
 
 
-def restore(weights: Path, description: dict, use_cudnn: str | bool = "auto") -> "keras.Model":
-    """Rebuild the network and load an HDF5 file, whose hash has been checked.
+def load_model(weights: Path, metadata: dict, use_cudnn: str | bool = "auto") -> "keras.Model":
+    """Build the network and load its weights.
 
     Args:
-        weights: the file.
-        description: of the weights, from `check_weights`.
+        weights: the HDF5 file.
+        metadata: from `load_metadata`, which has verified the file.
         use_cudnn: passed to `build_model`.
 
     Raises:
@@ -94,7 +92,7 @@ def restore(weights: Path, description: dict, use_cudnn: str | bool = "auto") ->
     from plate_ocr.network.crnn import architecture_hash, build_model
 
     model = build_model(use_cudnn)
-    if description.get("network") != architecture_hash(model):
+    if metadata.get("network") != architecture_hash(model):
         raise WeightsError(f"{weights}: made for another network than this version builds")
     try:
         model.load_weights(weights)

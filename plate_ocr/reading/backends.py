@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from plate_ocr.network.checkpoint import OUTDATED, WeightsError
+from plate_ocr.network.checkpoint import OUTDATED_EXPORT, WeightsError
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.utils import missing_extra
 
@@ -123,7 +123,7 @@ class OnnxBackend:
         except Exception as error:  # its exceptions share no narrower base
             raise WeightsError(f"{name}: not an ONNX network") from error
         if tuple(output.name for output in session.get_outputs()) != OUTPUT_NAMES:
-            raise WeightsError(f"{name}: {OUTDATED}")
+            raise WeightsError(f"{name}: {OUTDATED_EXPORT}")
         # A forked process opens its own: a thread of its parent may have held a lock in this one.
         self.sessions = {os.getpid(): session}
 
@@ -155,7 +155,7 @@ class OpenvinoBackend:
         self.core = openvino.Core()
         self.network = self.core.read_model(network)
         if tuple(output.any_name for output in self.network.outputs) != OUTPUT_NAMES:
-            raise WeightsError(f"the ONNX file of the weights: {OUTDATED}")
+            raise WeightsError(f"the ONNX file of the weights: {OUTDATED_EXPORT}")
         capabilities = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.reduced_precision = "BF16" in capabilities and not float32
         self.settings = {

@@ -97,8 +97,8 @@ class PlateReader:
         if backend == "keras":
             backends.load_library("keras")
             backends.check_not_forked("keras")
-            model = checkpoint.restore(weights, metadata)
-            checkpoint.checked(weights, metadata["sha256"][weights.name])  # not replaced meanwhile
+            model = checkpoint.load_model(weights, metadata)
+            checkpoint.read_verified(weights, metadata["sha256"][weights.name])  # as Keras read it
             self.backend: backends.Backend = backends.KerasBackend(model)
             self.num_threads = 1  # Keras spreads one batch over the cores itself
         elif backend == "onnx":
@@ -211,7 +211,7 @@ def _load_export(weights: Path, metadata: dict) -> bytes:
     if metadata.get("onnx_source_sha256") != metadata["sha256"][weights.name]:
         raise WeightsError(f"{path}: not made from {weights}; {command}")
     try:
-        return checkpoint.checked(path, metadata["sha256"].get(path.name))
+        return checkpoint.read_verified(path, metadata["sha256"].get(path.name))
     except WeightsError as error:
         raise WeightsError(f"{error}; {command}") from error
 

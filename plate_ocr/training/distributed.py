@@ -1,7 +1,7 @@
-"""Several hosts that train one network: Keras' data parallelism, which works on JAX.
+"""Data-parallel training on several hosts, by Keras on JAX.
 
-Every host runs the same command. Each takes its share of every batch, and sees the loss and the
-statistics of the whole batch, so the run is that of one host with the same batches.
+Every host runs the same command. Each processes its shard of every batch; loss and gradients are
+those of the whole batch, so the result is that of one host with the same batches.
 """
 
 import multiprocessing
@@ -19,115 +19,114 @@ import numpy as np
 
 from plate_ocr.utils import follow_parent
 
-# How errors of JAX begin that come from the connection to other hosts.
-LOST = re.compile("(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ")
-ENDED = "another host has ended, or this one failed"
-REMEDY = "run the command on all hosts again; it goes on from the last checkpoint"
+# How the RuntimeError or ValueError begins that JAX raises when a connection is lost.
+JAX_ERROR = re.compile("(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ")
 
 
 class HostError(RuntimeError):
-    """This host cannot join the others, or has lost one; the message says why."""
+    """This host cannot connect to the others, or has lost one; the message says why."""
+
+
+def _lost_host(reason: str) -> HostError:
+    return HostError(
+        f"another host has ended, or this one failed ({reason}); run the command on all hosts "
+        "again to resume from the last checkpoint"
+    )
 
 
 @dataclass(frozen=True)
-class Host:
-    """This host's place among those that train."""
+class Distributed:
+    """One host among those that train."""
 
-    index: int = 0
-    count: int = 1
-    devices: int = 1  # of all hosts
+    process_id: int = 0
+    num_processes: int = 1
+    num_devices: int = 1  # of all hosts
 
-    def share(self, batch: np.ndarray) -> np.ndarray:
+    @property
+    def is_first(self) -> bool:
+        """Whether this host writes files and messages."""
+        return self.process_id == 0
+
+    def shard(self, batch: np.ndarray) -> np.ndarray:
         """This host's part of a batch."""
-        size = len(batch) // self.count
-        return batch[self.index * size : (self.index + 1) * size]
-
-    def wait(self) -> None:
-        """Wait until all hosts are here."""
-        if self.count > 1:
-            from jax.experimental import multihost_utils
-
-            multihost_utils.sync_global_devices("plate_ocr")
+        size = len(batch) // self.num_processes
+        return batch[self.process_id * size : (self.process_id + 1) * size]
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Work with the other hosts, and leave together with them.
-
-        Raises:
-            HostError: another host has ended or cannot be reached.
-        """
+    def session(self) -> Iterator[None]:
+        """Train with the other hosts, then disconnect; raise HostError if one is lost."""
         try:
             yield
         except (RuntimeError, ValueError) as error:
-            if self.count == 1 or not LOST.match(str(error)):
+            if self.num_processes == 1 or not JAX_ERROR.match(str(error)):
                 raise
-            reason = str(error).partition("\n")[0]
-            raise HostError(f"{ENDED} ({reason}); {REMEDY}") from error
-        if self.count > 1:
+            raise _lost_host(str(error).partition("\n")[0]) from error
+        if self.num_processes > 1:
             import jax
 
             jax.distributed.shutdown()
 
     @contextmanager
-    def saving(self, path: Path) -> Iterator[Path]:
-        """Yield where to save: `path` on the first host, a place that is thrown away on others.
+    def save_on_first_host(self, path: Path) -> Iterator[Path]:
+        """Yield where to save: `path` on the first host, a temporary place on the others.
 
-        All must save, because Keras computes on all of them to do it. They go on together.
+        All hosts must save, because Keras gathers the weights on all of them.
         """
-        if self.index == 0:
+        if self.is_first:
             yield path
         else:
             with TemporaryDirectory() as folder:
                 yield Path(folder, path.name)
-        self.wait()
+        if self.num_processes > 1:  # wait for the first host to finish
+            from jax.experimental import multihost_utils
+
+            multihost_utils.sync_global_devices("plate_ocr")
 
 
-SINGLE_HOST = Host()
+SINGLE_HOST = Distributed()
 
 
-def join(coordinator: str, index: int, count: int) -> Host:
-    """Join the other hosts; networks built from here on live on the devices of all.
+def connect(coordinator_address: str, num_processes: int, process_id: int) -> Distributed:
+    """Connect to the other hosts; models built from here on live on the devices of all.
 
     Args:
-        coordinator: address of host 0, `NAME:PORT`.
-        index: of this host, from 0 on.
-        count: of hosts.
+        coordinator_address: of host 0, `NAME:PORT`.
+        num_processes: number of hosts.
+        process_id: of this host, from 0.
 
     Raises:
-        HostError: there is no such host, Keras does not run on JAX, or the others do not come.
+        HostError: an argument is wrong, Keras does not run on JAX, or the others do not connect.
     """
     import keras
 
-    if not 0 <= index < count:
-        raise HostError(f"host {index}: hosts are numbered 0 to {count - 1}")
+    if not 0 <= process_id < num_processes:
+        raise HostError(f"host {process_id}: hosts are numbered 0 to {num_processes - 1}")
     if keras.backend.backend() != "jax":
         raise HostError(f"several hosts need KERAS_BACKEND=jax, not {keras.backend.backend()}")
-    keras.utils.set_random_seed(0)  # else Keras asks all hosts for one; `train` sets its own
+    keras.utils.set_random_seed(0)  # else Keras agrees on one with the others; `train` sets its own
     try:
-        keras.distribution.initialize(coordinator, count, index)
+        keras.distribution.initialize(coordinator_address, num_processes, process_id)
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise HostError(f"{coordinator}: {count} hosts do not come together ({reason})") from error
-    # Every host takes its own share of a batch: there is no data set to be sharded for it.
+        raise HostError(f"{coordinator_address}: cannot connect all hosts ({reason})") from error
+    # Every host takes its own shard of a batch, so Keras must not shard the dataset again.
     parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
     keras.distribution.set_distribution(parallel)
-    return Host(index, count, parallel.device_mesh.devices.size)
+    return Distributed(process_id, num_processes, parallel.device_mesh.devices.size)
 
 
-def in_own_process(work: Callable[[], int]) -> int:
-    """Do what joins other hosts in a process of its own, which JAX may end.
-
-    JAX ends a process that has lost the first host by SIGABRT, after a stack trace in C++.
+def run_in_subprocess(function: Callable[[], int]) -> int:
+    """Call a function in a process of its own, because JAX aborts one that has lost host 0.
 
     Args:
-        work: returns an exit code.
+        function: returns an exit code.
 
     Raises:
         HostError: a signal ended the process, or this system has no fork.
     """
     if not hasattr(os, "fork"):
         raise HostError("several hosts need an operating system that forks, as Linux does")
-    process = multiprocessing.get_context("fork").Process(target=_work, args=(work,))
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(function,))
     process.start()
     try:
         process.join()
@@ -136,16 +135,15 @@ def in_own_process(work: Callable[[], int]) -> int:
         raise
     code = process.exitcode or 0
     if code < 0:
-        name = signal.Signals(-code).name
-        raise HostError(f"{ENDED} ({name}); {REMEDY}")
+        raise _lost_host(signal.Signals(-code).name)
     return code
 
 
-def _work(work: Callable[[], int]) -> None:
+def _run(function: Callable[[], int]) -> None:
     follow_parent()
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3":  # Python alone writes to standard error
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3":  # hides the stack trace in C++ of the abort
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    code = work()
+    code = function()
     sys.stdout.flush()
     os._exit(code)  # without waiting for hosts that have ended

@@ -8,13 +8,13 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from plate_ocr.network.checkpoint import WeightsError, load_metadata, restore, write_metadata
+from plate_ocr.network.checkpoint import WeightsError, load_metadata, load_model, write_metadata
 from plate_ocr.network.crnn import with_crop
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.backends import OUTPUT_NAMES, Backend, ModelOutput, OnnxBackend
 from plate_ocr.utils import atomic_write
 
-TOLERANCE = 1e-4  # largest difference between a logit of an export and of Keras
+TOLERANCE = 1e-3  # largest difference between a logit of an export and of Keras; they reach 20
 # Coverage that lies between two quantization levels may be rounded up by one runtime and down by
 # another. That is rare: at least this fraction of the crop windows must be the same.
 MIN_SAME_CROPS = 0.9
@@ -34,7 +34,7 @@ def export_onnx(weights: Path | str) -> Path:
     """
     weights = Path(weights)
     metadata = load_metadata(weights)
-    model = restore(weights, metadata, use_cudnn=False)  # a cuDNN LSTM cannot be exported
+    model = load_model(weights, metadata, use_cudnn=False)  # a cuDNN LSTM cannot be exported
     path = weights.with_suffix(".onnx")
     with atomic_write(path) as temporary:
         network = to_onnx(model, temporary)
@@ -60,7 +60,7 @@ def export_litert(weights: Path | str) -> Path:
     import tensorflow
 
     weights = Path(weights)
-    model = restore(weights, load_metadata(weights), use_cudnn=False)
+    model = load_model(weights, load_metadata(weights), use_cudnn=False)
     path = weights.with_suffix(".tflite")
     with atomic_write(path) as temporary:
         with_crop(model).export(

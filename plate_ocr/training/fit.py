@@ -16,15 +16,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from plate_ocr.network.checkpoint import load_metadata, restore, write_metadata
+from plate_ocr.network.checkpoint import load_metadata, load_model, write_metadata
 from plate_ocr.network.crnn import (
-    STEPS,
+    NUM_TIME_STEPS,
     architecture_hash,
     build_model,
     compile_model,
     localization_model,
 )
-from plate_ocr.network.spatial_transformer import cover
+from plate_ocr.network.spatial_transformer import coverage_targets
 from plate_ocr.plates.alphabet import BLANK, DIGITS, NUM_DIGITS, encode
 from plate_ocr.plates.dataset import PlateDataset
 from plate_ocr.plates.fonts import FONT_DIRECTORY
@@ -32,7 +32,7 @@ from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.ctc import greedy_decode
 from plate_ocr.training.augmentation import PlateAugmentation, digit_boxes
 from plate_ocr.training.config import TrainConfig, TrainingError
-from plate_ocr.training.distributed import SINGLE_HOST, Host
+from plate_ocr.training.distributed import SINGLE_HOST, Distributed
 from plate_ocr.utils import (
     atomic_write,
     cores,
@@ -73,7 +73,7 @@ class PlateBatches(keras.utils.PyDataset):
         seed: int,
         augment: AugmentFn | None = None,
         clean_epochs: int = 0,
-        host: Host = SINGLE_HOST,
+        host: Distributed = SINGLE_HOST,
     ):
         super().__init__(workers=max(cores(), 2) if augment else 1)
         self.images = plates.images
@@ -85,8 +85,10 @@ class PlateBatches(keras.utils.PyDataset):
         self.clean_epochs = clean_epochs
         self.host = host
         for size in {min(batch_size, len(plates)), len(plates) % batch_size}:
-            if size % host.devices:
-                raise TrainingError(f"{host.devices} devices cannot share a batch of {size} plates")
+            if size % host.num_devices:
+                raise TrainingError(
+                    f"{host.num_devices} devices cannot share a batch of {size} plates"
+                )
         self.shuffle(epoch=0)
 
     def shuffle(self, epoch: int) -> None:
@@ -99,7 +101,7 @@ class PlateBatches(keras.utils.PyDataset):
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         images, labels, _ = self._load(batch, self.epoch >= self.clean_epochs)
-        return self.host.share(images), self.host.share(labels)
+        return self.host.shard(images), self.host.shard(labels)
 
     def _load(self, batch: int, augment: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Images, labels, and boxes of the digits."""
@@ -116,12 +118,12 @@ class CoverageBatches(PlateBatches):
     """The same plates for the localization network, augmented in every epoch.
 
     Batches are uint8 images (n, 64, 128, 1) and float32 coverage (n, 48), see
-    `spatial_transformer.cover`.
+    `spatial_transformer.coverage_targets`.
     """
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         images, _, boxes = self._load(batch, augment=True)
-        return self.host.share(images), self.host.share(cover(boxes))
+        return self.host.shard(images), self.host.shard(coverage_targets(boxes))
 
 
 def make_augmentation(config: TrainConfig, fonts: Path | str = FONT_DIRECTORY) -> AugmentFn | None:
@@ -167,7 +169,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         run: dict,
         patience: int,
         probe_images: np.ndarray | None = None,
-        host: Host = SINGLE_HOST,
+        host: Distributed = SINGLE_HOST,
     ):
         super().__init__()
         self.directory = Path(directory)
@@ -244,7 +246,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
     def _writing(self) -> Iterator[Path]:
         """Yield the directory to write into."""
         try:
-            with self.host.saving(self.directory) as directory:
+            with self.host.save_on_first_host(self.directory) as directory:
                 directory.mkdir(parents=True, exist_ok=True)
                 yield directory
         except OSError as error:
@@ -289,7 +291,7 @@ def train(
     probe_images: np.ndarray | None = None,
     precision: str = "float32",
     initial_weights: Path | str | None = None,
-    host: Host = SINGLE_HOST,
+    host: Distributed = SINGLE_HOST,
 ) -> tuple[keras.Model, dict[str, Any]]:
     """Train a network, or resume the interrupted run of the same arguments.
 
@@ -366,7 +368,7 @@ def _prepare(
     if initial_weights is not None:
         path = Path(initial_weights)
         metadata = load_metadata(path)
-        model.set_weights(restore(path, metadata).get_weights())
+        model.set_weights(load_model(path, metadata).get_weights())
         run["initial_weights"] = metadata["sha256"][path.name]
     return model, run
 
@@ -462,7 +464,7 @@ def save_model(model: keras.Model, path: Path | str, digits: int = NUM_DIGITS) -
             "alphabet": DIGITS,
             "blank": BLANK,
             "image": [PLATE_HEIGHT, PLATE_WIDTH],
-            "steps": STEPS,
+            "steps": NUM_TIME_STEPS,
             "digits": digits,
             "network": architecture_hash(network),
             "sha256": {path.name: _sha256(temporary)},

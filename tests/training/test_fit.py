@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from plate_ocr import utils
-from plate_ocr.network.checkpoint import WeightsError, load_metadata, restore
+from plate_ocr.network.checkpoint import WeightsError, load_metadata, load_model
 from plate_ocr.network.crnn import build_model, localization_model
 from plate_ocr.plates.dataset import PlateDataset, render_plates
 from plate_ocr.training import fit
 from plate_ocr.training.config import CONFIGS, TrainingError, get_config
-from plate_ocr.training.distributed import Host, HostError, in_own_process
+from plate_ocr.training.distributed import Distributed, HostError, run_in_subprocess
 from plate_ocr.training.fit import (
     CoverageBatches,
     PlateBatches,
@@ -132,11 +132,11 @@ def test_processes_augment_as_threads_do(plates):
 @pytest.mark.parametrize("kind", [PlateBatches, CoverageBatches])
 def test_every_host_takes_its_own_shard_of_a_batch(plates, kind):
     whole = kind(plates, 12, 1)[0]
-    shards = [kind(plates, 12, 1, host=Host(index, 3, 3))[0] for index in range(3)]
+    shards = [kind(plates, 12, 1, host=Distributed(index, 3, 3))[0] for index in range(3)]
     for part, expected in enumerate(whole):
         assert np.array_equal(np.concatenate([shard[part] for shard in shards]), expected)
     with pytest.raises(TrainingError, match="5 devices"):
-        kind(plates, 12, 0, host=Host(0, 5, 5))
+        kind(plates, 12, 0, host=Distributed(0, 5, 5))
 
 
 class Killed(BaseException):
@@ -310,7 +310,7 @@ def test_plates_and_configurations_that_cannot_be_used_are_refused(
 def test_training_starts_from_initial_weights(plates, validation, random_weights, tmp_path):
     config = replace(TINY, learning_rate=0.0, warmup_steps=0, epochs=1)
     model, _ = train(plates, validation, config, tmp_path, initial_weights=random_weights)
-    given = restore(random_weights, load_metadata(random_weights))
+    given = load_model(random_weights, load_metadata(random_weights))
     localization_model(given).trainable = False  # as in training
     for weight, expected in zip(model.trainable_weights, given.trainable_weights, strict=True):
         assert np.array_equal(weight, expected)
@@ -374,16 +374,19 @@ def test_bfloat16_is_used_where_the_processor_supports_it(monkeypatch, flags, de
 
 def test_a_lost_host_is_reported_in_one_line():
     for error in (ValueError("UNKNOWN: Gloo failed\nat length"), RuntimeError("INTERNAL: lost")):
-        with pytest.raises(HostError) as reported, Host(1, 2, 2).together():
+        with pytest.raises(HostError) as reported, Distributed(1, 2, 2).session():
             raise error
         assert_one_line(reported)
-    for host, error in ((Host(1, 2, 2), ValueError("a bug")), (Host(), ValueError("INTERNAL: x"))):
-        with pytest.raises(ValueError, match=str(error)), host.together():
+    for host, error in (
+        (Distributed(1, 2, 2), ValueError("a bug")),
+        (Distributed(), ValueError("INTERNAL: x")),
+    ):
+        with pytest.raises(ValueError, match=str(error)), host.session():
             raise error
 
 
 def test_work_ended_by_a_signal_is_reported_in_one_line(capfd):
     with pytest.raises(HostError, match="SIGKILL") as reported:
-        in_own_process(lambda: os.kill(os.getpid(), signal.SIGKILL))
+        run_in_subprocess(lambda: os.kill(os.getpid(), signal.SIGKILL))
     assert_one_line(reported)
-    assert in_own_process(lambda: print("done") or 3) == 3 and capfd.readouterr().out == "done\n"
+    assert run_in_subprocess(lambda: print("done") or 3) == 3 and capfd.readouterr().out == "done\n"
