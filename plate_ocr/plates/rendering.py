@@ -2,8 +2,8 @@
 
 Plate `index` shows entry `index` of a seeded permutation of all five-digit numbers, so the first
 100,000 plates of a seed show distinct numbers. Later plates repeat the numbers in cycles, each in
-a new order. Plates take the fonts and their instances in turn. Font size, spacing and position
-are random, from a generator seeded with (seed, index).
+a new order. Fonts and their instances are used round-robin. Font size, spacing and position are
+random, from a generator seeded with (seed, index).
 """
 
 from collections.abc import Sequence
@@ -100,7 +100,7 @@ def font_sizes(digits: int) -> range:
 
 
 def font_and_instance(fonts: Sequence[PlateFont], index: int) -> tuple[PlateFont, Axes]:
-    """The font of plate `index` and its axis settings, both taken in turn."""
+    """The font of plate `index` and its axis settings, both used round-robin."""
     cycle, position = divmod(index, len(fonts))
     font = fonts[position]
     return font, font.instances[cycle % len(font.instances)]
