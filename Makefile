@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 .PHONY: help demo app test test-all test-page test-scale test-colab lint data train evaluate figures \
-	benchmark compatibility scale soak export fonts notebooks lock
+	benchmark compatibility soak export fonts notebooks lock
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -71,9 +71,6 @@ benchmark: .venv/ready  ## compare with other OCR engines (10 to 35 minutes)
 
 compatibility: .venv/ready  ## test the weights with the oldest and newest Keras, and JAX
 	$(RUN) -m benchmarks.compatibility
-
-scale: .venv-scale/ready  ## draw and read 60,000 plates on Ray while a worker is killed
-	.venv-scale/bin/python -m benchmarks.scale
 
 soak: .venv/ready  ## read a million plates in one process: memory and speed
 	$(RUN) -m benchmarks.soak

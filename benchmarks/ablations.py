@@ -2,12 +2,11 @@
 
 Every run takes the same number of optimizer steps, a fraction of the full run, so that the results
 compare with each other and not with the shipped weights. A finished run in results/ablations.json
-is not repeated. Needs npm for the families of more_fonts.csv. 5 to 10 minutes per run on 2 cores.
+is not repeated. 5 to 10 minutes per run on 2 cores.
 
 $ python -m benchmarks.ablations [VARIANT ...]
 """
 
-import hashlib
 import json
 import shutil
 import sys
@@ -21,10 +20,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from benchmarks.datasets import fonts as benchmark_fonts
 from benchmarks.environments import CACHE, PROJECT
 from plate_ocr.cli import run_command
-from plate_ocr.evaluation.benchmark import SETS, BenchmarkSet, evaluate, load_benchmark
+from plate_ocr.evaluation.benchmark import SETS, BenchmarkSet, load_benchmark
+from plate_ocr.evaluation.metrics import EvaluationResult
 from plate_ocr.network.crnn import (
     architecture_hash,
     build_model,
@@ -38,7 +37,6 @@ from plate_ocr.plates.fonts import FONT_DIRECTORY
 from plate_ocr.plates.rendering import HELD_OUT_START, PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.backends import NETWORK_BATCH
 from plate_ocr.reading.ctc import decode_logits
-from plate_ocr.reading.reader import Reading
 from plate_ocr.training.augmentation import (
     P_CLEAN,
     Box,
@@ -62,7 +60,6 @@ from plate_ocr.training.fit import (
 from plate_ocr.utils import read_json, write_text
 
 RESULTS = PROJECT / "results" / "ablations.json"
-MORE_FONTS = PROJECT / "benchmarks" / "more_fonts.csv"
 CONFIG = replace(
     CONFIGS["default"],
     name="ablation",
@@ -75,20 +72,31 @@ CLEAN_DIGIT_HEIGHT = 14.0  # pixels of a digit before augmentation
 Rng = np.random.Generator
 
 
-def augment_each(change: Callable[[np.ndarray, Rng], np.ndarray], box_moves: bool) -> AugmentFn:
-    """Augment with one part of the augmentation alone; the usual fraction of plates stays clean."""
+def augment_each(change: Callable[[np.ndarray, Rng], tuple[np.ndarray, Box]]) -> AugmentFn:
+    """Augment with `change` alone; the usual fraction of plates stays clean."""
 
-    def augment_plate(plate: np.ndarray, rng: Rng) -> tuple[np.ndarray, Box]:
-        changed = plate if rng.random() < P_CLEAN else change(plate, rng)
-        return changed, bounding_box(changed if box_moves else plate)
-
-    def augment(
-        images: np.ndarray, texts: Sequence[str], rng: Rng
-    ) -> tuple[np.ndarray, np.ndarray]:
-        changed, boxes = zip(*(augment_plate(plate, rng) for plate in images[..., 0]), strict=True)
+    def augment(images: np.ndarray, texts: Sequence[str], rng: Rng) -> tuple:
+        changed, boxes = zip(
+            *(
+                (plate, bounding_box(plate)) if rng.random() < P_CLEAN else change(plate, rng)
+                for plate in images[..., 0]
+            ),
+            strict=True,
+        )
         return np.stack(changed)[..., None], np.array(boxes)
 
     return augment
+
+
+def geometry_only(plate: np.ndarray, rng: Rng) -> tuple[np.ndarray, Box]:
+    """Change the geometry; returns the plate and the box of its digits."""
+    plate, _ = random_geometry(plate, rng)
+    return plate, bounding_box(plate)
+
+
+def photometry_only(plate: np.ndarray, rng: Rng) -> tuple[np.ndarray, Box]:
+    """Change the photometry; returns the plate and the box of its digits."""
+    return random_photometry(plate, CLEAN_DIGIT_HEIGHT, rng), bounding_box(plate)
 
 
 def build_without_localization(rows_as_time: bool) -> keras.Model:
@@ -107,31 +115,12 @@ def families(step: int = 1, count: int | None = None, instances: int | None = No
     return [row | {"instances": row["instances"][:instances]} for row in rows[::step][:count]]
 
 
-def more_families() -> list[dict]:
-    """The 22 training families and the 78 of more_fonts.csv, as rows of fonts.json."""
-    faces = benchmark_fonts.read_table(MORE_FONTS)
-    benchmark_fonts.fetch(faces)
-    return families() + [
-        {
-            "family": face.family,
-            "kind": face.kind,
-            "file": face.path.name,
-            "sha256": hashlib.sha256(face.path.read_bytes()).hexdigest(),
-            "instances": [{}],
-        }
-        for face in faces
-    ]
-
-
 def make_font_folder(name: str, rows: list[dict]) -> Path:
     """A folder with these fonts and their table."""
     folder = CACHE / "ablations" / name
     folder.mkdir(parents=True, exist_ok=True)
     for row in rows:
-        source = FONT_DIRECTORY / row["file"]
-        if not source.exists():
-            source = benchmark_fonts.FONTS / row["file"]
-        shutil.copyfile(source, folder / row["file"])
+        shutil.copyfile(FONT_DIRECTORY / row["file"], folder / row["file"])
     write_text(folder / "fonts.json", json.dumps(rows))
     return folder
 
@@ -170,42 +159,31 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "geometry_only": {
         "change": "geometry only, no synthetic fonts",
-        "augment": augment_each(lambda plate, rng: random_geometry(plate, rng)[0], box_moves=True),
+        "augment": augment_each(geometry_only),
     },
     "photometry_only": {
         "change": "photometry only, no synthetic fonts",
-        "augment": augment_each(
-            lambda plate, rng: random_photometry(plate, CLEAN_DIGIT_HEIGHT, rng), box_moves=False
-        ),
+        "augment": augment_each(photometry_only),
     },
     "5_fonts": {"change": "5 fonts", "fonts": lambda: families(step=4, count=5)},
     "11_fonts": {"change": "11 fonts", "fonts": lambda: families(step=2)},
     "static_fonts": {"change": "one instance per font", "fonts": lambda: families(instances=1)},
-    "100_families": {"change": "100 fonts", "fonts": more_families},
     "6000_plates": {"change": "6,000 plates", "config": fewer_plates(6_000)},
     "20000_plates": {"change": "20,000 plates", "config": fewer_plates(20_000)},
 }
 
 
-class ModelReader:
-    """Reads plates with a model, as `PlateReader` does with weights; without digit positions."""
-
-    def __init__(self, model: keras.Model) -> None:
-        self.model = model
-
-    def read(self, images: list[np.ndarray]) -> list[Reading]:
-        """Read plates, uint8 (64, 128) each."""
-        plates = np.stack(images)[..., None]
-        predictions = decode_logits(self.model.predict(plates, batch_size=NETWORK_BATCH, verbose=0))
-        return [
-            Reading(text, confidence, (), greedy_text)
-            for text, confidence, greedy_text in zip(
-                predictions.texts,
-                predictions.text_probability.tolist(),
-                predictions.greedy_texts,
-                strict=True,
-            )
-        ]
+def metrics_of(model: keras.Model, dataset: BenchmarkSet) -> dict[str, float]:
+    """The metrics of a model on a set."""
+    predictions = decode_logits(model.predict(dataset.images, NETWORK_BATCH, verbose=0))
+    result = EvaluationResult(
+        labels=np.array(dataset.labels),
+        texts=np.array(predictions.texts),
+        greedy_texts=np.array(predictions.greedy_texts),
+        confidence=predictions.text_probability,
+        tags=dataset.tags,
+    )
+    return result.metrics()
 
 
 def fit_variant(name: str, config: TrainConfig) -> tuple[keras.Model, dict[str, Any]]:
@@ -243,7 +221,6 @@ def fit_variant(name: str, config: TrainConfig) -> tuple[keras.Model, dict[str, 
 def run_variant(name: str, config: TrainConfig, sets: dict[str, BenchmarkSet]) -> dict:
     """Train one of `VARIANTS` and evaluate it on every set."""
     model, figures = fit_variant(name, config)
-    reader = ModelReader(model)
     return {
         "change": VARIANTS[name]["change"],
         "network": architecture_hash(model),
@@ -251,17 +228,20 @@ def run_variant(name: str, config: TrainConfig, sets: dict[str, BenchmarkSet]) -
         "versions": versions(),
         "config": asdict(config),
         **figures,
-        "sets": {key: evaluate(reader, dataset).metrics() for key, dataset in sets.items()},
+        "sets": {key: metrics_of(model, dataset) for key, dataset in sets.items()},
     }
 
 
 def main() -> None:
     """Train what is missing in the results."""
+    names = sys.argv[1:] or list(VARIANTS)
+    if unknown := ", ".join(set(names) - set(VARIANTS)):
+        sys.exit(f"unknown variant: {unknown}")
     sets = {name: load_benchmark(name) for name in SETS if name != "no_plate"}
     held_out = render_plates(range(HELD_OUT_START, HELD_OUT_START + 2_000))
     sets["held_out"] = BenchmarkSet.from_plates(held_out)
     runs = read_json(RESULTS)["runs"] if RESULTS.exists() else {}
-    for name in sys.argv[1:] or VARIANTS:
+    for name in names:
         config = replace(CONFIG, **VARIANTS[name].get("config", {}))
         network = architecture_hash(VARIANTS[name].get("build", build_model)())
         finished = runs.get(name, {})

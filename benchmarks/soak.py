@@ -1,8 +1,9 @@
 """Soak test: do memory and speed stay constant over a million readings in one process?
 
-`python -m benchmarks.soak` reads the plates of `data/test`, and truncated ones among them, over and
-over in the reader's stream. Writes `results/soak.json`; the exit code is 1 if memory grows or a
-reading changes.
+Reads the plates of `data/test`, and truncated ones among them, over and over. Writes
+`results/soak.json`; the exit code is 1 if memory grows or a reading changes.
+
+$ python -m benchmarks.soak
 """
 
 import argparse
@@ -14,13 +15,13 @@ from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
+from benchmarks.environments import PROJECT
 from plate_ocr.cli import run_command
 from plate_ocr.plates.images import ImageError
 from plate_ocr.reading.backends import BACKENDS
 from plate_ocr.reading.reader import PlateReader, Reading
 from plate_ocr.utils import write_text
 
-PROJECT = Path(__file__).parent.parent
 STAGES = 20
 MAX_GROWTH = 20  # megabytes, from the second quarter of the stages to the last
 
@@ -46,17 +47,17 @@ def soak(readings: int, backend: str) -> dict:
         rate = readings / STAGES / (time.perf_counter() - start)
         stages.append({"megabytes": round(memory(), 1), "per_second": round(rate)})
 
+    def medians(quarter: list[dict]) -> tuple[float, float]:
+        return tuple(median(stage[key] for stage in quarter) for key in ("megabytes", "per_second"))
+
     # The first quarter fills the caches of the libraries.
-    quarters = stages[STAGES // 4 : STAGES // 2], stages[-STAGES // 4 :]
-    before, after = (median(stage["megabytes"] for stage in quarter) for quarter in quarters)
-    rate_before, rate_after = (
-        median(stage["per_second"] for stage in quarter) for quarter in quarters
-    )
+    memory_before, rate_before = medians(stages[STAGES // 4 : STAGES // 2])
+    memory_after, rate_after = medians(stages[-STAGES // 4 :])
     return {
         "readings": readings,
         "backend": backend,
         "changed": changed,
-        "growth_megabytes": round(after - before, 1),
+        "growth_megabytes": round(memory_after - memory_before, 1),
         "speed_ratio": round(rate_after / rate_before, 3),
         "stages": stages,
     }

@@ -12,7 +12,6 @@ import pytest
 
 from plate_ocr.network.checkpoint import write_metadata
 from plate_ocr.plates.dataset import DatasetError, generate_dataset
-from plate_ocr.training.config import TrainingError
 from plate_ocr.training.fit import ResumableCheckpoint
 from plate_ocr.utils import write_text
 
@@ -169,11 +168,11 @@ def test_checkpoints_on_a_full_and_on_a_read_only_disk(disk):
     callback.on_epoch_begin(1)
     for free, problem in (("size=16k", "No space left on device"), ("ro", "Read-only file system")):
         remount(free)
-        with pytest.raises(TrainingError, match=problem) as error:
+        with pytest.raises(OSError, match=problem) as error:
             callback.on_epoch_end(1, {"loss": 8.0})
         assert str(folder) in str(error.value) and "\n" not in str(error.value)
         assert contents(folder) == kept
-    with pytest.raises(TrainingError, match="Read-only file system"):
+    with pytest.raises(OSError, match="Read-only file system"):
         ResumableCheckpoint(path / "another", {}, 9)
 
 

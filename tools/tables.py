@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import report
 from benchmarks.baselines import READERS
 from benchmarks.report import NOTHING, percent, table
+from plate_ocr.network.crnn import build_model, count_macs
 from plate_ocr.utils import read_json, write_text
 
 PROJECT = Path(__file__).parents[1]
@@ -160,20 +161,6 @@ def tta_throughput() -> str:
     return grid("plates/s, one thread", rows)
 
 
-def scale() -> str:
-    """Drawing and reading on Ray with two workers, one of which is killed."""
-    result = load("scale")
-    rows = {
-        work: {
-            "one process, plates/s": f"{result['plates'] / result[work]['alone']:,.0f}",
-            "Ray, plates/s": f"{result['plates'] / result[work]['cluster']:,.0f}",
-            "missing or different": f"{result[work]['missing_or_different']}",
-        }
-        for work in ("drawing", "reading")
-    }
-    return grid(f"{result['plates']:,} plates, {result['processor']}", rows)
-
-
 def compatibility() -> str:
     """The largest difference of a logit in other versions of Keras."""
     rows = {}
@@ -183,11 +170,13 @@ def compatibility() -> str:
     return grid("versions", rows)
 
 
-def size(name: str) -> str:
-    """Parameters and multiply-adds of a network."""
-    network = load("benchmark")["networks"][name]
-    macs = network["multiply_adds"] / 1e6
-    return f"{network['parameters']:,} parameters, {macs:,.1f} million multiply-adds per plate"
+def model_size() -> str:
+    """Parameters and multiply-adds of the network."""
+    model = build_model()
+    return (
+        f"{model.count_params():,} parameters, "
+        f"{count_macs(model) / 1e6:,.1f} million multiply-adds per plate"
+    )
 
 
 def threshold() -> str:
@@ -205,13 +194,12 @@ def hardest_fonts() -> str:
 
 TABLES = {
     function.__name__: function
-    for function in (accuracy, compatibility, confidence, metrics, scale, training_runs,
-                     tta_ablation, tta_throughput)
+    for function in (accuracy, compatibility, confidence, metrics, training_runs, tta_ablation,
+                     tta_throughput)
 }  # fmt: skip
 NUMBERS = {
-    "baseline_size": lambda: size("baseline"),
     "hardest_fonts": hardest_fonts,
-    "model_size": lambda: size("plate_ocr"),
+    "model_size": model_size,
     "threshold": threshold,
 }
 

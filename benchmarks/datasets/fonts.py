@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-PROJECT = Path(__file__).parents[2]
-FONTS = PROJECT / ".cache" / "fonts"
+from benchmarks.environments import CACHE, PROJECT
+
+FONTS = CACHE / "fonts"
 DIGITS = "0123456789"
 ORDINARY_KINDS = {"sans", "serif", "slab", "mono", "rounded"}
 PACKAGES_PER_CALL = 16  # starting npm takes most of the time
@@ -29,7 +30,7 @@ class Face:
     file: str
     licence: str
     kind: str
-    set: str  # unseen, tuning or ablation
+    set: str  # unseen or tuning
 
     @property
     def path(self) -> Path:
@@ -45,8 +46,9 @@ class Glyph(NamedTuple):
     top: int
 
 
-def read_table(path: Path = PROJECT / "data" / "benchmark" / "fonts.csv") -> list[Face]:
-    """All faces in the order of the table."""
+def read_table() -> list[Face]:
+    """All faces in the order of fonts.csv."""
+    path = PROJECT / "data" / "benchmark" / "fonts.csv"
     with path.open(encoding="utf-8", newline="") as lines:
         return [Face(**row) for row in csv.DictReader(lines)]
 

@@ -43,15 +43,8 @@ def _inked_columns(glyph: Glyph) -> tuple[int, int]:
 def render_row(face: Face, text: str, size: float, spacing: float, gap: int | None) -> np.ndarray:
     """Set characters on one line, so that no neighbours touch, and crop to the ink.
 
-    Args:
-        face: the font.
-        text: the characters.
-        size: pixels per em.
-        spacing: pixels added to every advance of the font.
-        gap: empty columns between neighbours, in place of the advances.
-
-    Returns:
-        Ink, uint8: 255 is black.
+    `size` is in pixels per em, `spacing` in pixels added to every advance of the font; `gap` empty
+    columns between neighbours replace the advances. Returns ink, uint8: 255 is black.
     """
     font = open_font(face, size)
     placed: list[tuple[Glyph, int]] = []
@@ -85,14 +78,9 @@ def render_plate(
     heights: tuple[float, float] = (12, 20),
     layout: str = "",
 ) -> Plate:
-    """Draw a plate.
+    """Draw a text in a layout; without one, with usual spacing at any position.
 
-    Args:
-        face: the font.
-        text: what it shows.
-        rng: the plate's own generator.
-        heights: range of the digits' height in pixels; wide faces come out lower.
-        layout: one of LAYOUTS, or empty for usual spacing at any position.
+    `heights` is the range of the digits' height in pixels; wide faces come out lower.
     """
     height = rng.uniform(*((9, 11) if layout == "small" else heights))
     extra = rng.uniform(0, 0.1 if layout == "fill" else 0.55)  # spacing, in heights of a digit

@@ -1,8 +1,8 @@
 """Draw every benchmark set again: a compressed .npz each, and the two contact sheets.
 
-Nothing here is shared with the renderer of the training plates or with their augmentation; only
-the held-out numbers come from the package. Needs npm for the fonts and pip for the two third-party
-generators; both go into the ignored folder .cache.
+Only the held-out numbers come from the package; renderer and augmentation of the training plates
+are not used. Needs npm for the fonts and pip for the two third-party generators.
+
 $ python -m benchmarks.datasets.make_datasets
 """
 

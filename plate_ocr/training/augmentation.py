@@ -21,13 +21,7 @@ from plate_ocr.plates.images import border_pixels
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training.synthetic_fonts.handwriting import render_handwriting
 from plate_ocr.training.synthetic_fonts.interpolation import FontInterpolator
-from plate_ocr.training.synthetic_fonts.row import (
-    INK_THRESHOLD,
-    RowRenderer,
-    pixel_grid,
-    redraw,
-    to_uint8,
-)
+from plate_ocr.training.synthetic_fonts.row import INK_THRESHOLD, pixel_grid, to_uint8
 
 cv2.setNumThreads(1)  # a plate is too small to be split among threads
 
@@ -52,29 +46,24 @@ X, Y = np.moveaxis((2 * pixel_grid(*PLATE_SIZE) - PLATE_SIZE + 1) / PLATE_WIDTH,
 
 @dataclass(frozen=True)
 class PlateAugmentation:
-    """Augments batches of plates; can be sent to other processes.
+    """Augments batches of plates; can be sent to other processes."""
 
-    Args:
-        font_interpolation_prob: of a plate to be redrawn in an interpolated font first.
-        handwriting_prob: of a plate to be redrawn in synthetic handwriting first.
-        fonts: folder of the fonts that are interpolated.
-    """
-
-    font_interpolation_prob: float
-    handwriting_prob: float
-    fonts: Path | str = FONT_DIRECTORY
+    font_interpolation_prob: float  # of a plate to be redrawn in an interpolated font first
+    handwriting_prob: float  # of a plate to be redrawn in synthetic handwriting first
+    fonts: Path | str = FONT_DIRECTORY  # that are interpolated
 
     def __call__(
         self, images: np.ndarray, texts: Sequence[str], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Augment plates, uint8 (n, 64, 128, 1); returns what `augment_batch` does."""
-        sources: list[tuple[float, RowRenderer]] = []
-        if self.font_interpolation_prob:
-            sources.append((self.font_interpolation_prob, _interpolator(self.fonts).render))
-        if self.handwriting_prob:
-            sources.append((self.handwriting_prob, render_handwriting))
-        if sources:
-            images = redraw(images, texts, sources, rng)
+        redraw_prob = self.font_interpolation_prob + self.handwriting_prob
+        if redraw_prob:
+            images = images.copy()
+            for row, value in enumerate(rng.random(len(images))):
+                if value < self.font_interpolation_prob:
+                    images[row, :, :, 0] = _interpolator(self.fonts).render(texts[row], rng)
+                elif value < redraw_prob:
+                    images[row, :, :, 0] = render_handwriting(texts[row], rng)
         return augment_batch(images, rng, len(texts[0]))
 
 
@@ -86,16 +75,7 @@ def _interpolator(fonts: Path | str) -> FontInterpolator:
 def augment_batch(
     images: np.ndarray, rng: np.random.Generator, digits: int = NUM_DIGITS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Augment every plate of a batch independently.
-
-    Args:
-        images: clean plates, uint8 (n, 64, 128, 1).
-        rng: the random generator.
-        digits: number of digits of a plate.
-
-    Returns:
-        New plates of the same shape and dtype, and the boxes of their digits, int (n, 4).
-    """
+    """Augment clean plates, uint8 (n, 64, 128, 1); returns them with their boxes, int (n, 4)."""
     augmented, boxes = zip(*(augment(image, rng, digits) for image in images[..., 0]), strict=True)
     return np.stack(augmented)[..., None], np.array(boxes)
 
@@ -149,10 +129,38 @@ def normalize_background(plate: np.ndarray) -> np.ndarray:
 def random_geometry(
     plate: np.ndarray, rng: np.random.Generator, digits: int = NUM_DIGITS
 ) -> tuple[np.ndarray, float]:
-    """Change where the digits are and how they are bent; returns also their height in pixels."""
+    """Space, scale, rotate, slant, tilt, bend and move the digits; returns also their height."""
     if rng.random() < 0.3:
         plate = _jitter_spacing(plate, rng, digits)
-    return _random_perspective(plate, rng)
+    x, y, width, height = cv2.boundingRect(255 - plate)
+    right, bottom = x + width, y + height
+    box = np.array([[x, y], [right, y], [right, bottom], [x, bottom]], np.float32)
+    angle = math.radians(np.clip(rng.normal(0, 3.5), -9, 9))
+    slant = np.clip(rng.normal(0, 0.12), -0.35, 0.35)
+    stretch = np.exp(np.clip(rng.normal(0, 0.13), -0.35, 0.35))
+    cosine, sine = np.cos(angle), np.sin(angle)
+    shape = np.array([[cosine, -sine], [sine, cosine]]) @ [[stretch, slant], [0, 1 / stretch]]
+    corners = (box - box.mean(axis=0)) @ shape.T
+    corners *= 1 + rng.uniform(-0.06, 0.06, corners.shape)  # perspective
+
+    height /= stretch
+    max_scale = (PLATE_SIZE / np.ptp(corners, axis=0)).min()
+    min_scale = max(MIN_DIGIT_HEIGHT / height, MIN_TEXT_WIDTH / (width * stretch))
+    scale = np.exp(rng.uniform(np.log(min(min_scale, 0.99 * max_scale)), np.log(max_scale)))
+    corners *= scale
+    free = np.maximum(PLATE_SIZE - np.ptp(corners, axis=0), 0)
+    position = rng.uniform(-0.15, 1.15, 2).clip(0, 1)  # some touch the edges of the plate
+    corners += position * free - corners.min(axis=0)
+
+    matrix = cv2.getPerspectiveTransform(box, corners.astype(np.float32))
+    if rng.random() < 0.25:
+        warped = _elastic_transform(plate, matrix, rng)
+    else:
+        warped = cv2.warpPerspective(plate, matrix, PLATE_SIZE, borderValue=255)
+    if scale > 1.2 and rng.random() < 0.7:
+        # Enlarged strokes have soft edges; digits drawn at that size have sharp ones.
+        warped = cv2.addWeighted(warped, scale, warped, 0, -127 * (scale - 1))
+    return warped, height * scale
 
 
 def add_label_background(plate: np.ndarray, box: Box, rng: np.random.Generator) -> np.ndarray:
@@ -173,13 +181,9 @@ def add_label_background(plate: np.ndarray, box: Box, rng: np.random.Generator) 
 def random_photometry(
     plate: np.ndarray, height: float, rng: np.random.Generator, p_invert: float = P_INVERT
 ) -> np.ndarray:
-    """Change strokes, dirt, lighting, blur, noise and compression.
+    """Change strokes, dirt, lighting, blur, noise and compression of dark ink, uint8 (64, 128).
 
-    Args:
-        plate: dark ink on a light background, uint8 (64, 128).
-        height: of the digits in pixels; lower ones get fewer and weaker corruptions.
-        rng: the random generator.
-        p_invert: probability of light digits on a dark background.
+    `height` is that of the digits in pixels: lower ones get fewer and weaker corruptions.
     """
     strength = min(height / REFERENCE_HEIGHT, 2.0)
     corrupt = rng.random() < P_CORRUPT * strength
@@ -224,43 +228,6 @@ def _jitter_spacing(plate: np.ndarray, rng: np.random.Generator, digits: int) ->
         np.minimum(target, digit, out=target)
         x += end - start + gap
     return spaced
-
-
-def _random_perspective(plate: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Scale, rotate, slant, tilt, bend and move the digits in one resampling.
-
-    Returns:
-        The plate and the height of its digits in pixels.
-    """
-    x, y, width, height = cv2.boundingRect(255 - plate)
-    right, bottom = x + width, y + height
-    box = np.array([[x, y], [right, y], [right, bottom], [x, bottom]], np.float32)
-    angle = math.radians(np.clip(rng.normal(0, 3.5), -9, 9))
-    slant = np.clip(rng.normal(0, 0.12), -0.35, 0.35)
-    stretch = np.exp(np.clip(rng.normal(0, 0.13), -0.35, 0.35))
-    cosine, sine = np.cos(angle), np.sin(angle)
-    shape = np.array([[cosine, -sine], [sine, cosine]]) @ [[stretch, slant], [0, 1 / stretch]]
-    corners = (box - box.mean(axis=0)) @ shape.T
-    corners *= 1 + rng.uniform(-0.06, 0.06, corners.shape)  # perspective
-
-    height /= stretch
-    max_scale = (PLATE_SIZE / np.ptp(corners, axis=0)).min()
-    min_scale = max(MIN_DIGIT_HEIGHT / height, MIN_TEXT_WIDTH / (width * stretch))
-    scale = np.exp(rng.uniform(np.log(min(min_scale, 0.99 * max_scale)), np.log(max_scale)))
-    corners *= scale
-    free = np.maximum(PLATE_SIZE - np.ptp(corners, axis=0), 0)
-    position = rng.uniform(-0.15, 1.15, 2).clip(0, 1)  # some touch the edges of the plate
-    corners += position * free - corners.min(axis=0)
-
-    matrix = cv2.getPerspectiveTransform(box, corners.astype(np.float32))
-    if rng.random() < 0.25:
-        warped = _elastic_transform(plate, matrix, rng)
-    else:
-        warped = cv2.warpPerspective(plate, matrix, PLATE_SIZE, borderValue=255)
-    if scale > 1.2 and rng.random() < 0.7:
-        # Enlarged strokes have soft edges; digits drawn at that size have sharp ones.
-        warped = cv2.addWeighted(warped, scale, warped, 0, -127 * (scale - 1))
-    return warped, height * scale
 
 
 def _elastic_transform(
@@ -308,11 +275,7 @@ def _add_specks_and_scratches(plate: np.ndarray, rng: np.random.Generator) -> np
 def _random_lighting(
     plate: np.ndarray, rng: np.random.Generator, p_invert: float
 ) -> tuple[np.ndarray, float]:
-    """Change the gray levels of ink and background, polarity, and add a gradient or a shadow.
-
-    Returns:
-        The plate and its lowest contrast, in gray levels.
-    """
+    """Change gray levels and polarity, add a gradient or a shadow; returns also the contrast."""
     contrast = 255.0
     if rng.random() < 0.3:
         return plate, contrast

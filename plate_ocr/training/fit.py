@@ -45,7 +45,7 @@ from plate_ocr.utils import (
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises its own format at every save
 LOCALIZATION_RATE = 3e-3  # maximum learning rate of the localization network
-BYTES_PER_PARAMETER = 16  # of a checkpoint: float32, two moments of Adam, and some for HDF5
+BYTES_PER_PARAMETER = 16  # of a checkpoint: weights, two moments of Adam, and some for HDF5
 AugmentFn = Callable[
     [np.ndarray, Sequence[str], np.random.Generator], tuple[np.ndarray, np.ndarray]
 ]
@@ -55,15 +55,8 @@ class PlateBatches(keras.utils.PyDataset):
     """Shuffled batches: uint8 images (n, 64, 128, 1) and int32 labels (n, digits).
 
     Order and augmentation depend on seed, epoch and batch alone, so a resumed run sees the same
-    plates as an uninterrupted one.
-
-    Args:
-        plates: training plates; images stay uint8 in memory.
-        batch_size: plates per batch; the last batch of an epoch may be smaller.
-        seed: of order and augmentation.
-        augment: (images, texts, rng) -> images and the boxes of their digits; by default none.
-        clean_epochs: epochs before augmentation starts.
-        host: takes its shard of every batch; all hosts compute whole batches.
+    plates as an uninterrupted one. The first `clean_epochs` are not augmented. Each of several
+    hosts takes its shard of every batch.
     """
 
     def __init__(
@@ -76,19 +69,13 @@ class PlateBatches(keras.utils.PyDataset):
         host: Distributed = SINGLE_HOST,
     ):
         super().__init__(workers=max(cores(), 2) if augment else 1)
-        self.images = plates.images
-        self.texts = plates.labels
+        self.images, self.texts = plates.images, np.array(plates.labels)
         self.labels = encode(plates.labels, plates.digits)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.augment = augment
-        self.clean_epochs = clean_epochs
-        self.host = host
+        self.batch_size, self.seed = batch_size, seed
+        self.augment, self.clean_epochs, self.host = augment, clean_epochs, host
         for size in {min(batch_size, len(plates)), len(plates) % batch_size}:
             if size % host.num_devices:
-                raise TrainingError(
-                    f"{host.num_devices} devices cannot share a batch of {size} plates"
-                )
+                raise TrainingError(f"{host.num_devices} devices cannot share {size} plates")
         self.shuffle(epoch=0)
 
     def shuffle(self, epoch: int) -> None:
@@ -110,16 +97,12 @@ class PlateBatches(keras.utils.PyDataset):
         if self.augment is None or not augment:
             return images, labels, digit_boxes(images)
         rng = np.random.default_rng([self.seed, self.epoch, batch])
-        images, boxes = self.augment(images, [self.texts[row] for row in rows], rng)
+        images, boxes = self.augment(images, self.texts[rows].tolist(), rng)
         return images, labels, boxes
 
 
 class CoverageBatches(PlateBatches):
-    """The same plates for the localization network, augmented in every epoch.
-
-    Batches are uint8 images (n, 64, 128, 1) and float32 coverage (n, 48), see
-    `spatial_transformer.coverage_targets`.
-    """
+    """Augmented uint8 images (n, 64, 128, 1) and the coverage of their digits, float32 (n, 48)."""
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         images, _, boxes = self._load(batch, augment=True)
@@ -135,7 +118,7 @@ def make_augmentation(config: TrainConfig, fonts: Path | str = FONT_DIRECTORY) -
 
 @contextmanager
 def in_process_pool(augment: AugmentFn | None, processes: int) -> Iterator[AugmentFn | None]:
-    """The same augmentation in so many processes; threads are as fast on two cores."""
+    """Augment in several processes; on two cores, threads are as fast."""
     if augment is None or processes <= 2:
         yield augment
         return
@@ -146,21 +129,11 @@ def in_process_pool(augment: AugmentFn | None, processes: int) -> Iterator[Augme
 class ResumableCheckpoint(keras.callbacks.Callback):
     """Early stopping on the training loss, with checkpoints from which a killed run resumes.
 
-    After every epoch the weights and the optimizer are written, then `state.json` with the history
-    and the SHA-256 of the weights. Every file is replaced atomically, so a kill at any moment
-    leaves the state of a finished epoch. The weights of the best epoch are kept as well.
-    (`keras.callbacks.EarlyStopping` forgets its best epoch on resuming, `BackupAndRestore` keeps
-    none.)
-
-    Args:
-        directory: belongs to this run alone; made if missing.
-        run: what determines the result, as JSON.
-        patience: epochs without a lower training loss before stopping.
-        probe_images: uint8 (n, 64, 128, 1), read by greedy decoding after every epoch.
-        host: the first one writes; all read the same directory.
-
-    Raises:
-        TrainingError: the directory cannot be written, holds another run, or is damaged.
+    After every epoch come the weights and the optimizer, then `state.json` with the history and
+    the SHA-256 of the weights. Files are replaced atomically, so a kill at any moment leaves the
+    state of a finished epoch. `run` is what determines the result; the directory of another run is
+    refused. The first host writes; all read the same directory. (On resuming, Keras' EarlyStopping
+    forgets its best epoch, and BackupAndRestore keeps none.)
     """
 
     def __init__(
@@ -176,28 +149,33 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self.patience = patience
         self.probe_images = probe_images
         self.host = host
-        self.state = self._read_state() or {
-            "run": run,
-            "epoch": 0,  # finished epochs
-            "best_epoch": 0,
-            "best_loss": None,
-            "stopped": False,  # by early stopping
-            "history": [],
-            "sha256": {},  # of the files of weights
-        }
-        if self.state["run"] != run:
+        try:
+            self.state = read_json(self.directory / "state.json")
+        except (FileNotFoundError, NotADirectoryError):
+            self.state = {
+                "run": run,
+                "epoch": 0,  # finished epochs
+                "stopped": False,  # by early stopping
+                "history": [],
+                "sha256": {},  # of the files of weights
+            }
+        except ValueError as error:
+            raise TrainingError(f"{error}; delete {self.directory} to start again") from error
+        if self.state.get("run") != run:
             raise TrainingError(
                 f"{self.directory}: holds another run, of other plates, settings or code; "
                 "choose another directory, or delete it to start again"
             )
-        for name in self.state["sha256"]:
-            self._verify(name)
-        with self._writing() as directory:  # fails now rather than after an epoch
-            write_text(directory / "state.json", json.dumps(self.state))
+        for name, sha256 in self.state["sha256"].items():
+            if _sha256(path := self.directory / name) != sha256:
+                raise TrainingError(f"{path}: damaged; delete {self.directory} to start again")
+        # Fail now rather than after an epoch.
+        with host.save_on_first_host(self.directory) as folder:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(folder / "state.json", json.dumps(self.state))
 
     def restore(self, model: keras.Model, epoch: int) -> None:
         """Load the weights, and the optimizer if `model` has one, as they were after an epoch."""
-        self._verify(_weights_name(epoch))
         model.load_weights(self.directory / _weights_name(epoch))
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -218,10 +196,9 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         if self.probe_images is not None:
             logits = self.model.predict_on_batch(self.probe_images)
             row["probe_texts"] = greedy_decode(np.asarray(logits))
-        state["epoch"] = epoch + 1
         state["history"].append(row)
-        if state["best_loss"] is None or loss < state["best_loss"]:
-            state["best_loss"], state["best_epoch"] = loss, epoch + 1
+        best = min(state["history"], key=lambda row: row["loss"])
+        state |= {"epoch": epoch + 1, "best_epoch": best["epoch"], "best_loss": best["loss"]}
         state["stopped"] = state["epoch"] - state["best_epoch"] >= self.patience
         self.model.stop_training = state["stopped"]
         self._write_epoch()
@@ -230,49 +207,18 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         """Write the weights, then the state that names them; then remove older weights."""
         state, last = self.state, _weights_name(self.state["epoch"])
         kept = {last, _weights_name(state["best_epoch"])}
-        with self._writing() as directory:
-            with atomic_write(directory / last) as temporary:
+        with self.host.save_on_first_host(self.directory) as folder:
+            folder.mkdir(exist_ok=True)
+            with atomic_write(folder / last) as temporary:
                 # Claim the room first, because HDF5 reports a full disk in many lines.
                 temporary.write_bytes(bytes(BYTES_PER_PARAMETER * self.model.count_params()))
                 self.model.save_weights(temporary)
                 state["sha256"][last] = _sha256(temporary)
             state["sha256"] = {name: state["sha256"][name] for name in sorted(kept)}
-            write_text(directory / "state.json", json.dumps(state))
-            for path in directory.glob("*.weights.h5"):
+            write_text(folder / "state.json", json.dumps(state))
+            for path in folder.glob("*.weights.h5"):
                 if path.name not in kept:
                     path.unlink()
-
-    @contextmanager
-    def _writing(self) -> Iterator[Path]:
-        """Yield the directory to write into."""
-        try:
-            with self.host.save_on_first_host(self.directory) as directory:
-                directory.mkdir(parents=True, exist_ok=True)
-                yield directory
-        except OSError as error:
-            raise TrainingError(f"{error.filename}: {error.strerror or error}") from error
-
-    def _read_state(self) -> dict[str, Any] | None:
-        path = self.directory / "state.json"
-        try:
-            state = read_json(path)
-            if not isinstance(state, dict) or "run" not in state:
-                raise ValueError(f"{path}: not the state of a run")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except ValueError as error:
-            raise TrainingError(f"{error}; delete {self.directory} to start again") from error
-        return state
-
-    def _verify(self, name: str) -> None:
-        """Compare weights with their hash before any parser opens them."""
-        path, state = self.directory / name, self._read_state() or {"sha256": {}}
-        try:
-            intact = _sha256(path) == state["sha256"].get(name)
-        except OSError as error:
-            raise TrainingError(f"{path}: {error.strerror or error}") from error
-        if not intact:
-            raise TrainingError(f"{path}: damaged; delete {self.directory} to start again")
 
 
 def _sha256(path: Path) -> str:
@@ -311,8 +257,13 @@ def train(
     Raises:
         TrainingError: plates, configuration or checkpoints cannot be used, or the loss diverged.
         WeightsError: the initial weights cannot be used.
+        OSError: the checkpoints cannot be written.
     """
-    _check_plates(plates, validation)
+    if not (len(plates) and len(validation)):
+        raise TrainingError(f"{len(plates)} training and {len(validation)} validation plates")
+    if shared := set(plates.labels) & set(validation.labels):
+        raise TrainingError(f"{len(shared)} validation numbers are trained on, as {min(shared)}")
+    validation_data = validation.images, encode(validation.labels, plates.digits)
     model, run = _prepare(plates, config, precision, initial_weights)
     checkpoint = ResumableCheckpoint(checkpoints, run, config.patience, probe_images, host)
     with in_process_pool(make_augmentation(config), cores()) as augment:
@@ -327,22 +278,9 @@ def train(
         )
         steps = config.epochs * len(batches)
         compile_model(model, warmup_cosine(config.learning_rate, steps, config.warmup_steps))
-        val_data = validation.images, encode(validation.labels, plates.digits)
-        fit_epochs(model, batches, config.epochs, checkpoint, val_data)
+        fit_epochs(model, batches, config.epochs, checkpoint, validation_data)
     checkpoint.restore(model, checkpoint.state["best_epoch"])
     return model, checkpoint.state
-
-
-def _check_plates(plates: PlateDataset, validation: PlateDataset) -> None:
-    for name, dataset in (("training", plates), ("validation", validation)):
-        if not len(dataset):
-            raise TrainingError(f"no {name} plates")
-    if plates.digits != validation.digits:
-        raise TrainingError(
-            f"training plates have {plates.digits} digits, validation plates {validation.digits}"
-        )
-    if shared := set(plates.labels) & set(validation.labels):
-        raise TrainingError(f"{len(shared)} validation numbers are trained on, as {min(shared)}")
 
 
 def _prepare(
@@ -354,10 +292,8 @@ def _prepare(
     keras.utils.set_random_seed(config.seed)
     default_policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)  # layers take it when they are built
-    try:
-        model = build_model(dropout=config.dropout)
-    finally:
-        keras.config.set_dtype_policy(default_policy)
+    model = build_model(dropout=config.dropout)
+    keras.config.set_dtype_policy(default_policy)
     labels = encode(plates.labels, plates.digits)
     run = {
         "config": asdict(config),
@@ -376,7 +312,7 @@ def _prepare(
 def warmup_cosine(
     maximum: float, steps: int, warmup_steps: int
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up from a tenth of the maximum, then cosine decay to a hundredth over all steps.
+    """Linear warm-up from a tenth of the maximum, then cosine decay to a hundredth of it.
 
     Without warm-up the learning rate is constant.
     """
@@ -446,13 +382,7 @@ def fit_epochs(
 def save_model(model: keras.Model, path: Path | str, digits: int = NUM_DIGITS) -> None:
     """Write a trained network as a whole-model HDF5 file, with metadata in `<name>.json`.
 
-    The metadata go first: a kill between the two leaves weights whose hash does not match, which
-    are refused until the network is saved again.
-
-    Args:
-        model: the network.
-        path: the HDF5 file; its folder is made if missing.
-        digits: number of digits on the plates; the network could read any.
+    The number of digits on the plates is for the metadata alone: the network could read any.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -470,22 +400,18 @@ def save_model(model: keras.Model, path: Path | str, digits: int = NUM_DIGITS) -
             "sha256": {path.name: _sha256(temporary)},
             "versions": versions(),
         }
-        write_metadata(path, metadata)
+        write_metadata(path, metadata)  # first: after a kill the old weights do not match it
 
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the libraries that decide a run."""
-    backend = keras.backend.backend()
-    return {
-        "python": platform.python_version(),
-        "keras": keras.__version__,
-        backend: importlib.import_module(backend).__version__,
-        "numpy": np.__version__,
-    }
+    libraries = ("keras", keras.backend.backend(), "numpy")
+    versions = {name: importlib.import_module(name).__version__ for name in libraries}
+    return {"python": platform.python_version(), **versions}
 
 
 def device_name() -> str:
-    """The device that trains: the GPUs that Keras' backend sees, or else the processor."""
+    """The GPUs that Keras' backend sees, or else the processor."""
     gpus: list[str] = []
     if keras.backend.backend() == "tensorflow":
         from tensorflow import config
@@ -496,9 +422,7 @@ def device_name() -> str:
         import jax
 
         gpus = [device.device_kind for device in jax.devices() if device.platform == "gpu"]
-    if gpus:
-        return f"{len(gpus)} GPU ({gpus[0]})"
-    return f"CPU ({processor_name()}, {cores()} cores)"
+    return f"{len(gpus)} GPU ({gpus[0]})" if gpus else f"CPU ({processor_name()}, {cores()} cores)"
 
 
 def best_dtype_policy() -> str:
@@ -512,17 +436,7 @@ def best_dtype_policy() -> str:
 
 
 def save_run(config: TrainConfig, state: dict, measured: dict, directory: Path | str) -> dict:
-    """Write `training_<config>.json`, the run and its measures, and `.csv`, its epochs.
-
-    Args:
-        config: the configuration.
-        state: what `train` returned.
-        measured: results of the trained network.
-        directory: made if missing.
-
-    Returns:
-        The content of the JSON file.
-    """
+    """Write a run's epochs to `training_<config>.csv`, the rest to `.json`; return the latter."""
     path = Path(directory, f"training_{config.name}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     history = state["history"]
@@ -550,9 +464,7 @@ def load_runs(directory: Path | str) -> dict[str, tuple[dict, list[dict]]]:
     runs = {}
     for path in sorted(Path(directory).glob("training_*.csv")):
         result = read_json(path.with_suffix(".json"))
-        with path.open(encoding="utf-8", newline="") as file:
-            history = [
-                {name: float(value) for name, value in row.items()} for row in csv.DictReader(file)
-            ]
+        rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+        history = [{name: float(value) for name, value in row.items()} for row in rows]
         runs[result["config"]["name"]] = (result, history)
     return runs

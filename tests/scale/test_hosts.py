@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from conftest import PROJECT
 
 from plate_ocr.plates.dataset import generate_dataset
+from plate_ocr.training.distributed import Distributed, HostError, run_in_subprocess
 
 # Augmentation, dropout and a changing learning rate: all that could differ between hosts. Adam
 # moves a weight by the sign of its gradient, even if that is only rounding, which differs between
@@ -99,3 +101,22 @@ def test_a_lost_host_ends_the_other_with_one_line_and_both_resume(tmp_path):
     finish(*start_two(tmp_path))
     assert [row["epoch"] for row in history(localization)] == [1, 2, 3, 4, 5]
     assert [row["epoch"] for row in history(two)] == [1, 2, 3]
+
+
+def test_a_lost_host_is_reported_in_one_line():
+    for error in (ValueError("UNKNOWN: Gloo failed\nat length"), RuntimeError("INTERNAL: lost")):
+        with pytest.raises(HostError) as reported, Distributed(1, 2, 2).session():
+            raise error
+        assert "\n" not in str(reported.value)
+    for host, error in (
+        (Distributed(1, 2, 2), ValueError("a bug")),
+        (Distributed(), ValueError("INTERNAL: x")),
+    ):
+        with pytest.raises(ValueError, match=str(error)), host.session():
+            raise error
+
+
+def test_work_ended_by_a_signal_is_reported(capfd):
+    with pytest.raises(HostError, match="SIGKILL"):
+        run_in_subprocess(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    assert run_in_subprocess(lambda: print("done") or 3) == 3 and capfd.readouterr().out == "done\n"

@@ -4,18 +4,24 @@ import json
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 
 import pytest
+import ray
 from conftest import PROJECT
 from pyarrow import parquet
+from ray.cluster_utils import Cluster
 
-from benchmarks import scale
 from plate_ocr.plates.dataset import DatasetError, encode_png
-from plate_ocr.plates.rendering import render_plate
+from plate_ocr.plates.rendering import DEFAULT_SEED, render_plate
 from plate_ocr.ray_data import PLATE_SCHEMA, draw_many, read_many
+from plate_ocr.reading.reader import PlateReader
 
 TEST = PROJECT / "data" / "test"
+OBJECT_STORE = 200 * 2**20  # bytes of shared memory per worker
 
 
 def run(*arguments):
@@ -66,12 +72,47 @@ def test_bad_files_land_in_the_error_column(tmp_path):
     assert {row["text"] for row in rows if not row["error"]} == {path.stem for path in good}
 
 
+@pytest.fixture
+def cluster():
+    """A Ray cluster on this machine: a head that does no work; the test adds workers."""
+    head = {"num_cpus": 0, "object_store_memory": OBJECT_STORE, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
 @pytest.mark.slow
-def test_a_killed_worker_loses_nothing(tmp_path):
-    assert scale.main(["--count", "8000", "--output", str(tmp_path)]) == 0
-    result = json.loads((tmp_path / "scale.json").read_text(encoding="utf-8"))
-    assert result["drawing"]["missing_or_different"] == result["drawing"]["surplus"] == 0
-    assert result["reading"]["missing_or_different"] == result["reading"]["surplus"] == 0
+def test_a_killed_worker_loses_nothing(tmp_path, fonts, cluster):
+    plates, readings = tmp_path / "plates", tmp_path / "readings"
+    workers = []
+
+    def kill_worker_during(output):
+        while not list(tmp_path.glob(f".*.part.{output.name}/*.parquet")):
+            time.sleep(0.01)
+        cluster.remove_node(workers.pop(), allow_graceful=False)
+        return not output.exists()
+
+    with ThreadPoolExecutor(1) as thread:
+        for output, work in (
+            (plates, partial(draw_many, plates, start=0, count=8_000)),
+            (readings, partial(read_many, plates, readings)),
+        ):
+            while len(workers) < 2:
+                workers.append(cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE))
+            killed = thread.submit(kill_worker_during, output)
+            work()
+            assert killed.result(60)
+
+    rows = parquet.read_table(plates).sort_by("index").to_pylist()
+    assert [row["index"] for row in rows] == list(range(8_000))
+    for row in rows:
+        assert row["image"] == encode_png(render_plate(fonts, DEFAULT_SEED, row["index"])[0])
+    texts = [reading.text for reading in PlateReader().stream(row["image"] for row in rows)]
+    read = {row["file_name"]: row for row in parquet.read_table(readings).to_pylist()}
+    assert len(read) == len(rows)
+    assert [read[row["file_name"]]["text"] for row in rows] == texts
 
 
 def test_bad_arguments_are_refused_before_ray_starts(tmp_path):

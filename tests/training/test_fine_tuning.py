@@ -7,7 +7,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import PROJECT, run_python
+from conftest import PROJECT
 from PIL import Image
 
 from plate_ocr.cli import main
@@ -115,7 +115,3 @@ def test_seven_digits_from_drawing_to_reading(tmp_path):
     test = render_plates(range(95_000, 95_500), digits=7)
     assert reader.digits == 7 and not set(test.labels) & set(plates.labels)
     assert exact_match(reader, test) > 0.8
-    load_or_generate(tmp_path / "test", digits=7)
-    command = ("model_test.py", tmp_path / "test", "--weights", weights, "--backend", "onnx")
-    done = run_python(*command, "--plot", tmp_path / "plot.png")
-    assert done.returncode == 0 and "/60 " in done.stdout, done.stderr

@@ -1,6 +1,4 @@
 import json
-import os
-import signal
 from dataclasses import replace
 
 import h5py
@@ -13,8 +11,8 @@ from plate_ocr.network.checkpoint import WeightsError, load_metadata, load_model
 from plate_ocr.network.crnn import build_model, localization_model
 from plate_ocr.plates.dataset import PlateDataset, render_plates
 from plate_ocr.training import fit
-from plate_ocr.training.config import CONFIGS, TrainingError, get_config
-from plate_ocr.training.distributed import Distributed, HostError, run_in_subprocess
+from plate_ocr.training.config import CONFIGS, TrainingError
+from plate_ocr.training.distributed import Distributed
 from plate_ocr.training.fit import (
     CoverageBatches,
     PlateBatches,
@@ -26,7 +24,6 @@ from plate_ocr.training.fit import (
     save_model,
     save_run,
     train,
-    train_localization,
     warmup_cosine,
 )
 
@@ -52,28 +49,9 @@ def uninterrupted(plates, validation, tmp_path_factory):
     return *train(plates, validation, TINY, folder, validation.images[:2]), folder
 
 
-def assert_one_line(error, path=""):
-    """The message of an error is one line and names a file."""
-    message = str(error.value)
-    assert str(path) in message and "\n" not in message and len(message) < 400 + len(str(path))
-
-
 def assert_equal_weights(actual, expected, **tolerance):
     for weight, other in zip(actual.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_allclose(weight, other, **tolerance)
-
-
-def test_the_baseline_is_the_run_this_project_started_from():
-    config = CONFIGS["baseline"]
-    assert (config.learning_rate, config.batch_size, config.dropout) == (3e-4, 256, 0.5)
-    assert (config.epochs, config.patience, config.plates) == (55, 5, 60_000)
-    assert not config.warmup_steps and make_augmentation(config) is None
-
-
-def test_an_unknown_configuration_is_refused_with_the_known_ones():
-    assert get_config("quick") is CONFIGS["quick"]
-    with pytest.raises(TrainingError, match=r"fast: .*quick"):
-        get_config("fast")
 
 
 def test_the_learning_rate_warms_up_and_decays():
@@ -143,32 +121,19 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        *(pytest.param(moment, marks=pytest.mark.slow) for moment in ("localization", "weights")),
-        "state",
-    ],
-)
+@pytest.mark.parametrize("stage", [pytest.param("localization", marks=pytest.mark.slow), "."])
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    plates, validation, uninterrupted, tmp_path, monkeypatch, moment
+    plates, validation, uninterrupted, tmp_path, monkeypatch, stage
 ):
-    """Killed in an epoch 3, before or after its weights are written; then run again."""
-    write_text, save_weights = fit.write_text, keras.Model.save_weights
-    killed = tmp_path / "localization" if moment == "localization" else tmp_path
+    """Killed between the weights of epoch 3 and the state that names them; then run again."""
+    write_text, killed = fit.write_text, tmp_path / stage
 
     def write(path, text):
-        if moment != "weights" and path.parent == killed and json.loads(text)["epoch"] == 3:
+        if path.parent == killed and json.loads(text)["epoch"] == 3:
             raise Killed
         write_text(path, text)
 
-    def save(model, path, **options):
-        if moment == "weights" and path.parent == killed and "epoch-003" in path.name:
-            raise Killed
-        save_weights(model, path, **options)
-
     monkeypatch.setattr(fit, "write_text", write)
-    monkeypatch.setattr(keras.Model, "save_weights", save)
     with pytest.raises(Killed):
         train(plates, validation, TINY, tmp_path, validation.images[:2])
     monkeypatch.undo()
@@ -194,22 +159,10 @@ def test_a_finished_run_is_not_trained_again(plates, validation, uninterrupted, 
     assert_equal_weights(model, expected)
 
 
-def test_localization_trains_without_a_checkpoint(plates):
-    model = build_model()
-    before = [weight.copy() for weight in model.get_weights()]
-    train_localization(model, CoverageBatches(plates, 16, 1), epochs=1)
-    localizer = localization_model(model)
-    changed = [not np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True)]
-    assert any(changed) and sum(changed) <= len(localizer.get_weights())
-
-
 class FakeModel:
-    """Stands in for a network; its weights are the name of their file, unless set."""
+    """Stands in for a network; its weights are the name of their file."""
 
     stop_training = False
-
-    def __init__(self, weights=None):
-        self.weights = weights
 
     def count_params(self):
         return 1
@@ -221,8 +174,8 @@ class FakeModel:
         self.weights = path.read_text(encoding="utf-8")
 
 
-def run_epochs(folder, losses, patience=2, name="fake"):
-    callback = ResumableCheckpoint(folder, {"name": name}, patience)
+def run_epochs(folder, losses, patience=2):
+    callback = ResumableCheckpoint(folder, {"name": "fake"}, patience)
     callback.set_model(FakeModel())
     for epoch, loss in enumerate(losses, start=callback.state["epoch"]):
         callback.on_epoch_begin(epoch)
@@ -231,8 +184,7 @@ def run_epochs(folder, losses, patience=2, name="fake"):
 
 
 def test_early_stopping_is_patient_across_a_restart_and_keeps_the_best_epoch(tmp_path):
-    callback = run_epochs(tmp_path, [3.0, 2.0, 2.5])
-    assert not callback.state["stopped"]
+    assert not run_epochs(tmp_path, [3.0, 2.0, 2.5]).state["stopped"]
     callback = run_epochs(tmp_path, [2.1])
     assert callback.state["stopped"] and callback.model.stop_training
     assert callback.state["best_epoch"] == 2
@@ -249,61 +201,41 @@ def test_a_diverged_loss_ends_the_run_and_keeps_the_last_good_state(tmp_path):
     assert run_epochs(tmp_path, []).state["epoch"] == 1
 
 
-def test_checkpoints_of_another_run_are_refused(tmp_path):
-    run_epochs(tmp_path, [3.0])
-    with pytest.raises(TrainingError, match="another run") as error:
-        run_epochs(tmp_path, [], name="other")
-    assert_one_line(error, tmp_path)
-
-
-@pytest.mark.parametrize("content", ["", "{", "{}", "7", "[" * 100_000, None])
-def test_a_state_that_cannot_be_read_is_refused_by_name(tmp_path, content):
-    path = tmp_path / "state.json"
-    path.mkdir() if content is None else path.write_text(content, encoding="utf-8")
-    with pytest.raises(TrainingError) as error:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("state.json", b""),
+        ("state.json", b"{"),
+        ("state.json", b"{}"),  # of another run
+        ("state.json", None),
+        ("epoch-002.weights.h5", b"changed"),  # the best
+        ("epoch-002.weights.h5", None),
+        ("epoch-004.weights.h5", b"changed"),  # the last
+    ],
+)
+def test_damaged_checkpoints_are_refused_before_weights_are_opened(tmp_path, name, content):
+    run_epochs(tmp_path, [3.0, 2.0, 2.5, 2.1], patience=9)
+    path = tmp_path / name
+    path.unlink()
+    path.write_bytes(content) if content is not None else path.mkdir()
+    with pytest.raises((TrainingError, OSError)) as error:
         run_epochs(tmp_path, [])
-    assert_one_line(error, path)
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("epoch", [2, 4])  # the best and the last
-@pytest.mark.parametrize("content", [b"changed", None])
-def test_damaged_weights_are_refused_before_they_are_opened(tmp_path, epoch, content):
-    callback = run_epochs(tmp_path, [3.0, 2.0, 2.5, 2.1], patience=9)
-    path = tmp_path / f"epoch-{epoch:03d}.weights.h5"
-    path.write_bytes(content) if content else path.unlink()
-    with pytest.raises(TrainingError) as error:
-        run_epochs(tmp_path, [])
-    assert_one_line(error, path)
-    with pytest.raises(TrainingError) as error:
-        callback.restore(FakeModel(), epoch)
-    assert_one_line(error, path)
-
-
-@pytest.mark.parametrize("name", ["taken", "taken/deeper"])
-def test_a_directory_that_cannot_be_made_is_refused_before_the_first_epoch(tmp_path, name):
-    (tmp_path / "taken").write_text("a file", encoding="utf-8")
-    with pytest.raises(TrainingError) as error:
-        run_epochs(tmp_path / name, [])
-    assert_one_line(error, tmp_path / "taken")
-
-
-@pytest.mark.parametrize("fault", ["training", "validation", "7", "48 validation", "tiny"])
+@pytest.mark.parametrize("fault", ["no plates", "no validation", "shared", "no weights"])
 def test_plates_and_configurations_that_cannot_be_used_are_refused(
     plates, validation, tmp_path, fault
 ):
-    empty, config = PlateDataset(plates.images[:0], [], []), TINY
-    if fault == "training":
-        plates = empty
-    elif fault == "validation":
-        validation = empty
-    elif fault == "7":
-        validation = render_plates(range(9_000_000, 9_000_004), digits=7)
-    elif fault == "48 validation":
-        validation = plates
-    else:
-        config = replace(TINY, localization_epochs=0)  # needs initial weights
-    with pytest.raises(TrainingError, match=fault):
-        train(plates, validation, config, tmp_path / "run")
+    empty = PlateDataset(plates.images[:0], [], [])
+    trained, validated, config = {
+        "no plates": (empty, validation, TINY),
+        "no validation": (plates, empty, TINY),
+        "shared": (plates, plates, TINY),
+        "no weights": (plates, validation, replace(TINY, localization_epochs=0)),
+    }[fault]
+    with pytest.raises(TrainingError):
+        train(trained, validated, config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -341,9 +273,8 @@ def test_results_come_back_as_they_were_written(uninterrupted, tmp_path):
     assert [row["epoch"] for row in history] == [1, 2, 3, 4]
     assert history[0]["loss"] == pytest.approx(state["history"][0]["loss"], rel=1e-4)
     (tmp_path / "training_tiny.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match="training_tiny") as error:
+    with pytest.raises(ValueError, match=r"training_tiny\.json"):
         load_runs(tmp_path)
-    assert_one_line(error, tmp_path / "training_tiny.json")
 
 
 @pytest.mark.slow
@@ -361,7 +292,7 @@ def test_mixed_precision_leaves_float32_weights_and_the_default_policy(
 @pytest.mark.parametrize(
     ("flags", "device", "precision"),
     [
-        ("fma avx512_bf16 amx_bf16", "CPU", "mixed_bfloat16"),
+        ("fma amx_bf16", "CPU", "mixed_bfloat16"),
         ("fma avx2", "CPU", "float32"),
         ("fma amx_bf16", "1 GPU", "float32"),
     ],
@@ -370,23 +301,3 @@ def test_bfloat16_is_used_where_the_processor_supports_it(monkeypatch, flags, de
     monkeypatch.setattr(utils, "cpuinfo", lambda field: flags)
     monkeypatch.setattr(fit, "device_name", lambda: device)
     assert best_dtype_policy() == precision
-
-
-def test_a_lost_host_is_reported_in_one_line():
-    for error in (ValueError("UNKNOWN: Gloo failed\nat length"), RuntimeError("INTERNAL: lost")):
-        with pytest.raises(HostError) as reported, Distributed(1, 2, 2).session():
-            raise error
-        assert_one_line(reported)
-    for host, error in (
-        (Distributed(1, 2, 2), ValueError("a bug")),
-        (Distributed(), ValueError("INTERNAL: x")),
-    ):
-        with pytest.raises(ValueError, match=str(error)), host.session():
-            raise error
-
-
-def test_work_ended_by_a_signal_is_reported_in_one_line(capfd):
-    with pytest.raises(HostError, match="SIGKILL") as reported:
-        run_in_subprocess(lambda: os.kill(os.getpid(), signal.SIGKILL))
-    assert_one_line(reported)
-    assert run_in_subprocess(lambda: print("done") or 3) == 3 and capfd.readouterr().out == "done\n"

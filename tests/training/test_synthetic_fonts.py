@@ -1,3 +1,5 @@
+from itertools import chain
+
 import numpy as np
 import pytest
 
@@ -5,13 +7,12 @@ from plate_ocr.plates.rendering import MARGIN
 from plate_ocr.training.synthetic_fonts import handwriting
 from plate_ocr.training.synthetic_fonts.handwriting import (
     STROKE_TEMPLATES,
-    catmull_rom_basis,
-    parse_templates,
+    parse_template,
     render_handwriting,
     write_digits,
 )
-from plate_ocr.training.synthetic_fonts.interpolation import FontInterpolator, match_ink_area
-from plate_ocr.training.synthetic_fonts.row import SDF_PADDING, SDF_SIZE, redraw
+from plate_ocr.training.synthetic_fonts.interpolation import FontInterpolator
+from plate_ocr.training.synthetic_fonts.row import SDF_PADDING, SDF_SIZE
 
 
 @pytest.fixture(scope="module")
@@ -44,40 +45,17 @@ def test_five_dark_digits_are_inside_the_margins(render):
     assert separate > 0.7 * 300  # slanted and close digits share columns
 
 
-def test_plates_are_redrawn_by_each_source_with_its_probability():
-    images = np.full((1000, 64, 128, 1), 7, np.uint8)
-    sources = [
-        (probability, lambda text, rng, gray=gray: np.full((64, 128), gray))
-        for gray, probability in enumerate((0.3, 0.1))
-    ]
-    redrawn = redraw(images, ["12345"] * 1000, sources, np.random.default_rng(0))
-    fractions = [(redrawn == gray).mean() for gray in (0, 1, 7)]
-    assert fractions == pytest.approx([0.3, 0.1, 0.6], abs=0.05) and (images == 7).all()
-
-
-def test_matching_the_ink_area_of_a_font_leaves_its_digits_as_they_are(interpolator):
-    matched = match_ink_area(interpolator.fields[3], interpolator.ink_area[3])
-    assert np.abs(matched - interpolator.fields[3]).max() < 0.05
-
-
-def test_every_digit_has_several_templates_that_fill_its_height():
-    assert len(STROKE_TEMPLATES) == 10
-    for templates in map(parse_templates, STROKE_TEMPLATES):
-        assert len(templates) >= 4
-        for template in templates:
-            trajectory = template.basis @ template.points
-            assert 0.9 < np.ptp(trajectory[:, 1]) < 1.15 and np.ptp(trajectory[:, 0]) < 0.8
-
-
-def test_the_spline_runs_through_its_points():
-    points = np.array([[0, 0], [1, 2], [3, 1], [4, 4.0]])
-    trajectory = catmull_rom_basis(len(points)) @ points
-    for point in points:
-        assert np.abs(trajectory - point).sum(axis=1).min() < 1e-9
+def test_every_template_fills_the_height_of_a_digit_and_runs_through_its_points():
+    for notation in chain(*STROKE_TEMPLATES):
+        template = parse_template(notation)
+        trajectory = template.basis @ template.points
+        assert 0.9 < np.ptp(trajectory[:, 1]) < 1.15 and np.ptp(trajectory[:, 0]) < 0.8
+        for point in template.points:
+            assert np.abs(trajectory - point).sum(axis=1).min() < 1e-9
 
 
 def test_pieces_meet_in_a_corner_and_strokes_do_not():
-    (template,) = parse_templates(("0,0 / 58,0 / 20,100 ; 12,50 / 52,48",))
+    template = parse_template("0,0 / 58,0 / 20,100 ; 12,50 / 52,48")
     assert len(template.points) == 5
     first, second = np.split(template.basis @ template.points, template.pen_up)
     assert np.abs(np.diff(first, axis=0)).max() < 0.3

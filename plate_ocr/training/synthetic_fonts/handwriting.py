@@ -11,12 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from plate_ocr.training.synthetic_fonts.row import (
-    SDF_PADDING,
-    SDF_SIZE,
-    GlyphFields,
-    render_row,
-)
+from plate_ocr.training.synthetic_fonts.row import SDF_PADDING, SDF_SIZE, GlyphFields, render_row
 
 # Control points "x,y" in hundredths of the height, x to the right and y down. The pen runs
 # smoothly through them, turns sharply at "/" and is lifted at ";".
@@ -121,15 +116,20 @@ def render_handwriting(text: str, rng: np.random.Generator) -> np.ndarray:
 def write_digits(digits: Sequence[int], rng: np.random.Generator) -> GlyphFields:
     """Signed distance fields of digits, all by one writer."""
     half_stroke = float(np.exp(rng.uniform(*np.log(HALF_STROKE))))
-    nib = _sample_nib(rng)
+    # The nib is an ellipse, which this matrix maps to a circle.
+    flatness = rng.uniform(0.4, 1) if rng.random() < P_BROAD_NIB else 1.0
+    angle = rng.uniform(0, np.pi)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    rotation = np.array([[cosine, sine], [-sine, cosine]])
+    nib = rotation.T @ np.diag([1, 1 / flatness]) @ rotation
     width = np.exp(rng.normal(0, 0.15))
     slant = np.clip(rng.normal(0, 0.1), -0.25, 0.25)
     writer: dict[int, tuple[StrokeTemplate, np.ndarray]] = {}  # its template and points per digit
     fields, boxes = [], []
     for digit in digits:
         if digit not in writer:
-            templates = parse_templates(STROKE_TEMPLATES[digit])
-            template = templates[rng.integers(len(templates))]
+            templates = STROKE_TEMPLATES[digit]
+            template = parse_template(templates[rng.integers(len(templates))])
             points = template.points + rng.normal(0, WRITER_STD, template.points.shape)
             writer[digit] = template, points
         template, points = writer[digit]
@@ -147,12 +147,8 @@ def write_digits(digits: Sequence[int], rng: np.random.Generator) -> GlyphFields
 
 
 @cache
-def parse_templates(templates: tuple[str, ...]) -> tuple[StrokeTemplate, ...]:
-    """The templates of one digit, from their notation in `STROKE_TEMPLATES`."""
-    return tuple(map(_parse_template, templates))
-
-
-def _parse_template(notation: str) -> StrokeTemplate:
+def parse_template(notation: str) -> StrokeTemplate:
+    """Parse the notation of `STROKE_TEMPLATES`."""
     points: list[list[float]] = []
     pieces, pen_up, length = [], [], 0
     for stroke in notation.split(";"):
@@ -184,15 +180,6 @@ def catmull_rom_basis(count: int) -> np.ndarray:
         p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3) + t**2 * (3 * (p1 - p2) + p3 - p0)
     )
     return spline.reshape(-1, count)
-
-
-def _sample_nib(rng: np.random.Generator) -> np.ndarray:
-    """A matrix that maps the outline of the nib, an ellipse, to a circle; float (2, 2)."""
-    flatness = rng.uniform(0.4, 1) if rng.random() < P_BROAD_NIB else 1.0
-    angle = rng.uniform(0, np.pi)
-    cosine, sine = np.cos(angle), np.sin(angle)
-    rotation = np.array([[cosine, sine], [-sine, cosine]])
-    return rotation.T @ np.diag([1, 1 / flatness]) @ rotation
 
 
 def _distances(

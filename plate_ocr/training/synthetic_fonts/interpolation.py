@@ -26,11 +26,7 @@ TYPICAL_HALF_STROKE = 0.06  # in digit heights
 
 
 class FontInterpolator:
-    """Draws texts in random mixtures of two fonts.
-
-    Args:
-        fonts: the training fonts, with all their instances. Measuring them takes seconds.
-    """
+    """Draws texts in random mixtures of two fonts; measuring the fonts takes seconds."""
 
     def __init__(self, fonts: Sequence[PlateFont]):
         measured = [
@@ -57,20 +53,16 @@ class FontInterpolator:
             (1 - mix) * table[first, digits] + mix * table[second, digits]
             for table in (self.fields, self.boxes, self.strokes, self.ink_area)
         )
-        return GlyphFields(match_ink_area(fields, ink_area), boxes, *strokes.min(axis=0))
+        levels = np.sort(fields.reshape(len(fields), -1), axis=1)
+        rank = ((1 - ink_area) * levels.shape[1]).astype(int).clip(0, levels.shape[1] - 1)
+        fields -= levels[np.arange(len(fields)), rank][:, None, None]  # ink of the mean area
+        return GlyphFields(fields, boxes, *strokes.min(axis=0))
 
     def _sample_instance(self, rng: np.random.Generator) -> int:
         """An instance; families are equally likely, whatever their number of instances."""
         family = rng.integers(len(self.family_ends))
         start = self.family_ends[family - 1] if family else 0
         return int(rng.integers(start, self.family_ends[family]))
-
-
-def match_ink_area(fields: np.ndarray, ink_area: np.ndarray) -> np.ndarray:
-    """Shift every field, (n, 40, 32), so that this fraction of it is positive."""
-    values = np.sort(fields.reshape(len(fields), -1), axis=1)
-    rank = ((1 - ink_area) * values.shape[1]).astype(int).clip(0, values.shape[1] - 1)
-    return fields - values[np.arange(len(fields)), rank][:, None, None]
 
 
 def _measure_glyphs(glyphs: Sequence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

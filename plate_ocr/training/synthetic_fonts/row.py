@@ -2,8 +2,7 @@
 
 A signed distance field (SDF) holds the distance of every point of a glyph to its outline, positive
 inside the strokes. Adding a constant makes strokes bolder or lighter; adding smooth noise roughens
-the outline. A new source of digits is a `GlyphSource` for `render_row`, or, where its digits are no
-distance fields, a `RowRenderer` of its own.
+the outline. A new source of digits is a `GlyphSource` for `render_row`.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,57 +38,23 @@ class GlyphFields(NamedTuple):
 
 
 GlyphSource = Callable[[Sequence[int], np.random.Generator], GlyphFields]
-RowRenderer = Callable[[str, np.random.Generator], np.ndarray]  # text -> plate as of `render_row`
-
-
-def redraw(
-    images: np.ndarray,
-    texts: Sequence[str],
-    sources: Sequence[tuple[float, RowRenderer]],
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Replace a random part of the plates by renderings of the same texts.
-
-    Args:
-        images: plates, uint8 (n, 64, 128, 1); not changed.
-        texts: their digits.
-        sources: (probability, renderer) of every way to draw; the rest of the plates stays.
-        rng: the random generator.
-
-    Returns:
-        A new array of the same shape and dtype.
-    """
-    redrawn = images.copy()
-    thresholds = np.cumsum([probability for probability, _ in sources])
-    choices = np.searchsorted(thresholds, rng.random(len(images)), side="right")
-    for row in np.flatnonzero(choices < len(sources)).tolist():
-        _, render = sources[choices[row]]
-        redrawn[row, :, :, 0] = render(texts[row], rng)
-    return redrawn
 
 
 def render_row(source: GlyphSource, text: str, rng: np.random.Generator) -> np.ndarray:
-    """Draw a text in the shapes of a source.
-
-    Returns:
-        uint8 (64, 128), dark ink on 255, the digits on one base line.
-    """
+    """Draw a text in the shapes of a source: uint8 (64, 128), dark ink on 255."""
     digits = [DIGITS.index(digit) for digit in text]
     while True:
-        plate = _render_glyphs(source(digits, rng), rng)
+        fields, boxes, half_stroke, counter_radius = source(digits, rng)
+        offset = _sample_weight_offset(half_stroke, counter_radius, rng)
+        fields += offset
+        if rng.random() < P_OUTLINE_NOISE:
+            noise = rng.normal(0, 0.012, (len(fields), 4, 4)).astype(np.float32)
+            fields += [cv2.resize(grid, SDF_SIZE, interpolation=cv2.INTER_CUBIC) for grid in noise]
+        if rng.random() < P_GLYPH_JITTER:
+            fields, boxes = _jitter_glyphs(fields, boxes, rng)
+        plate = _layout_row(fields, boxes, 2 * max(offset, 0), rng)
         if border_pixels(plate).min() >= INK_THRESHOLD:  # a bold or bent digit may leave the plate
             return plate
-
-
-def _render_glyphs(glyphs: GlyphFields, rng: np.random.Generator) -> np.ndarray:
-    fields, boxes, half_stroke, counter_radius = glyphs
-    offset = _sample_weight_offset(half_stroke, counter_radius, rng)
-    fields += offset
-    if rng.random() < P_OUTLINE_NOISE:
-        fields += _outline_noise(len(fields), rng)
-    if rng.random() < P_GLYPH_JITTER:
-        fields, boxes = _jitter_glyphs(fields, boxes, rng)
-    return _layout_row(fields, boxes, 2 * max(offset, 0), rng)
 
 
 def _sample_weight_offset(
@@ -103,14 +68,6 @@ def _sample_weight_offset(
     if kind < 0.5:
         return rng.uniform(0, boldest)
     return max(lightest / 2, min(rng.normal(0, 0.012), boldest / 2))
-
-
-def _outline_noise(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise for every digit, float32 (n, 40, 32)."""
-    coarse = rng.normal(0, 0.012, (count, 4, 4)).astype(np.float32)
-    return np.stack(
-        [cv2.resize(noise, SDF_SIZE, interpolation=cv2.INTER_CUBIC) for noise in coarse]
-    )
 
 
 def _jitter_glyphs(
