@@ -35,32 +35,29 @@ def load_fonts(directory: Path | str = FONT_DIRECTORY) -> tuple[PlateFont, ...]:
     """
     table = Path(directory, "fonts.json")
     try:
-        fonts = tuple(
-            _load_font(table, entry) for entry in json.loads(table.read_text(encoding="utf-8"))
-        )
-    except FontError:
-        raise
+        entries = json.loads(table.read_text(encoding="utf-8"))
+        fonts = tuple(_load_font(table.parent, entry) for entry in entries)
+        if not fonts:
+            raise ValueError("no font")
     except OSError as error:
         raise FontError(f"{error.filename or table}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FontError(f"{table}: not a table of fonts ({error})") from error
-    if not fonts:
-        raise FontError(f"{table}: holds no font")
+        raise FontError(f"{table}: is damaged or does not match its fonts: {error}") from error
     return fonts
 
 
-def _load_font(table: Path, entry: dict) -> PlateFont:
-    path = table.parent / entry["file"]
+def _load_font(directory: Path, entry: dict) -> PlateFont:
+    path = directory / entry["file"]
+    if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+        raise ValueError(f"{path.name} has another hash")
     instances = tuple(
         tuple((tag, float(value)) for tag, value in axes.items()) for axes in entry["instances"]
     )
     if not instances:
-        raise FontError(f"{table}: {entry['family']} has no instance")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
-        raise FontError(f"{path}: differs from the file that {table} names")
+        raise ValueError(f"{entry['family']} has no instance")
     return PlateFont(entry["family"], entry["kind"], path, instances)
 
 
-def fonts_digest(directory: Path | str = FONT_DIRECTORY) -> str:
+def fonts_digest() -> str:
     """SHA-256 of `fonts.json`, which holds the hash of every font file and all instances."""
-    return hashlib.sha256(Path(directory, "fonts.json").read_bytes()).hexdigest()
+    return hashlib.sha256((FONT_DIRECTORY / "fonts.json").read_bytes()).hexdigest()

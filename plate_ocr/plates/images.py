@@ -1,20 +1,20 @@
 """Any image from outside -> uint8 (64, 128); the only place that does it."""
 
+import math
 import os
 import reprlib
 import stat
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.utils import fork_safe_lock, shown
+from plate_ocr.utils import shown
 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "TIFF")  # no other parser is ever opened
 SUFFIXES = frozenset(  # as Pillow registers them; asking Pillow would import all its parsers
@@ -26,9 +26,7 @@ UNREAD_SUFFIXES = frozenset(  # of images in other formats
 MAX_PIXELS = 24_000_000  # a photograph; decoding it takes up to 150 MB
 MAX_SIDE = 65_535  # pixels, as of a JPEG; resizing longer images takes hundreds of megabytes
 STRIP_PIXELS = 2**20  # converted to gray at a time: a colour image takes 3 to 12 bytes per pixel
-TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of a TIFF file
 DARK = 2**14  # brighter pixels are expected in an image that uses all of its 16 bits
-LARGE_IMAGE_LOCK = fork_safe_lock()  # one large image at a time, however many threads read
 
 ImageSource = str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray
 
@@ -72,33 +70,33 @@ def load_gray(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         ImageError: the source is not a supported image, is damaged or too large.
     """
+    try:
+        return _read_gray(source, max_pixels)
+    except Image.UnidentifiedImageError as error:
+        reason = "not a PNG, JPEG, BMP, WebP or TIFF image"
+        raise ImageError(f"{_source_name(source)}: {reason}") from error
+    except Exception as error:  # damaged files raise anything, such as SyntaxError
+        reason = shown(str(getattr(error, "strerror", None) or error)) or type(error).__name__
+        raise ImageError(f"{_source_name(source)}: {reason}") from error
+
+
+def _source_name(source: ImageSource) -> str:
+    """What an error message calls the source."""
     if isinstance(source, np.ndarray):
-        return _array_to_gray(source)
+        return f"array {source.dtype} {source.shape}"
     if isinstance(source, Image.Image):
-        with _named_errors(f"image {source.mode} {source.size[0]} x {source.size[1]}"):
-            return _decode(source, max_pixels)
+        return f"image {source.mode} {source.size[0]} x {source.size[1]}"
     if isinstance(source, bytes | bytearray | memoryview):
-        content = bytes(source)
-        # The content is quoted because it may be a path by mistake.
-        return _open(BytesIO(content), f"bytes {reprlib.repr(content)}", max_pixels)
+        return f"bytes {reprlib.repr(bytes(source))}"  # it may be a path by mistake
     if isinstance(source, str | os.PathLike):
-        path = os.fsdecode(source)
-        return _open(path, shown(path), max_pixels)
-    if hasattr(source, "read"):
-        return _open(source, shown(str(getattr(source, "name", "open file"))), max_pixels)
-    raise ImageError(f"{type(source).__name__}: not a path, bytes, image or array")
+        return shown(os.fsdecode(source))
+    return shown(str(getattr(source, "name", type(source).__name__)))
 
 
 def letterbox(gray: np.ndarray) -> np.ndarray:
-    """Scale a gray image to the size of a plate, keeping its aspect ratio.
+    """Scale a gray image, uint8 (height, width), to uint8 (64, 128), keeping its aspect ratio.
 
     The padding has the median gray of the image's border: white would frame an inverted plate.
-
-    Args:
-        gray: uint8 array of shape (height, width).
-
-    Returns:
-        uint8 array of shape (64, 128).
     """
     if gray.shape == (PLATE_HEIGHT, PLATE_WIDTH):
         return gray
@@ -121,52 +119,47 @@ def border_pixels(gray: np.ndarray) -> np.ndarray:
     return np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
 
 
-@contextmanager
-def _named_errors(name: str) -> Iterator[None]:
-    """Turn any error of a decoder into an `ImageError` of one line that names the image."""
-    try:
-        yield
-    except Image.UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a PNG, JPEG, BMP, WebP or TIFF image") from error
-    except Exception as error:  # damaged files raise anything, such as SyntaxError
-        reason = shown(str(getattr(error, "strerror", None) or error)) or type(error).__name__
-        raise ImageError(f"{name}: {reason}") from error
+def _read_gray(source: ImageSource, max_pixels: int) -> np.ndarray:
+    if isinstance(source, np.ndarray):
+        return _array_to_gray(source)
+    if isinstance(source, Image.Image):
+        return _decode(source, max_pixels)
+    if isinstance(source, str | os.PathLike):
+        source = os.fsdecode(source)
+        status = Path(source).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("not a file")  # opening a pipe would block
+        if not status.st_size:
+            raise ValueError("is empty")
+    elif isinstance(source, bytes | bytearray | memoryview):
+        source = BytesIO(bytes(source))
+    elif not hasattr(source, "read"):
+        raise TypeError("not a path, bytes, image or array")
+    with Image.open(source, formats=FORMATS) as image:
+        return _decode(image, max_pixels)
 
 
-def _open(file: str | BinaryIO, name: str, max_pixels: int) -> np.ndarray:
-    with _named_errors(name):
-        if isinstance(file, str):
-            status = Path(file).stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise ValueError("not a file")  # opening a pipe would block
-            if not status.st_size:
-                raise ValueError("is empty")
-        with Image.open(file, formats=FORMATS) as image:
-            return _decode(image, max_pixels)
-
-
-def _decode(image: Image.Image, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def _decode(image: Image.Image, max_pixels: int) -> np.ndarray:
     """Decode a Pillow image to upright gray, uint8 (height, width)."""
-    width, height = image.size
     tags = getattr(image, "tag_v2", {})
-    tile = int(tags.get(TILE_WIDTH, 0)) * int(tags.get(TILE_LENGTH, 0))  # may exceed the image
-    pixels = max(width * height, tile)
-    if not width * height or pixels > max_pixels or max(width, height) > MAX_SIDE:
-        raise ValueError(_size_error(width, height, max_pixels))
-    with LARGE_IMAGE_LOCK if pixels > STRIP_PIXELS else nullcontext():
-        image.load()
-        gray = _to_gray(image)
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    tile_sides = [int(tags.get(tag, 0)) for tag in (Base.TileWidth, Base.TileLength)]
+    _check_size(*image.size, max_pixels, tile=math.prod(tile_sides))  # may exceed the image
+    image.load()
+    gray = _to_gray(image)
+    orientation = image.getexif().get(Base.Orientation, 1)
     if orientation != 1:
         upright = Image.fromarray(gray)  # transposing gray takes less memory than colours
-        upright.getexif()[ExifTags.Base.Orientation] = orientation
+        upright.getexif()[Base.Orientation] = orientation
         ImageOps.exif_transpose(upright, in_place=True)
         gray = np.asarray(upright)
     return gray
 
 
-def _size_error(width: int, height: int, max_pixels: int) -> str:
-    return f"{width} x {height} pixels; at most {max_pixels:,} and {MAX_SIDE:,} a side are read"
+def _check_size(width: int, height: int, max_pixels: int, tile: int = 0) -> None:
+    if not width * height or max(width * height, tile) > max_pixels:
+        raise ValueError(f"{width} x {height} pixels; 1 to {max_pixels:,} are read")
+    if max(width, height) > MAX_SIDE:
+        raise ValueError(f"{width} x {height} pixels; at most {MAX_SIDE:,} a side are read")
 
 
 def _to_gray(image: Image.Image) -> np.ndarray:
@@ -204,27 +197,22 @@ def _warn_if_dark(brightest: int) -> None:
 
 def _array_to_gray(array: np.ndarray) -> np.ndarray:
     """Convert the values of an array to uint8 and its colours to gray."""
-
-    def error(reason: str) -> ImageError:
-        return ImageError(f"array {array.dtype} {array.shape}: {reason}")
-
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        raise error("not (height, width) with 1, 3 or 4 channels")
-    height, width = array.shape[:2]
-    if not 0 < height * width <= MAX_PIXELS or max(height, width) > MAX_SIDE:
-        raise error(_size_error(width, height, MAX_PIXELS))
-    values = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    if values.dtype == np.bool_:
-        values = values.astype(np.uint8) * 255
-    elif values.dtype.kind == "f":
-        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-            raise error("floats must be finite and lie between 0 and 1")
-        values = np.rint(values * 255).astype(np.uint8)
-    elif values.dtype.kind == "u" and values.dtype.itemsize == 2:
-        _warn_if_dark(int(values[..., :3].max() if values.ndim == 3 else values.max()))
-        values = np.rint(values / 257).astype(np.uint8)
-    elif values.dtype != np.uint8:
-        raise error("must be uint8, uint16, bool, or floats from 0 to 1")
-    if values.ndim == 3:
-        return _decode(Image.fromarray(values))
-    return np.ascontiguousarray(values)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
+        raise ValueError("not (height, width) with 1, 3 or 4 channels")
+    _check_size(array.shape[1], array.shape[0], MAX_PIXELS)
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * 255
+    elif array.dtype.kind == "f":
+        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+            raise ValueError("floats must be finite and lie between 0 and 1")
+        array = np.rint(array * 255).astype(np.uint8)
+    elif array.dtype.kind == "u" and array.dtype.itemsize == 2:
+        _warn_if_dark(int(array[..., :3].max() if array.ndim == 3 else array.max()))
+        array = np.rint(array / 257).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise ValueError("must be uint8, uint16, bool, or floats from 0 to 1")
+    if array.ndim == 3:
+        return _decode(Image.fromarray(array), MAX_PIXELS)
+    return np.ascontiguousarray(array)

@@ -56,9 +56,10 @@ def read_metadata(directory: Path | str) -> dict[str, dict]:
     records: dict[str, dict] = {}
     for path in paths:
         read_rows = _csv_rows if path.suffix.lower() == ".csv" else _json_rows
+        line = 0
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:  # Excel writes a BOM
-                for line, record in read_rows(path, file):
+                for line, record in read_rows(file):
                     name = record.get("file_name") if isinstance(record, dict) else None
                     if not (name and isinstance(name, str) and "text" in record):
                         problem = f"needs file_name and text, not {reprlib.repr(record)}"
@@ -66,39 +67,32 @@ def read_metadata(directory: Path | str) -> dict[str, dict]:
                     if name in records:
                         raise DatasetError(f"{path}:{line}: {shown(name)} has two records")
                     records[name] = record
-        except (OSError, UnicodeDecodeError) as error:
-            raise DatasetError(f"{path}: cannot be read as UTF-8 ({error})") from error
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DatasetError(f"{path}: not readable after line {line} ({error})") from error
         if not records:
             raise DatasetError(f"{path}: holds no records")
     return records
 
 
-def _json_rows(path: Path, file: TextIO) -> Iterator[tuple[int, Any]]:
+def _json_rows(file: TextIO) -> Iterator[tuple[int, Any]]:
     for line, text in enumerate(file, start=1):
         if text.strip():
             try:
-                record = json.loads(text)
-            except ValueError as error:
-                raise DatasetError(f"{path}:{line}: not JSON ({error})") from error
-            yield line, record
+                yield line, json.loads(text)
+            except ValueError:
+                yield line, text  # no record, so it is refused with its line number
 
 
-def _csv_rows(path: Path, file: TextIO) -> Iterator[tuple[int, dict]]:
+def _csv_rows(file: TextIO) -> Iterator[tuple[int, dict]]:
     rows = csv.DictReader(file, strict=True, skipinitialspace=True)  # values are text: 00123
-    try:
-        for row in rows:
-            yield rows.line_num, row
-    except csv.Error as error:
-        raise DatasetError(f"{path}:{rows.line_num}: {error}") from error
+    for row in rows:
+        yield rows.line_num, row
 
 
 def label_for(name: str, records: dict[str, dict], digits: int = NUM_DIGITS) -> str | None:
-    """The label of an image; None if it is missing or not `digits` digits.
+    """The label of an image: its record's text, or its name where its folder has no records.
 
-    Args:
-        name: file name of the image.
-        records: those of its folder; if there are none, the file name is the label.
-        digits: the length of a label.
+    None if the label is missing or not `digits` digits.
     """
     text = records.get(name, {}).get("text") if records else Path(name).stem
     return text if is_valid_label(text, digits) else None

@@ -2,8 +2,8 @@
 
 Plate `index` shows entry `index` of a seeded permutation of all five-digit numbers, so the first
 100,000 plates of a seed show distinct numbers. Later plates repeat the numbers in cycles, each in
-a new order. Plates take the fonts and their instances in turn. Font size, spacing and position
-are random, from a generator seeded with (seed, index).
+a new order. Fonts and their instances are used round-robin. Font size, spacing and position are
+random, from a generator seeded with (seed, index).
 """
 
 from collections.abc import Sequence
@@ -100,7 +100,7 @@ def font_sizes(digits: int) -> range:
 
 
 def font_and_instance(fonts: Sequence[PlateFont], index: int) -> tuple[PlateFont, Axes]:
-    """The font of plate `index` and its axis settings, both taken in turn."""
+    """The font of plate `index` and its axis settings, both used round-robin."""
     cycle, position = divmod(index, len(fonts))
     font = fonts[position]
     return font, font.instances[cycle % len(font.instances)]
@@ -117,11 +117,7 @@ def _open_font(path: Path, size: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=8192)  # all 22 fonts in 24 instances and 8 sizes; 20 MB
 def render_glyphs(path: Path, axes: Axes, size: int) -> tuple[Glyph, ...]:
-    """Draw the ten digits of one font, instance and size.
-
-    Raises:
-        FontError: the font cannot be read, has no such axes, or lacks digits.
-    """
+    """Draw the ten digits of one font, instance and size; FontError if they cannot be drawn."""
     glyphs = []
     with FREETYPE_LOCK:
         font = _open_font(path, size)
@@ -144,10 +140,7 @@ def render_glyphs(path: Path, axes: Axes, size: int) -> tuple[Glyph, ...]:
 
 
 def free_space(glyphs: Sequence[Glyph], spacing: int) -> tuple[int, int]:
-    """Columns and rows by which a row of glyphs can move within the margins; negative if too big.
-
-    `spacing` is the number of background columns between two glyphs.
-    """
+    """Columns and rows by which a row of glyphs can move inside the margins, below 0 if too big."""
     width = sum([ink.shape[1] for ink, _ in glyphs]) + spacing * (len(glyphs) - 1)
     ascent = max([bearing_y for _, bearing_y in glyphs])
     descent = max([len(ink) - bearing_y for ink, bearing_y in glyphs])
@@ -166,11 +159,7 @@ def compose_plate(glyphs: Sequence[Glyph], spacing: int, x: int, y: int) -> np.n
 
 
 def check_fits(font: PlateFont, axes: Axes, size: int, digits: int) -> None:
-    """Check that every number of so many digits fits the plate.
-
-    Raises:
-        FontError: the widest or the tallest digits do not fit, or the font cannot be used.
-    """
+    """Raise FontError unless every number of so many digits fits the plate."""
     glyphs = render_glyphs(font.path, axes, size)
     widest = max(glyphs, key=lambda glyph: glyph.ink.shape[1])
     columns, _ = free_space([widest] * digits, MIN_SPACING)

@@ -71,23 +71,18 @@ def test_splits_of_other_lengths():
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("mine", {}),
         ("mine", {"start": 5}),
         ("mine", {"start": 89_999, "count": 2}),
         ("mine", {"start": 99_999, "count": 2}),
         ("mine", {"start": -1, "count": 2}),
-        ("mine", {"start": 0, "count": 0}),
-        ("train", {"count": 90_001}),
         ("train", {"count": 9_001, "digits": 4}),
         ("train", {"count": 0}),
         ("train", {"start": 90_000}),
-        ("validation", {"count": 2_001}),
         ("test", {"count": 61}),
         ("train", {"count": 1, "seed": -1}),
         ("train", {"count": 1, "digits": 8}),
         ("train", {"count": 1, "sizes": range(20, 20)}),
         ("train", {"count": 1, "sizes": range(7, 9)}),
-        ("train", {"count": 44, "sizes": range(60, 61)}),
         ("train", {"count": 44, "digits": 7, "sizes": range(18, 26)}),
     ],
 )
@@ -109,20 +104,8 @@ def test_the_committed_test_set():
         assert np.abs(image.astype(int) - images[label]).mean() < 1
 
 
-def test_records_follow_the_image_folder_convention(reference):
-    lines = (reference / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines]
-    assert [record["index"] for record in records] == list(range(COUNT))
-    for record in records:
-        assert record["file_name"] == record["text"] + ".png"
-        assert (reference / record["file_name"]).is_file()
-        names = "file_name text font axes size spacing x y seed index"
-        assert sorted(record) == sorted(names.split())
-
-
-@pytest.mark.parametrize("processes", [2, 3])
-def test_any_number_of_processes_writes_the_same_bytes(reference, tmp_path, processes):
-    draw(tmp_path / "train", count=COUNT, processes=processes)
+def test_any_number_of_processes_writes_the_same_bytes(reference, tmp_path):
+    draw(tmp_path / "train", count=COUNT, processes=2)
     assert contents(tmp_path / "train") == contents(reference)
 
 
@@ -134,14 +117,10 @@ def test_an_interrupted_folder_is_completed_to_the_same_bytes(reference, folder)
     for path, size in zip(paths[1::3], (0, 1, 100, -1), strict=False):
         path.write_bytes(path.read_bytes()[:size])
     (folder / ".123.part.00001.png").write_bytes(b"half a picture")
+    times = {path: path.stat().st_mtime_ns for path in paths[2::3]}
     draw(folder, count=COUNT)
     assert contents(folder) == contents(reference)
-
-
-def test_complete_files_are_kept(folder):
-    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.png")}
-    draw(folder, count=COUNT)
-    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert {path: path.stat().st_mtime_ns for path in times} == times  # complete files are kept
 
 
 def test_a_folder_holds_plates_of_one_setting(folder, tmp_path):
@@ -161,7 +140,7 @@ def test_a_folder_holds_plates_of_one_setting(folder, tmp_path):
         draw(tmp_path / "test", count=1)
 
 
-@pytest.mark.parametrize("content", ["", "{", "{}", "[]", "7", "null", None])
+@pytest.mark.parametrize("content", ["{", "{}", "[]", None])
 def test_damaged_settings_are_refused_and_nothing_changes(tmp_path, content):
     folder = tmp_path / "test"
     folder.mkdir()
@@ -172,13 +151,6 @@ def test_damaged_settings_are_refused_and_nothing_changes(tmp_path, content):
         with pytest.raises(DatasetError, match=str(folder)) as error:
             function(folder)
         assert "\n" not in str(error.value) and len(list(folder.iterdir())) == 2
-
-
-def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
-    (tmp_path / "train").write_text("a file", encoding="utf-8")
-    for function in (draw, load_or_generate):
-        with pytest.raises(DatasetError, match="train"):
-            function(tmp_path / "train", count=1)
 
 
 def test_plates_of_other_sizes_positions_and_lengths(tmp_path):
@@ -194,15 +166,6 @@ def test_plates_of_other_sizes_positions_and_lengths(tmp_path):
     assert load_or_generate(folder, count=44, digits=7).digits == 7
     with pytest.raises(DatasetError, match="5 digits"):
         load_folder(folder)
-
-
-def test_settings_of_five_digits_have_the_committed_keys(reference):
-    committed = PROJECT / "data" / "test" / "settings.json"
-    settings = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in (reference / "settings.json", committed)
-    ]
-    assert list(settings[0]) == list(settings[1])
 
 
 def test_loading_a_generated_folder(reference):
@@ -224,11 +187,8 @@ def test_loading_first_draws_missing_plates(tmp_path):
 
 
 def test_own_folders_are_never_drawn_into(tmp_path):
-    for name in ("nowhere", "empty"):
-        if name == "empty":
-            (tmp_path / name).mkdir()
-        with pytest.raises(DatasetError, match=name):
-            load_or_generate(tmp_path / name)
+    with pytest.raises(DatasetError, match="nowhere"):
+        load_or_generate(tmp_path / "nowhere")
     (tmp_path / "train").mkdir()
     Image.new("L", (300, 100)).save(tmp_path / "train" / "12345.png")
     assert load_or_generate(tmp_path / "train").labels == ["12345"]
@@ -237,20 +197,15 @@ def test_own_folders_are_never_drawn_into(tmp_path):
         load_folder(tmp_path / "train")
 
 
-def test_own_plates_are_repeated_among_drawn_ones():
+def test_own_and_drawn_plates_are_mixed_and_separated():
     own, drawn = render_plates(range(80_000, 80_003)), render_plates(range(10))
     mixed = mix_with_replay(own, drawn)
     assert mixed.labels == own.labels * 3 + drawn.labels and len(mixed.records) == 19
     assert np.array_equal(mixed.images[3:6], own.images)
     assert np.array_equal(mixed.images[9:], drawn.images)
     assert len(mix_with_replay(drawn, own)) == 13
-
-
-def test_labels_can_be_excluded():
-    plates = render_plates(range(6))
-    rest = render_plates(range(6), exclude_labels=plates.labels[1:3])
-    assert rest.labels == [plates.labels[row] for row in (0, 3, 4, 5)]
-    assert np.array_equal(rest.images, plates.images[[0, 3, 4, 5]])
+    rest = render_plates(range(10), exclude_labels=drawn.labels[1:9])
+    assert rest.labels == [drawn.labels[0], drawn.labels[9]]
 
 
 def test_validation_finds_every_problem(folder):
@@ -341,10 +296,8 @@ def test_drawing_processes_end_with_a_killed_parent(tmp_path):
 
 
 def test_two_runs_on_one_folder_do_not_disturb_each_other(tmp_path):
-    code = (
-        GENERATE + "generate_dataset('both', start=90_000, count=400, processes=1, progress=False)"
-    )
+    code = GENERATE + "generate_dataset('both', start=0, count=400, processes=1, progress=False)"
     for process in [run("-c", code, folder=tmp_path) for _ in range(2)]:
         assert process.communicate() == ("", "") and process.returncode == 0
-    draw(tmp_path / "alone", start=90_000, count=400)
+    draw(tmp_path / "alone", start=0, count=400)
     assert contents(tmp_path / "both") == contents(tmp_path / "alone")

@@ -43,14 +43,14 @@ def test_every_instance_draws_ten_different_legible_digits(fonts, family):
             assert len(shapes) == 10
 
 
-def write_table(folder, path=None, **changes):
+def write_table(folder, path=None):
     """The table of a folder of one font: that of the project, or another file."""
     entry = json.loads((PROJECT / "fonts" / "fonts.json").read_text(encoding="utf-8"))[0]
     shutil.copy(PROJECT / "fonts" / entry["file"], folder)
     if path:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         entry |= {"file": path.name, "sha256": digest, "instances": [{}]}
-    (folder / "fonts.json").write_text(json.dumps([entry | changes]), encoding="utf-8")
+    (folder / "fonts.json").write_text(json.dumps([entry]), encoding="utf-8")
     return folder / entry["file"]
 
 
@@ -65,18 +65,9 @@ def test_missing_and_changed_fonts_are_named(tmp_path):
         load_fonts(tmp_path)
 
 
-@pytest.mark.parametrize("table", ["", "{}", "[{}]", '[{"family": 1}]', "[]"])
+@pytest.mark.parametrize("table", ["{", "[{}]", "[]"])
 def test_a_malformed_table_is_named(tmp_path, table):
     (tmp_path / "fonts.json").write_text(table, encoding="utf-8")
-    with pytest.raises(FontError, match=r"fonts\.json"):
-        load_fonts(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "changes", [{"file": "a\0b"}, {"instances": []}, {"instances": [{"a": []}]}]
-)
-def test_a_malformed_entry_of_the_table_is_named(tmp_path, changes):
-    write_table(tmp_path, **changes)
     with pytest.raises(FontError, match=r"fonts\.json"):
         load_fonts(tmp_path)
 

@@ -73,13 +73,6 @@ def test_colour_modes(plate, mode):
     assert np.abs(read.astype(int) - binary).max() <= 1
 
 
-def test_gray_is_the_luminance_of_a_colour():
-    colours = np.zeros((1, 3, 3), np.uint8)
-    colours[0, [0, 1, 2], [0, 1, 2]] = 255
-    for source in (colours, encoded(Image.fromarray(colours), format="PNG")):
-        assert load_gray(source).tolist() == [[76, 150, 29]]  # 30 %, 59 % and 11 %
-
-
 def test_transparency_is_white(plate):
     transparent = Image.fromarray(plate).convert("RGBA")
     transparent.putalpha(0)
@@ -88,14 +81,13 @@ def test_transparency_is_white(plate):
     assert np.array_equal(load_plate(by_value), np.where(plate == 200, 255, plate))
 
 
-@pytest.mark.parametrize("size", [(64, 128), (1_500, 1_000)])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16"])
-def test_images_of_any_size_are_converted_alike(size, mode):
+def test_large_images_are_converted_like_small_ones(mode):
     """A large image is converted in strips."""
-    values = np.random.default_rng(0).integers(0, 256, (*size, 4), dtype=np.uint8)
+    values = np.random.default_rng(0).integers(0, 256, (1_500, 1_000, 4), dtype=np.uint8)
     if mode == "I;16":
-        image = Image.fromarray(values.view(np.uint16)[:, :, 0])
-        expected = np.rint(values.view(np.uint16)[:, :, 0] / 257)
+        values = values.view(np.uint16)[:, :, 0]
+        image, expected = Image.fromarray(values), np.rint(values / 257)
     else:
         image = Image.fromarray(values).convert(mode)
         white = Image.new("RGBA", image.size, "white")
@@ -103,8 +95,7 @@ def test_images_of_any_size_are_converted_alike(size, mode):
     assert np.array_equal(load_gray(encoded(image, format="PNG", compress_level=0)), expected)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])  # Pillow transposes a TIFF itself
+@pytest.mark.parametrize(("kind", "orientation"), [("PNG", 6), ("PNG", 8), ("TIFF", 6)])
 def test_exif_orientation_is_applied(orientation, kind):
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -123,8 +114,9 @@ def test_the_first_of_several_frames_is_read(plate):
     assert np.array_equal(load_plate(data), plate)
 
 
-@pytest.mark.parametrize("kind", ["uint16", "float32", "float64", "bool"])
-@pytest.mark.parametrize("order", ["=", "S"])
+@pytest.mark.parametrize(
+    ("kind", "order"), [("uint16", "="), ("uint16", "S"), ("float32", "="), ("bool", "=")]
+)
 def test_array_values_are_scaled_to_8_bits(plate, kind, order):
     if kind == "uint16":
         array = plate.astype(np.uint16) * 257
@@ -158,7 +150,7 @@ def test_letterbox_centres_an_image_on_its_own_background():
         assert framed.shape == (64, 128) and np.array_equal(framed, framed[::-1, ::-1])
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (640, 1280), (3, 2)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (640, 1280)])
 def test_any_size_becomes_a_plate(shape):
     assert (load_plate(np.full(shape, 77, dtype=np.uint8)) == 77).all()
 
@@ -170,9 +162,7 @@ def test_any_size_becomes_a_plate(shape):
         np.full((64, 128), 2.5),
         np.full((64, 128), 200),  # int64: is 200 light of 255, or dark of 65535?
         np.zeros((64, 128, 2), np.uint8),
-        np.zeros((64,), np.uint8),
         np.zeros((0, 128), np.uint8),
-        np.zeros((64, 128), complex),
         np.zeros((2, 64, 128, 1), np.uint8),
         np.zeros((1, 70_000), np.uint8),
     ],
@@ -186,7 +176,6 @@ def test_arrays_that_are_not_images_are_refused(array):
     ("kind", "options"),
     [
         ("PNG", {}),
-        ("JPEG", {"progressive": False}),
         ("JPEG", {"progressive": True}),
         ("BMP", {}),
         ("WEBP", {}),
@@ -213,13 +202,6 @@ def test_a_damaged_pillow_image_is_refused(plate):
         load_plate(Image.open(BytesIO(data[:-40])))
 
 
-@pytest.mark.parametrize("source", [b"plate.png", bytearray(b"plates/one.jpg")])
-def test_a_path_given_as_bytes_is_quoted(source):
-    with pytest.raises(ImageError) as error:
-        load_plate(source)
-    assert bytes(source).decode() in str(error.value)
-
-
 @pytest.mark.parametrize(
     "source", ["data:image/png;base64," + 4_000_000 * "A", 4_000_000 * b"A", "two\nlines.png", {}]
 )
@@ -233,6 +215,8 @@ def test_missing_files_and_folders_are_refused_by_name(tmp_path):
     for path in (tmp_path, tmp_path / "missing.png"):
         with pytest.raises(ImageError, match=path.name):
             load_plate(path)
+    with pytest.raises(ImageError, match=r"plate\.png"):
+        load_plate(b"plate.png")  # a path by mistake
 
 
 def tiff_with_one_tile(side):

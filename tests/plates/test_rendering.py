@@ -1,16 +1,14 @@
 import os
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from conftest import succeeds_in_a_fork
-from PIL import Image
 
 from plate_ocr.plates.dataset import render_plates
-from plate_ocr.plates.fonts import FontError
-from plate_ocr.plates.images import LARGE_IMAGE_LOCK, load_gray
 from plate_ocr.plates.rendering import (
     FONT_SIZES,
     FREETYPE_LOCK,
@@ -20,7 +18,6 @@ from plate_ocr.plates.rendering import (
     NUM_DIGITS,
     PLATE_HEIGHT,
     PLATE_WIDTH,
-    check_fits,
     compose_plate,
     font_and_instance,
     font_sizes,
@@ -92,14 +89,12 @@ def test_every_number_is_on_one_plate():
     assert sorted(permuted_numbers(2026)) == list(range(100_000))
     texts = [plate_text(1, index, digits=4) for index in range(10_000)]
     assert sorted(texts) == [f"{number:04d}" for number in range(10_000)]
-    first = [plate_text(1, index, digits=6) for index in range(2_000)]
-    assert len(set(first)) == 2_000 and {text[5] for text in first[:200]} == set("0123456789")
-    later = {
+    texts = {
         plate_text(1, 1_000 * position + 100_000 * cycle, digits=7)
         for position in range(100)
         for cycle in range(100)
     }
-    assert len(later) == 10_000 and len({text[5:] for text in later}) == 100
+    assert len(texts) == 10_000 and len({text[5:] for text in texts}) == 100
 
 
 def test_plates_of_other_lengths(fonts):
@@ -111,22 +106,11 @@ def test_plates_of_other_lengths(fonts):
         assert len(record.text) == digits and record.size in font_sizes(digits)
 
 
-def test_sizes_that_do_not_fit_are_refused_by_font(fonts):
-    with pytest.raises(FontError, match=fonts[0].path.name):
-        render_plate(fonts, 2026, 0, sizes=[60])
-    with pytest.raises(FontError, match="woff2"):  # the widest number of one font
-        for font in fonts:
-            check_fits(font, font.instances[0], size=25, digits=7)
-
-
-def test_fonts_sizes_and_spacings_are_used_evenly(fonts):
-    records = render_plates(range(22 * 400)).records
-    for font in fonts:
-        assert sum(record["font"] == font.family for record in records) == 400
-    for size in FONT_SIZES:
-        count = sum(record["size"] == size for record in records)
-        assert count == pytest.approx(len(records) / len(FONT_SIZES), rel=0.1)
-    assert len({record["spacing"] for record in records}) >= 20
+def test_fonts_and_sizes_are_used_evenly(fonts):
+    records = render_plates(range(22 * 200)).records
+    assert {Counter(record["font"] for record in records)[font.family] for font in fonts} == {200}
+    sizes = Counter(record["size"] for record in records)
+    assert min(sizes.values()) == pytest.approx(len(records) / len(FONT_SIZES), rel=0.15)
 
 
 def test_later_cycles_repeat_the_numbers_in_another_order(fonts):
@@ -140,22 +124,17 @@ def test_later_cycles_repeat_the_numbers_in_another_order(fonts):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("lock", [FREETYPE_LOCK, LARGE_IMAGE_LOCK])
-def test_a_child_forked_while_a_thread_holds_a_lock_does_not_hang(fonts, lock):
+def test_a_child_forked_while_a_thread_draws_does_not_hang(fonts):
     font, axes = font_and_instance(fonts, 0)
-    large = Image.new("L", (1_100, 1_000))
     locked = threading.Event()
 
     def hold():
-        with lock:
+        with FREETYPE_LOCK:
             locked.set()
             time.sleep(0.2)
 
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(hold)
         assert locked.wait(10)
-        size = 31  # in no cache yet
-        assert succeeds_in_a_fork(
-            lambda: render_glyphs(font.path, axes, size) and load_gray(large).size
-        )
+        assert succeeds_in_a_fork(lambda: render_glyphs(font.path, axes, 31))  # not cached yet
         future.result()
