@@ -138,7 +138,7 @@ def reading_html(reading: Reading, min_confidence: float) -> str:
     return (
         f'<div class="{verdict}"><ol>{digits}</ol><p><strong>{verdict.title()}:</strong> '
         f"confidence {percent(reading.confidence)}, threshold {100 * min_confidence:.0f} %.</p>"
-        "<p>The confidence is the calibrated probability that all five digits are correct. Below "
+        "<p>The confidence is P(text), the probability of these five digits under CTC. Below "
         "each digit stands its posterior at its time step, which is not calibrated.</p></div>"
     )
 

@@ -69,7 +69,7 @@ def path_argument(text: str) -> Path:
 
 
 def weights_output(text: str) -> Path:
-    """An argument that names weights to write; Keras takes other endings for other formats."""
+    """An argument that names weights to write; Keras chooses the file format by the suffix."""
     if Path(text).suffix != ".h5" or text.endswith(".weights.h5"):
         raise argparse.ArgumentTypeError(f"must end in .h5, not in .weights.h5: {text:.60}")
     return Path(text)

@@ -12,7 +12,7 @@ from plate_ocr.reading.calibration import auroc, coverage_at_precision, expected
 
 TARGET_PRECISION = 0.999  # of the readings that are accepted, to state their coverage
 GLYPH_SIZE = 24  # pixels; digits are stretched to a square to compare fonts
-INK_THRESHOLD = 100  # of 255, from which a pixel belongs to a digit
+INK_THRESHOLD = 100  # 0 to 255: pixels with at least this much ink belong to a digit
 ARRAYS = ("labels", "texts", "greedy_texts", "confidence")  # of an `EvaluationResult`
 
 

@@ -1,4 +1,5 @@
-"""Backends run the network: images -> logits, and the crop of each image that they belong to.
+"""Backends run the network: images -> logits and crop windows.
+
 
 Each imports its library when it is made, and raises a WeightsError if it cannot run the weights.
 """
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 BACKENDS = ("onnx", "openvino", "keras")
 OUTPUT_NAMES = ("logits", "crop")  # of the ONNX graph
 NETWORK_BATCH = 32  # plates that the network computes at a time; more are no faster
-STATIC_BATCHES = (NETWORK_BATCH, 8, 4, 1)  # that OpenVINO compiles; more than half are filled up
+STATIC_BATCHES = (NETWORK_BATCH, 8, 4, 1)  # compiled for OpenVINO
 _used_in: dict[str, int] = {}  # library that starts threads -> the process that used it first
 
 

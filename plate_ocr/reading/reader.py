@@ -67,7 +67,7 @@ class PlateReader:
         weights: the HDF5 file; beside it `<name>.json` with its hash and `<name>.onnx`, its export.
         backend: `"onnx"`; `"openvino"`, in bfloat16 where that is fast, with low-confidence plates
             read again in float32; or `"keras"`, which needs TensorFlow.
-        num_threads: that read batches, but not with Keras; 0 for one on each core.
+        num_threads: worker threads, ignored by Keras; 0 for one per core.
         tta: test-time augmentation of low-confidence plates, see `reading.tta`.
 
     Raises:

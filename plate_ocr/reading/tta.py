@@ -18,8 +18,8 @@ VIEWS = ("shifted", "cropped")
 SHIFT = 2  # pixels up and to the left: half a column of the localization network
 TEXT_AREA = (0.8 * PLATE_WIDTH, 0.8 * PLATE_HEIGHT)  # that the digits may fill in the cropped view
 MIN_CONTRAST = 20  # gray levels between background and ink
-# Columns of the crop by which the network reports a digit too far left. Its strided convolutions
-# are padded on the right, which makes 1.5 of them; the rest is learned, and changes with weights.
+# Bias correction: the network reports digits this many columns of the crop too far left. Its
+# strided convolutions are padded on the right, which makes 1.5; the rest depends on the weights.
 POSITION_OFFSET = 3.3
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
