@@ -124,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; the options of each hold its handler as `run`."""
     parser = argparse.ArgumentParser(
         prog="plate-ocr",
-        description="Read number plates; draw and validate data sets; train, calibrate, export.",
+        description="Read number plates; draw and validate datasets; train, calibrate, export.",
         epilog=EXIT_CODES,
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -230,7 +230,7 @@ def _add_generate_and_validate(add: Add) -> None:
     command = add(
         "generate",
         _generate,
-        "Draw a data set of simulated plates. Writes PNG files, metadata.jsonl and settings.json. "
+        "Draw a dataset of simulated plates. Writes PNG files, metadata.jsonl and settings.json. "
         "Needs the extra [draw].",
     )
     command.add_argument(
@@ -247,7 +247,7 @@ def _add_generate_and_validate(add: Add) -> None:
     command = add(
         "validate",
         _validate,
-        "Find unreadable images and wrong labels of a data set. A label is the name of its file, "
+        "Find unreadable images and wrong labels of a dataset. A label is the name of its file, "
         "or stands in metadata.jsonl or metadata.csv. Prints one line per problem.",
     )
     command.add_argument("directory", type=path_argument, help="folder of labelled images")

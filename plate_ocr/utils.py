@@ -1,4 +1,4 @@
-"""What all rooms share: resources, files, the processor, processes, missing packages."""
+"""What all subpackages share: resources, files, the processor, processes, missing packages."""
 
 import errno
 import hashlib
@@ -102,7 +102,7 @@ def checksum(content: dict) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     """A name for a message: on one line, and cut where it is too long for a path."""
     name = name if len(name) <= MAX_SHOWN_NAME else f"{name[:50]}...{name[-50:]}"
     return one_line(name)
@@ -188,7 +188,7 @@ def spawn_pool(processes: int) -> ProcessPoolExecutor:
 
 
 def follow_parent() -> None:
-    """Let this process ignore Ctrl-C and end with its parent, also where that is killed."""
+    """Ignore Ctrl-C, and end this process as soon as its parent has ended."""
 
     def wait() -> None:
         parent = multiprocessing.parent_process()
@@ -253,7 +253,4 @@ def missing_extra(error: ImportError, library: str | None = None) -> str:
     extra = EXTRAS.get(library, "train")
     if extra is None:
         return f"{name} is missing: pip install {library}"
-    return (
-        f"{name} is missing: it comes with the extra [{extra}] of this project; "
-        f"in its folder, pip install '.[{extra}]'"
-    )
+    return f"{name} is missing: in the folder of this project, run pip install '.[{extra}]'"

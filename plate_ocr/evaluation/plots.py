@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from plate_ocr.reading.reader import Digit, Reading
 from plate_ocr.reading.tta import x_affine
 
-# Okabe and Ito's colours, which differ with any colour vision.
+# Okabe and Ito's colors, which differ with any color vision.
 BLUE, ORANGE, RED, GREEN, GRAY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#666666"
-COLOURS = (BLUE, ORANGE, GREEN, GRAY)
+COLORS = (BLUE, ORANGE, GREEN, GRAY)
 DPI = 150
 MAX_BARS = 20
 Counts = Mapping[Hashable, tuple[int, int]]  # group -> correct readings and plates
@@ -111,16 +111,16 @@ def dataset_statistics(records: Sequence[dict], title_suffix: str = "") -> Figur
 def training_curves(runs: Mapping[str, tuple[dict, list[dict]]], title_suffix: str = "") -> Figure:
     """CTC loss and validation exact match per epoch, as `load_runs` returns the runs."""
     figure, (losses, matches) = plt.subplots(2, 1, figsize=(7, 6), sharex=True)
-    for colour, (name, (result, history)) in zip(COLOURS, runs.items(), strict=False):
+    for color, (name, (result, history)) in zip(COLORS, runs.items(), strict=False):
         epochs, best = [row["epoch"] for row in history], result["best_epoch"]
         loss = [row["loss"] for row in history]
         label = f"{name}, train (best: epoch {best}, {loss[best - 1]:.1g})"
-        losses.semilogy(epochs, loss, color=colour, label=label)
-        losses.plot(best, loss[best - 1], "o", color=colour)
+        losses.semilogy(epochs, loss, color=color, label=label)
+        losses.plot(best, loss[best - 1], "o", color=color)
         validation = [row["val_loss"] for row in history]
-        losses.semilogy(epochs, validation, ":", color=colour, label=f"{name}, validation")
+        losses.semilogy(epochs, validation, ":", color=color, label=f"{name}, validation")
         exact_match = [100 * row["val_exact_match"] for row in history]
-        matches.plot(epochs, exact_match, color=colour, label=name)
+        matches.plot(epochs, exact_match, color=color, label=name)
     losses.set(title=f"CTC loss{title_suffix}")
     losses.legend(loc="upper right", ncols=2)
     matches.set(title=f"Validation exact match (%){title_suffix}", xlabel="epoch")
@@ -179,10 +179,10 @@ def confusion_matrix(counts: np.ndarray, title: str) -> Figure:
 
 
 def _annotated_heatmap(
-    axis: Axes, values: np.ndarray, colours: str, text: str, limits: tuple[float, float]
+    axis: Axes, values: np.ndarray, colors: str, text: str, limits: tuple[float, float]
 ) -> None:
     """A matrix with its values written in black or white, whichever contrasts more."""
-    image = axis.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
+    image = axis.imshow(values, cmap=colors, vmin=limits[0], vmax=limits[1], aspect="auto")
     axis.grid(False)
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from plate_ocr.plates.alphabet import DIGITS, SUPPORTED_LENGTHS
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.utils import checksum, resource_path, shown, write_text
+from plate_ocr.utils import checksum, printable, resource_path, write_text
 
 if TYPE_CHECKING:
     import keras
@@ -31,7 +31,7 @@ def load_metadata(weights: Path) -> dict:
     try:
         exists = weights.is_file()
     except OSError as error:  # such as a name that is too long
-        raise WeightsError(f"{shown(str(weights))}: {error.strerror or error}") from error
+        raise WeightsError(f"{printable(str(weights))}: {error.strerror or error}") from error
     if not exists:
         raise WeightsError(f"{weights}: there is no such file")
     if weights.suffix != ".h5":

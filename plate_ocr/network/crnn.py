@@ -7,7 +7,6 @@ Recognition"): convolutions, a bidirectional LSTM along the width of the image, 
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
@@ -27,7 +26,7 @@ from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
 
 class ConvSpec(NamedTuple):
-    """One convolution with max-pooling, batch normalisation and ReLU."""
+    """One convolution with max-pooling, batch normalization and ReLU."""
 
     filters: int
     kernel_size: int
@@ -54,7 +53,7 @@ BN_MOMENTUM = 0.9  # at 0.99 the averages lag behind weights that still change f
 
 @keras.saving.register_keras_serializable(package="plate_ocr")
 class BatchNormalization(layers.BatchNormalization):
-    """Batch normalisation (Ioffe and Szegedy 2015) that trains by TensorFlow's fused kernel.
+    """Batch normalization (Ioffe and Szegedy 2015) that trains by TensorFlow's fused kernel.
 
     A training step in float32 is 6 % faster than with the layer of Keras, on a CPU with AVX2.
     """
@@ -76,19 +75,12 @@ class BatchNormalization(layers.BatchNormalization):
         return outputs
 
 
-def build_model(
-    use_cudnn: str | bool = "auto",
-    dropout: float = 0.0,
-    convolutions: Sequence[ConvSpec] = CONVOLUTIONS,
-    columns_per_step: int = COLUMNS_PER_STEP,
-) -> keras.Model:
+def build_model(use_cudnn: str | bool = "auto", dropout: float = 0.0) -> keras.Model:
     """Build the network with fresh weights: a spatial transformer, then a CRNN.
 
     Args:
         use_cudnn: passed to the LSTM; `False` for exports.
         dropout: rate before the LSTM.
-        convolutions: of the recognition network.
-        columns_per_step: feature columns that are one time step.
 
     Returns:
         A functional model from uint8 (n, 64, 128, 1) to float32 logits (n, 16, 11), no softmax.
@@ -97,7 +89,7 @@ def build_model(
     ink = normalize_input(plates)  # (n, 64, 128)
     window = CropWindow(name="frame")(localization_network(ink))  # (n, 4)
     crop = BilinearSampler(name="digits")(ink, window)  # (n, 32, 128, 1)
-    logits = recognition_network(crop, use_cudnn, dropout, convolutions, columns_per_step)
+    logits = recognition_network(crop, use_cudnn, dropout)
     return keras.Model(plates, logits, name="plate_reader")
 
 
@@ -105,20 +97,21 @@ def recognition_network(
     image: keras.KerasTensor,
     use_cudnn: str | bool = "auto",
     dropout: float = 0.0,
-    convolutions: Sequence[ConvSpec] = CONVOLUTIONS,
     columns_per_step: int = COLUMNS_PER_STEP,
 ) -> keras.KerasTensor:
     """The CRNN: convolutions, maximum over the rows, bidirectional LSTM along the columns, logits.
 
     Args:
         image: from 0 to 1, (n, rows, columns, 1).
-        use_cudnn: see `build_model`, as the arguments that follow.
+        use_cudnn: see `build_model`.
+        dropout: see `build_model`.
+        columns_per_step: feature columns that are one time step.
 
     Returns:
         Logits, (n, columns / 4 / columns_per_step, 11).
     """
     features = image  # the shapes below are of a crop, (n, 32, 128, 1)
-    for number, spec in enumerate(convolutions, start=1):
+    for number, spec in enumerate(CONVOLUTIONS, start=1):
         features = layers.Conv2D(
             spec.filters,
             spec.kernel_size,

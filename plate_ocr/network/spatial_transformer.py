@@ -23,7 +23,7 @@ FILTERS = (12, 16, 16, 16)
 DILATIONS = (1, 2, 2)  # of all convolutions but the first, so that distant digits are seen together
 PROFILE_KERNEL = 9  # cells
 
-# Crop window. Coverage is quantised and positions are fixed-point integers, so that ONNX Runtime,
+# Crop window. Coverage is quantized and positions are fixed-point integers, so that ONNX Runtime,
 # OpenVINO (also in bfloat16), TensorFlow and JAX crop exactly the same pixels.
 QUANTIZATION_LEVELS = 32  # of the coverage of a cell
 COVERAGE_THRESHOLD = 0.4  # a cell covered by more belongs to the digits
@@ -135,8 +135,8 @@ def coverage_targets(boxes: np.ndarray) -> np.ndarray:
 class CropWindow(layers.Layer):
     """Place the window whose crop shows the digits at one size.
 
-    The digits are centred vertically. Horizontally they stand in the crop about where they stand in
-    the plate: digits further right in the plate are further right in the crop.
+    The digits are centered vertically. Horizontally they keep about their place: digits further
+    right in the plate are further right in the crop.
     """
 
     def __init__(self, **settings):
@@ -177,7 +177,7 @@ def _text_extent(levels):
     A partly covered cell at either end counts by its coverage.
 
     Args:
-        levels: quantised coverage, int32 (n, cells).
+        levels: quantized coverage, int32 (n, cells).
 
     Returns:
         Empty levels before and after the digits, and the length of the digits in fixed point, each
@@ -201,7 +201,7 @@ def _to_fixed_point(levels):
 
 
 def _first_center(scale):
-    """Centre of the first pixel of the crop, relative to the centre of the plate's first pixel."""
+    """Center of the first pixel of the crop, relative to the center of the plate's first pixel."""
     return (scale + FIXED_POINT_ONE) // 2 - FIXED_POINT_ONE  # no negative number is halved
 
 

@@ -39,7 +39,7 @@ from plate_ocr.plates.rendering import (
     plate_text,
     render_plate,
 )
-from plate_ocr.utils import cores, read_json, shown, spawn_pool, write_bytes, write_text
+from plate_ocr.utils import cores, printable, read_json, spawn_pool, write_bytes, write_text
 
 # Directory name -> (start, count): positions in the permutation of all five-digit numbers.
 # For four digits, all of them are divided by ten.
@@ -91,7 +91,7 @@ def split_range(
         if start != first or (count > size and name != "train"):
             raise DatasetError(f"{name}: holds at most {size:,} plates, from position {first:,} on")
     elif start is None or count is None:
-        raise DatasetError(f"{name}: is not one of {', '.join(SPLITS)}; it needs start and count")
+        raise DatasetError(f"{name}: not a split ({', '.join(SPLITS)}), so give start and count")
     positions = range(start, start + count)
     if not 0 <= start < positions.stop <= limit or start < held_out_start < positions.stop:
         raise DatasetError(
@@ -373,5 +373,5 @@ def validate_dataset(directory: Path | str, digits: int | None = None) -> list[s
         if first != path.name:
             problems.append(f"{path}: is the same picture as {first}")
     names = {path.name for path in paths}
-    missing = [shown(name) for name in records if name not in names]
+    missing = [printable(name) for name in records if name not in names]
     return problems + [f"{directory}: {name} has a record, but no image" for name in missing]

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from PIL.ExifTags import Base
 
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.utils import shown
+from plate_ocr.utils import printable
 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "TIFF")  # no other parser is ever opened
 SUFFIXES = frozenset(  # as Pillow registers them; asking Pillow would import all its parsers
@@ -25,7 +25,7 @@ UNREAD_SUFFIXES = frozenset(  # of images in other formats
 )
 MAX_PIXELS = 24_000_000  # a photograph; decoding it takes up to 150 MB
 MAX_SIDE = 65_535  # pixels, as of a JPEG; resizing longer images takes hundreds of megabytes
-STRIP_PIXELS = 2**20  # converted to gray at a time: a colour image takes 3 to 12 bytes per pixel
+STRIP_PIXELS = 2**20  # converted to gray at a time: a color image takes 3 to 12 bytes per pixel
 DARK = 2**14  # brighter pixels are expected in an image that uses all of its 16 bits
 
 ImageSource = str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray
@@ -76,7 +76,7 @@ def load_gray(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         reason = "not a PNG, JPEG, BMP, WebP or TIFF image"
         raise ImageError(f"{_source_name(source)}: {reason}") from error
     except Exception as error:  # damaged files raise anything, such as SyntaxError
-        reason = shown(str(getattr(error, "strerror", None) or error)) or type(error).__name__
+        reason = printable(str(getattr(error, "strerror", None) or error)) or type(error).__name__
         raise ImageError(f"{_source_name(source)}: {reason}") from error
 
 
@@ -89,8 +89,8 @@ def _source_name(source: ImageSource) -> str:
     if isinstance(source, bytes | bytearray | memoryview):
         return f"bytes {reprlib.repr(bytes(source))}"  # it may be a path by mistake
     if isinstance(source, str | os.PathLike):
-        return shown(os.fsdecode(source))
-    return shown(str(getattr(source, "name", type(source).__name__)))
+        return printable(os.fsdecode(source))
+    return printable(str(getattr(source, "name", type(source).__name__)))
 
 
 def letterbox(gray: np.ndarray) -> np.ndarray:
@@ -148,7 +148,7 @@ def _decode(image: Image.Image, max_pixels: int) -> np.ndarray:
     gray = _to_gray(image)
     orientation = image.getexif().get(Base.Orientation, 1)
     if orientation != 1:
-        upright = Image.fromarray(gray)  # transposing gray takes less memory than colours
+        upright = Image.fromarray(gray)  # transposing gray takes less memory than colors
         upright.getexif()[Base.Orientation] = orientation
         ImageOps.exif_transpose(upright, in_place=True)
         gray = np.asarray(upright)
@@ -196,7 +196,7 @@ def _warn_if_dark(brightest: int) -> None:
 
 
 def _array_to_gray(array: np.ndarray) -> np.ndarray:
-    """Convert the values of an array to uint8 and its colours to gray."""
+    """Convert the values of an array to uint8 and its colors to gray."""
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from plate_ocr.plates.alphabet import NUM_DIGITS, is_valid_label
 from plate_ocr.plates.images import UNREAD_SUFFIXES, is_image_name
-from plate_ocr.utils import shown
+from plate_ocr.utils import printable
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 
@@ -33,9 +33,9 @@ def list_images(directory: Path | str) -> list[Path]:
     try:
         paths = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise DatasetError(f"{shown(str(directory))}: {error.strerror or error}") from error
+        raise DatasetError(f"{printable(str(directory))}: {error.strerror or error}") from error
     unread = [path.name for path in paths if path.suffix.lower() in UNREAD_SUFFIXES]
-    advice = f"; convert {shown(unread[0])} to PNG" if unread else ""
+    advice = f"; convert {printable(unread[0])} to PNG" if unread else ""
     images = [path for path in paths if is_image_name(path.name)]
     if not images:
         raise DatasetError(f"{directory}: holds no images of the formats that are read{advice}")
@@ -65,7 +65,7 @@ def read_metadata(directory: Path | str) -> dict[str, dict]:
                         problem = f"needs file_name and text, not {reprlib.repr(record)}"
                         raise DatasetError(f"{path}:{line}: {problem}")
                     if name in records:
-                        raise DatasetError(f"{path}:{line}: {shown(name)} has two records")
+                        raise DatasetError(f"{path}:{line}: {printable(name)} has two records")
                     records[name] = record
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DatasetError(f"{path}: not readable after line {line} ({error})") from error

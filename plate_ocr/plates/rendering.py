@@ -23,7 +23,7 @@ PLATE_HEIGHT = 64  # pixels
 PLATE_WIDTH = 128
 FONT_SIZES = range(18, 26)  # pixels per em, for up to five digits
 MARGIN = 2  # background pixels kept free on all four sides
-MIN_SPACING = 1  # background columns between neighbouring digits
+MIN_SPACING = 1  # background columns between neighboring digits
 HELD_OUT_START = 90_000  # numbers from this position of the permutation on are never trained on
 DEFAULT_SEED = 2026
 FREETYPE_LOCK = fork_safe_lock()  # threads share the fonts: set the axes and draw in one go
@@ -47,7 +47,7 @@ class PlateRecord:
     font: str  # family
     axes: dict[str, float]  # the instance of a variable font; empty for a static one
     size: int  # pixels per em
-    spacing: int  # background columns between neighbouring digits
+    spacing: int  # background columns between neighboring digits
     x: int  # left edge of the ink
     y: int  # top edge of the ink
     seed: int

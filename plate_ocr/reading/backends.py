@@ -1,6 +1,5 @@
 """Backends run the network: images -> logits and crop windows.
 
-
 Each imports its library when it is made, and raises a WeightsError if it cannot run the weights.
 """
 

@@ -262,8 +262,8 @@ def _random_cuts(plate: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _add_specks_and_scratches(plate: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     plate = plate.copy()
-    for centre in rng.integers(0, PLATE_SIZE, (rng.integers(3, 40), 2)).tolist():
-        cv2.circle(plate, centre, int(rng.integers(0, 2)), int(rng.integers(0, 160)), -1)
+    for center in rng.integers(0, PLATE_SIZE, (rng.integers(3, 40), 2)).tolist():
+        cv2.circle(plate, center, int(rng.integers(0, 2)), int(rng.integers(0, 160)), -1)
     for _ in range(rng.integers(0, 4)):
         x, y = rng.integers(0, PLATE_SIZE).tolist()
         length, angle = rng.uniform(8, 50), rng.uniform(0, 2 * np.pi)
@@ -311,10 +311,10 @@ def _random_blur(plate: np.ndarray, strength: float, rng: np.random.Generator) -
         return cv2.resize(small, PLATE_SIZE, interpolation=interpolation)
     length = int(rng.integers(3, 4 + int(4 * strength)))
     angle = rng.uniform(0, np.pi)
-    centre = (length - 1) / 2
-    reach = centre * np.array([np.cos(angle), np.sin(angle)])
+    center = (length - 1) / 2
+    reach = center * np.array([np.cos(angle), np.sin(angle)])
     kernel = np.zeros((length, length), np.float32)
-    start, end = (tuple(map(round, centre + sign * reach)) for sign in (-1, 1))
+    start, end = (tuple(map(round, center + sign * reach)) for sign in (-1, 1))
     cv2.line(kernel, start, end, 1.0)
     return cv2.filter2D(plate, -1, kernel / kernel.sum())
 

@@ -161,9 +161,9 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             }
         except ValueError as error:
             raise TrainingError(f"{error}; delete {self.directory} to start again") from error
-        if self.state.get("run") != run:
+        if not isinstance(self.state, dict) or self.state.get("run") != run:
             raise TrainingError(
-                f"{self.directory}: holds another run, of other plates, settings or code; "
+                f"{self.directory}: holds another run, of other plates or another configuration; "
                 "choose another directory, or delete it to start again"
             )
         for name, sha256 in self.state["sha256"].items():

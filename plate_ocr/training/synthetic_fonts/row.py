@@ -80,8 +80,8 @@ def _jitter_glyphs(
     ones = np.ones_like(rotations)
     linear = np.array([[ones, rotations + slants], [-rotations, ones]]).transpose(2, 0, 1)
     linear *= 1.06  # slightly smaller, to stay in the fields
-    centre = (np.array(SDF_SIZE) - 1) / 2
-    matrices = np.concatenate([linear, (centre - linear @ centre)[..., None]], axis=2)
+    center = (np.array(SDF_SIZE) - 1) / 2
+    matrices = np.concatenate([linear, (center - linear @ center)[..., None]], axis=2)
     bends = rng.normal(0, BEND_STD * amount, (len(fields), 4, 3, 2)).astype(np.float32)
     jittered = np.empty_like(fields)
     for index, (field, matrix, bend) in enumerate(zip(fields, matrices, bends, strict=True)):
