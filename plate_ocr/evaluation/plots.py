@@ -110,7 +110,8 @@ def dataset_statistics(records: Sequence[dict], title_suffix: str = "") -> Figur
 
 def training_curves(runs: Mapping[str, tuple[dict, list[dict]]], title_suffix: str = "") -> Figure:
     """CTC loss and validation exact match per epoch, as `load_runs` returns the runs."""
-    figure, (losses, matches) = plt.subplots(2, 1, figsize=(7, 6), sharex=True)
+    ratios = {"height_ratios": (5, 2)}
+    figure, (losses, matches) = plt.subplots(2, 1, figsize=(7, 5), sharex=True, gridspec_kw=ratios)
     for color, (name, (result, history)) in zip(COLORS, runs.items(), strict=False):
         epochs, best = [row["epoch"] for row in history], result["best_epoch"]
         loss = [row["loss"] for row in history]
