@@ -125,7 +125,7 @@ def training_curves(runs: Mapping[str, tuple[dict, list[dict]]], title_suffix: s
     losses.set(title=f"CTC loss{title_suffix}")
     losses.legend(loc="upper right", ncols=2)
     matches.set(title=f"Validation exact match (%){title_suffix}", xlabel="epoch")
-    matches.legend()
+    matches.legend(loc="lower right")
     return figure
 
 
