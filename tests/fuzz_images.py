@@ -72,7 +72,7 @@ def _png(width, height, data):
     return content
 
 
-def mutate(content, rng, other=b""):
+def mutate(content, rng, other):
     """Flip bits, overwrite a number, insert, delete, truncate, or splice with another file."""
 
     def position(data):
@@ -96,4 +96,4 @@ def mutate(content, rng, other=b""):
         case 4:
             return content[:start]
         case _:
-            return content[:start] + (other[position(other) :] if other else b"")
+            return content[:start] + other[position(other) :]

@@ -9,15 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, PROJECT, left_in_an_empty_home, run_python, start_interruptible
+from conftest import ENVIRONMENT, PROJECT, left_in_an_empty_home, run_python
 from PIL import Image
 
 from plate_ocr.cli import main
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS
 from plate_ocr.reading.reader import PlateReader
 
 TEST = PROJECT / "data" / "test"
@@ -91,19 +91,14 @@ def test_what_cannot_be_read_costs_no_other_image_its_reading(plates, tmp_path):
         (("read", "--num-threads", "x", "x.png"), "--num-threads"),
         (("read", "--weights", PROJECT / "README.md", TEST), "README.md"),
         (("read", "--weights", "none.h5", TEST), "none.h5"),
-        (("read", "."), "."),
-        (("read", "none.png", "nor-this.png"), "nor-this.png"),
         (("read", ""), "No such file"),
         (("validate", "nowhere"), "nowhere"),
         (("generate", "elsewhere"), "needs start and count"),
-        (("generate", "train", "--digits", "8"), "8"),
         (("generate", "train", "--seed", "-1"), "--seed"),
         (("train", TEST, "mine.weights.h5"), "mine.weights.h5"),
-        (("train", TEST, ".h5"), ".h5"),
         (("train", "nowhere", "mine.h5"), "nowhere"),
         (("train", ".", "x.h5", "--num-processes", "2"), "--coordinator-address"),
         (("train", ".", "x.h5", "--config", "x"), "fine_tuning"),
-        (("calibrate", DEFAULT_WEIGHTS, TEST), "200"),
         (("export", "--weights", "none.h5"), "none.h5"),
     ],
 )
@@ -113,17 +108,12 @@ def test_invalid_arguments_exit_with_2_and_write_nothing(arguments, named, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_help_lists_commands_configurations_and_exit_codes(capsys):
-    def help_of(*command):
-        with pytest.raises(SystemExit):
-            main([*command, "--help"])
-        return " ".join(capsys.readouterr().out.split())
-
-    from plate_ocr.training.config import CONFIGS
-
-    assert all(f" {command} " in help_of() for command in DATA_COMMANDS + TRAINING_COMMANDS)
-    assert all(name in help_of("train") for name in CONFIGS)
-    assert all(f" {code} " in help_of() for code in (0, 1, 2, 130))
+@pytest.mark.parametrize("command", DATA_COMMANDS + TRAINING_COMMANDS)
+def test_every_command_has_a_help_with_its_exit_codes(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    assert f"plate-ocr {command} " in text and "130 interrupted" in " ".join(text.split())
 
 
 def test_a_generated_folder_is_valid_until_a_plate_is_lost(tmp_path):
@@ -142,8 +132,16 @@ def test_a_generated_folder_is_valid_until_a_plate_is_lost(tmp_path):
 
 @pytest.mark.parametrize("moment", ["processes start", "plates are drawn"])
 def test_ctrl_c_while_a_folder_is_drawn(tmp_path, moment):
-    command = ("-m", "plate_ocr", "generate", tmp_path / "mine", "--start", 0, "--count", 60_000)
-    process = start_interruptible(*command, start_new_session=True)
+    command = [sys.executable, "-m", "plate_ocr", "generate", tmp_path / "mine"]
+    process = subprocess.Popen(
+        [*command, "--start", "0", "--count", "60000"],
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # What runs in the background may ignore Ctrl-C, and would pass that on.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if moment == "processes start":
         while len(children.read_text().split()) < 2:  # one of them tracks resources
@@ -175,9 +173,7 @@ def in_shell(command):
     [
         ("-m plate_ocr read data/test data/test data/test | head -n 1 > /dev/null", 0),
         ("-m plate_ocr validate data/test | exec true", 0),
-        ("-m plate_ocr read none.png 2>&1 | exec true", 2),
         ("model_test.py data/test/12891.png --backend onnx --plot {tmp}/x.png | exec true", 0),
-        ("-m benchmarks.soak --help | exec true", 0),
     ],
 )
 def test_a_closed_pipe_is_no_error(command, code, tmp_path):
@@ -189,12 +185,6 @@ def test_a_full_disk_behind_the_output_is_one_line():
     done = in_shell("$PYTHON -m plate_ocr read data/test > /dev/full")
     assert done.returncode == 2 and "No space left on device" in done.stderr
     assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize("errors", ["2> /dev/full", "2>&-"])
-def test_errors_that_cannot_be_printed_stop_no_reading(errors):
-    done = in_shell(f"$PYTHON -m plate_ocr read none.png data/test/12891.png {errors}")
-    assert done.returncode == 1 and done.stdout.count("\n") == 1 and "12891" in done.stdout
 
 
 @pytest.mark.parametrize("stdin", ["< /dev/null", "<&-", "< README.md"])
@@ -219,9 +209,3 @@ def test_any_file_name_is_printed(command, plates, tmp_path):
     assert len(err.splitlines()) == 1 and "cut" in err
     if command == ("read",):  # the other layouts have their own quotes
         assert [line.split("\t")[1] for line in out.splitlines()] == [plates[0].stem] * 3
-
-
-@pytest.mark.parametrize("command", ["plate_ocr", "model_test", "benchmarks.compare"])
-def test_commands_run_without_docstrings(command):
-    done = run_python("-OO", "-m", command, "--help")
-    assert done.returncode == 0 and done.stdout.startswith("usage: "), done.stderr

@@ -1,4 +1,4 @@
-"""Damaged images and weights: never a crash, a hang, a traceback or much memory."""
+"""Damaged images: never a crash, a hang, a traceback or much memory."""
 
 import csv
 import io
@@ -9,21 +9,15 @@ import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import PROJECT, run_python
-from fuzz_images import mutate, mutated
+from fuzz_images import mutated
 
 from plate_ocr import ImageError
-from plate_ocr.network.checkpoint import WeightsError
 from plate_ocr.reading.reader import PlateReader
 
 MAX_MEMORY = 150  # megabytes above a run without damaged images
 GOOD = sorted((PROJECT / "data" / "test").glob("*.png"))
-
-
-def counts(small, full):
-    return pytest.mark.parametrize("count", [small, pytest.param(full, marks=pytest.mark.slow)])
 
 
 def peak_memory():
@@ -47,7 +41,7 @@ def read_damaged(folder):
     print(json.dumps({"unreadable": len(errors), "megabytes": peak_memory() - clean}))
 
 
-@counts(400, 20_000)
+@pytest.mark.parametrize("count", [400, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_damaged_images_cost_no_other_image_its_reading(count, tmp_path):
     for number, (suffix, content) in enumerate(mutated(count)):
         (tmp_path / f"{number}{suffix}").write_bytes(content)
@@ -63,44 +57,15 @@ def test_a_folder_of_damaged_images_through_the_command(tmp_path):
     for path in GOOD[:20]:
         shutil.copy(path, tmp_path)
     (tmp_path / "folder.png").mkdir()
-    (tmp_path / "circle.png").symlink_to("circle.png")
-    (tmp_path / "nowhere.jpg").symlink_to("nothing")
     (tmp_path / "endless.png").symlink_to("/dev/zero")
     os.mkfifo(tmp_path / "pipe.webp")
     done = run_python("-m", "plate_ocr", "read", "--csv", tmp_path)
     assert done.returncode == 1 and "Warning" not in done.stderr
     texts = {row["file"]: row["text"] for row in csv.DictReader(io.StringIO(done.stdout))}
     assert all(texts[str(tmp_path / path.name)] == path.stem for path in GOOD[:20])
-    for name in ("folder.png", "circle.png", "nowhere.jpg", "endless.png", "pipe.webp"):
+    for name in ("folder.png", "endless.png", "pipe.webp"):
         assert f"{tmp_path / name}: " in done.stderr
     assert run_python("-m", "plate_ocr", "validate", tmp_path).returncode == 1
-
-
-@counts(60, 2_000)
-@pytest.mark.parametrize(("backend", "suffix"), [("keras", ".h5"), ("onnx", ".onnx")])
-def test_damaged_weights_are_refused(tmp_path, random_weights, count, backend, suffix):
-    weights = tmp_path / "random.h5"
-    for path in random_weights.parent.glob("random.*"):
-        shutil.copy(path, tmp_path)
-    rng = np.random.default_rng(0)
-    for number in range(count):
-        path = weights.with_suffix((suffix, ".json")[number % 2])
-        whole = path.read_bytes()
-        damaged = mutate(whole, rng)
-        if same_json(damaged, whole) if path.suffix == ".json" else damaged == whole:
-            continue
-        path.write_bytes(damaged)
-        with pytest.raises(WeightsError) as error:
-            PlateReader(weights, backend=backend)
-        assert "\n" not in str(error.value)
-        path.write_bytes(whole)
-
-
-def same_json(damaged, whole):
-    try:
-        return json.loads(damaged) == json.loads(whole)
-    except ValueError:
-        return False
 
 
 if __name__ == "__main__":  # in a process of its own, whose memory is measured

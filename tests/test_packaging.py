@@ -10,7 +10,6 @@ from conftest import PROJECT, run_python
 
 import plate_ocr
 from plate_ocr import PlateReader
-from plate_ocr.reading.backends import load_library
 from plate_ocr.utils import missing_extra
 
 DESCRIPTION = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -50,7 +49,6 @@ def test_reading_imports_nothing_of_training():
         (("export",), "keras", "train"),
         (("train", "data/test", "{folder}/x.h5"), "keras", "train"),
         (("generate", "{folder}/x", "--start", "0", "--count", "2"), "cv2", "draw"),
-        (("fine-tune", "data/test", "{folder}/x.h5"), "keras", "train"),
         (("draw-many", "{folder}/x", "--count", "5"), "pyarrow", "ray"),
     ],
 )
@@ -81,15 +79,6 @@ def test_a_missing_backend_is_an_import_error_that_says_how_to_get_it(
     assert error.value.name == library and extra in str(error.value)
     assert "\n" not in str(error.value)
     assert missing_extra(error.value) == str(error.value)  # the commands print the same
-
-
-def test_an_interrupt_while_a_library_starts_is_no_broken_library(tmp_path, monkeypatch):
-    lines = "try:\n    raise KeyboardInterrupt\nexcept KeyboardInterrupt as error:\n"
-    lines += "    raise ImportError('initialization failed') from error\n"  # as compiled modules do
-    (tmp_path / "interrupted_library.py").write_text(lines, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        load_library("interrupted_library")
 
 
 def test_a_broken_backend_is_an_import_error_in_one_line(monkeypatch, tmp_path):

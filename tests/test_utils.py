@@ -6,11 +6,8 @@ import pytest
 from plate_ocr.utils import (
     atomic_write,
     check_writable,
-    checksum,
     map_batches,
-    one_line,
     read_json,
-    shown,
     write_text,
 )
 
@@ -70,16 +67,6 @@ def test_json_that_cannot_be_read_is_named(tmp_path, content):
         read_json(tmp_path / "none.json")
 
 
-def test_a_checksum_covers_all_but_itself():
-    assert checksum({"a": 1, "b": 2}) == checksum({"b": 2, "a": 1, "checksum": "x"})
-    assert checksum({"a": 1}) != checksum({"a": 2})
-
-
-def test_names_in_messages_are_short_and_on_one_line():
-    assert one_line("a\nb\t\udcff") == "a\\nb\\t\\udcff"
-    assert len(shown(10_000 * "x")) < 200 and shown("plate.png") == "plate.png"
-
-
 def double(batch):
     return [2 * item for item in batch]
 
@@ -105,15 +92,10 @@ def test_an_error_of_the_items_comes_after_the_results_before_it(count):
     assert results == [2 * number for number in range(count)]
 
 
-@pytest.mark.parametrize("fault", [False, True])
-def test_a_stream_that_fails_or_is_left_ends_its_threads(fault):
+def test_a_stream_that_is_left_ends_its_threads_and_took_few_items():
     before, taken = threading.active_count(), []
-    items = (taken.append(number) or (None if fault else number) for number in range(10_000))
+    items = (taken.append(number) or number for number in range(10_000))
     stream = map_batches(double, items, num_threads=2, size=4)
-    if fault:
-        with pytest.raises(TypeError):
-            next(stream)  # None cannot be doubled
-    else:
-        assert next(stream) == 0
-        stream.close()
+    assert next(stream) == 0
+    stream.close()
     assert threading.active_count() == before and len(taken) <= 5 * 4

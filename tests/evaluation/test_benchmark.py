@@ -1,4 +1,3 @@
-import dataclasses
 import shutil
 
 import numpy as np
@@ -9,13 +8,11 @@ from PIL import Image
 from plate_ocr.evaluation.benchmark import (
     SETS,
     BenchmarkError,
-    BenchmarkSet,
     calibrate,
     evaluate,
     load_benchmark,
 )
-from plate_ocr.network.checkpoint import load_metadata, write_metadata
-from plate_ocr.plates.dataset import DatasetError, generate_dataset, render_plates
+from plate_ocr.plates.dataset import DatasetError, generate_dataset
 from plate_ocr.reading.reader import PlateReader
 
 
@@ -36,18 +33,15 @@ def test_every_set_can_be_loaded(name):
     assert (sample.labels[0], sample.labels[-1]) == (dataset.labels[0], dataset.labels[-1])
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "changed", "no images"])
-def test_a_missing_or_damaged_set_is_named(damage, tmp_path):
+def test_a_missing_truncated_or_changed_set_is_named(tmp_path):
     path = tmp_path / "layout.npz"
     content = (PROJECT / "data" / "benchmark" / path.name).read_bytes()
-    if damage == "no images":
-        np.savez(path, plates=np.zeros(3))
-    elif damage != "missing":
-        within = content.index(b"images.npy") + 100  # the compressed images
-        changed = content[:within] + bytes(9) + content[within + 9 :]
-        path.write_bytes({"empty": b"", "truncated": content[:1000], "changed": changed}[damage])
-    with pytest.raises(BenchmarkError, match=r"layout\.npz"):
-        load_benchmark("layout", tmp_path)
+    within = content.index(b"images.npy") + 100  # the compressed images
+    for damaged in (None, content[:1000], content[:within] + bytes(9) + content[within + 9 :]):
+        if damaged is not None:
+            path.write_bytes(damaged)
+        with pytest.raises(BenchmarkError, match=r"layout\.npz"):
+            load_benchmark("layout", tmp_path)
 
 
 @pytest.mark.parametrize("tta", [False, True])
@@ -59,13 +53,6 @@ def test_a_set_is_evaluated_as_the_reader_reads_it(tta):
     assert result.texts.tolist() == [reading.text for reading in readings]
     assert result.greedy_texts.tolist() == [reading.greedy_text for reading in readings]
     assert result.confidence == pytest.approx([reading.confidence for reading in readings])
-
-
-def test_fields_of_records_become_tags():
-    plates = render_plates(range(4))
-    dataset = BenchmarkSet.from_plates(plates, "font", "size")
-    assert dataset.labels == plates.labels and dataset.tags.keys() == {"font", "size"}
-    assert dataset.tags["size"].tolist() == [record["size"] for record in plates.records]
 
 
 def test_weights_are_calibrated_on_a_folder(copied_weights, random_weights, tmp_path):
@@ -89,14 +76,3 @@ def test_weights_are_calibrated_on_a_folder(copied_weights, random_weights, tmp_
     with pytest.raises(DatasetError, match="199 plates"):
         calibrate(copied_weights, folder)
     assert PlateReader(copied_weights).calibration == calibration
-
-
-def test_a_calibration_changes_the_confidence_alone(copied_weights):
-    image = render_plates([0]).images[0, :, :, 0]
-    before = PlateReader(copied_weights).read(image)
-    metadata = load_metadata(copied_weights)
-    calibration = {"intercept": -50.0, "slope": 0.0}
-    write_metadata(copied_weights, metadata | {"calibration": calibration})
-    after = PlateReader(copied_weights).read(image)
-    assert after == dataclasses.replace(before, confidence=after.confidence)
-    assert after.confidence == pytest.approx(0) and before.confidence > 0.5

@@ -3,9 +3,6 @@ from itertools import product
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from plate_ocr.plates.alphabet import BLANK, NUM_CLASSES, SUPPORTED_LENGTHS, decode, encode
 from plate_ocr.reading.ctc import (
@@ -18,9 +15,6 @@ from plate_ocr.reading.ctc import (
     text_probability,
     viterbi_fixed_length,
 )
-
-# Few distinct values, so that peaks, repeats and ties are frequent.
-LOGITS = arrays(np.float32, (3, 32, NUM_CLASSES), elements=st.sampled_from([-9, -1, 0, 0.5, 4, 30]))
 
 
 def path_logits(path, peak=20.0):
@@ -48,9 +42,10 @@ def test_greedy_decoding_of_known_paths(path, text):
     assert greedy_decode(path_logits(path)) == [text]
 
 
-@settings(max_examples=60, deadline=None)
-@given(LOGITS)
-def test_greedy_texts_are_those_of_keras_and_kept_if_they_have_five_digits(logits):
+def test_greedy_texts_are_those_of_keras_and_kept_if_they_have_five_digits():
+    # Few values, so that repeats and ties are frequent.
+    values = np.array([-9, -1, 0, 0.5, 4, 30], np.float32)
+    logits = np.random.default_rng(0).choice(values, (200, 9, NUM_CLASSES))
     lengths = np.full(len(logits), logits.shape[1])
     decoded, _ = keras.ops.ctc_decode(logits, lengths, strategy="greedy", mask_index=BLANK)
     expected = ["".join(str(c - 1) for c in row if c >= 0) for row in np.asarray(decoded)[0]]
@@ -133,13 +128,3 @@ def test_a_plate_is_decoded_alike_alone_and_among_others(digits):
         predictions = decode_logits(logits[:size], digits)
         for field, expected_field in zip(predictions, expected, strict=True):
             assert np.array_equal(field, expected_field[:size])
-
-
-def test_rows_are_replaced_in_a_copy():
-    predictions = decode_logits(random_logits(3))
-    others = decode_logits(path_logits([0, 1, 2, 1, 2, 1, 2, 1, 2, 1]).repeat(2, axis=0))
-    merged = predictions.replace_rows(np.array([2, 0]), others)
-    assert merged.texts == ["01010", predictions.texts[1], "01010"] != predictions.texts
-    assert merged.greedy_texts[0] == "010101010"
-    assert np.array_equal(merged.digit_position[1], predictions.digit_position[1])
-    assert merged.text_probability[0] == others.text_probability[0]

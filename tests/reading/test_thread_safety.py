@@ -1,6 +1,5 @@
 """Threads and processes that share a reader."""
 
-import copy
 import multiprocessing
 import os
 import threading
@@ -35,22 +34,11 @@ def test_eight_threads_share_a_reader(random_weights, backend):
         assert list(pool.map(read, range(8))) == [[texts] * 5 for texts in expected]
 
 
-@pytest.mark.parametrize(
-    "backend", ["onnx", *(pytest.param(name, marks=pytest.mark.slow) for name in BACKENDS[1:])]
-)
-def test_a_copied_reader_reads_as_the_first(random_weights, backend, tmp_path, monkeypatch):
-    monkeypatch.chdir(random_weights.parent)
-    reader = PlateReader(random_weights.name, backend, num_threads=3, tta=True)
-    monkeypatch.chdir(tmp_path)
-    copied = copy.deepcopy(reader)  # as pickle does
-    assert copied.backend is not reader.backend
-    assert (copied.tta, copied.num_threads) == (reader.tta, reader.num_threads)
-    assert copied.read(IMAGE) == reader.read(IMAGE)
-
-
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
-def test_a_reader_goes_to_a_pool_of_processes(random_weights, method):
-    reader = PlateReader(random_weights, num_threads=1)
+def test_a_reader_goes_to_a_pool_of_processes(random_weights, method, tmp_path, monkeypatch):
+    monkeypatch.chdir(random_weights.parent)
+    reader = PlateReader(random_weights.name, num_threads=1, tta=True)
+    monkeypatch.chdir(tmp_path)  # the weights are found from another folder
     context = multiprocessing.get_context(method)
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         assert pool.submit(reader.read, IMAGE).result(60) == reader.read(IMAGE)

@@ -93,15 +93,6 @@ def test_the_text_with_the_highest_mean_probability_wins():
     np.testing.assert_allclose(merged.digit_position[1], views[0].digit_position[1])
 
 
-def test_a_view_with_logits_that_are_not_finite_counts_as_improbable():
-    logits = np.stack([text_logits("12345", 8.0), text_logits("12345", 7.0)])[:, None]
-    logits = np.repeat(logits, 2, axis=1)
-    logits[0, 1, 3, 2] = np.nan
-    merged = merge_views(logits, np.tile([1.0, 0.0], (2, 2, 1)), digits=5)
-    assert merged.texts == ["12345", "12345"]
-    assert 0.4 < merged.text_probability[1] / merged.text_probability[0] < 0.6
-
-
 @pytest.mark.parametrize("digits", SUPPORTED_LENGTHS)
 def test_views_of_plates_with_other_numbers_of_digits_are_merged(digits):
     texts = "1234567"[:digits], "7654321"[:digits]

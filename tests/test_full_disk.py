@@ -1,11 +1,7 @@
-"""Work that is stopped anywhere: nothing is half-written, and running it again gives the same."""
+"""A disk that is full or read-only: nothing is half-written, and a second run completes."""
 
-import multiprocessing
-import os
 import shutil
-import signal
 import subprocess
-from functools import partial
 
 import pytest
 
@@ -14,51 +10,8 @@ from plate_ocr.training.fit import ResumableCheckpoint
 from plate_ocr.utils import write_text
 
 
-def killed_at_rename(number, when, work):
-    """Do `work` in a process that is killed before or after its `number`-th rename.
-
-    Returns whether it got so far.
-    """
-    renames, replace = iter(range(1, 1_000_000)), os.replace
-
-    def replace_or_die(source, target):
-        last = next(renames) == number
-        if not (last and when == "before"):
-            replace(source, target)
-        if last:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def work_or_die():
-        os.replace = replace_or_die
-        work()
-
-    process = multiprocessing.get_context("fork").Process(target=work_or_die)
-    process.start()
-    process.join()
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode != 0
-
-
-def contents(folder):
-    """The files of a folder, without hidden ones: what a killed process was writing."""
-    return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
-
-
 def generate(folder, count):
     generate_dataset(folder, start=0, count=count, processes=1, progress=False)
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_data_set_is_completed_after_a_kill_at_every_rename(tmp_path, when):
-    generate(tmp_path / "undisturbed", 5)
-    expected = contents(tmp_path / "undisturbed")
-    number = 1
-    while killed_at_rename(number, when, partial(generate, folder := tmp_path / str(number), 5)):
-        assert contents(folder).items() <= expected.items()
-        generate(folder, 5)
-        assert contents(folder) == expected, number
-        number += 1
-    assert number == 1 + len(expected) and contents(folder) == expected
 
 
 @pytest.fixture
