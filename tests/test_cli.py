@@ -93,7 +93,7 @@ def test_what_cannot_be_read_costs_no_other_image_its_reading(plates, tmp_path):
         (("read", "--weights", "none.h5", TEST), "none.h5"),
         (("read", ""), "No such file"),
         (("validate", "nowhere"), "nowhere"),
-        (("generate", "elsewhere"), "needs start and count"),
+        (("generate", "elsewhere"), "give start and count"),
         (("generate", "train", "--seed", "-1"), "--seed"),
         (("train", TEST, "mine.weights.h5"), "mine.weights.h5"),
         (("train", "nowhere", "mine.h5"), "nowhere"),
