@@ -53,6 +53,16 @@ def installed(tmp_path_factory):
     return target
 
 
+@pytest.mark.parametrize("name", ["data_generation.ipynb", "evaluation.ipynb"])
+def test_the_committed_notebook_shows_the_present_source(name):
+    shown = re.findall(
+        r"`(plate_ocr[.\w]+)`\n```python\n(.*?)```", read(PROJECT / name)[2], re.DOTALL
+    )
+    assert shown
+    for module, source in shown:
+        assert source in (PROJECT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_the_committed_notebook_is_one_clean_run(name):
     assert (PROJECT / name).stat().st_size < 300 * 1024
