@@ -240,7 +240,7 @@ def test_a_script_without_a_main_guard_draws(tmp_path):
 
 def test_processes_import_from_the_current_folder(tmp_path):
     """As in a notebook that clones the project and changes into the clone."""
-    code = f"import os; os.chdir({str(PROJECT)!r})\n" + GENERATE
+    code = f"import multiprocessing, os; os.chdir({str(PROJECT)!r})\n" + GENERATE
     code += f"generate_dataset({str(tmp_path / 'train')!r}, count=2, processes=2, progress=False)"
     done = run_python("-E", "-c", code, cwd=tmp_path)  # without PYTHONPATH
     assert (done.returncode, done.stderr) == (0, "")
