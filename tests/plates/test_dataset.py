@@ -1,16 +1,14 @@
 import hashlib
 import json
-import os
 import shutil
 import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, run_python, start_interruptible
 from PIL import Image
 
 from plate_ocr.plates.dataset import (
@@ -71,17 +69,11 @@ def test_splits_of_other_lengths():
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("mine", {"start": 5}),
         ("mine", {"start": 89_999, "count": 2}),
         ("mine", {"start": 99_999, "count": 2}),
-        ("mine", {"start": -1, "count": 2}),
         ("train", {"count": 9_001, "digits": 4}),
         ("train", {"count": 0}),
-        ("train", {"start": 90_000}),
         ("test", {"count": 61}),
-        ("train", {"count": 1, "seed": -1}),
-        ("train", {"count": 1, "digits": 8}),
-        ("train", {"count": 1, "sizes": range(20, 20)}),
         ("train", {"count": 1, "sizes": range(7, 9)}),
         ("train", {"count": 44, "digits": 7, "sizes": range(18, 26)}),
     ],
@@ -111,16 +103,14 @@ def test_any_number_of_processes_writes_the_same_bytes(reference, tmp_path):
 
 def test_an_interrupted_folder_is_completed_to_the_same_bytes(reference, folder):
     (folder / "metadata.jsonl").unlink()
-    paths = sorted(folder.glob("*.png"))
-    for path in paths[::3]:
-        path.unlink()
-    for path, size in zip(paths[1::3], (0, 1, 100, -1), strict=False):
-        path.write_bytes(path.read_bytes()[:size])
+    missing, damaged, complete, *_ = sorted(folder.glob("*.png"))
+    missing.unlink()
+    damaged.write_bytes(b"")
     (folder / ".123.part.00001.png").write_bytes(b"half a picture")
-    times = {path: path.stat().st_mtime_ns for path in paths[2::3]}
+    written = complete.stat().st_mtime_ns
     draw(folder, count=COUNT)
     assert contents(folder) == contents(reference)
-    assert {path: path.stat().st_mtime_ns for path in times} == times  # complete files are kept
+    assert complete.stat().st_mtime_ns == written  # it is kept
 
 
 def test_a_folder_holds_plates_of_one_setting(folder, tmp_path):
@@ -140,17 +130,14 @@ def test_a_folder_holds_plates_of_one_setting(folder, tmp_path):
         draw(tmp_path / "test", count=1)
 
 
-@pytest.mark.parametrize("content", ["{", "{}", "[]", None])
-def test_damaged_settings_are_refused_and_nothing_changes(tmp_path, content):
-    folder = tmp_path / "test"
-    folder.mkdir()
-    shutil.copy(min((PROJECT / "data" / "test").glob("*.png")), folder)
-    path = folder / "settings.json"
-    path.mkdir() if content is None else path.write_text(content, encoding="utf-8")
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_damaged_settings_are_refused_and_nothing_changes(folder, content):
+    (folder / "settings.json").write_text(content, encoding="utf-8")
+    before = contents(folder)
     for function in (draw, load_or_generate):
-        with pytest.raises(DatasetError, match=str(folder)) as error:
-            function(folder)
-        assert "\n" not in str(error.value) and len(list(folder.iterdir())) == 2
+        with pytest.raises(DatasetError, match=r"settings\.json"):
+            function(folder, count=COUNT)
+    assert contents(folder) == before
 
 
 def test_plates_of_other_sizes_positions_and_lengths(tmp_path):
@@ -160,8 +147,6 @@ def test_plates_of_other_sizes_positions_and_lengths(tmp_path):
     assert len(load_or_generate(tmp_path / "mine")) == 44
     folder = tmp_path / "train"
     draw(folder, count=44, digits=7)
-    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    assert settings["digits"] == 7 and settings["sizes"] == [12, 17]
     assert validate_dataset(folder) == []
     assert load_or_generate(folder, count=44, digits=7).digits == 7
     with pytest.raises(DatasetError, match="5 digits"):
@@ -218,8 +203,7 @@ def test_validation_finds_every_problem(folder):
     path = folder / "metadata.jsonl"
     record = f'"text": "{names[5][:5]}"'
     path.write_text(path.read_text(encoding="utf-8").replace(record, '"text": "00000"'))
-    problems = validate_dataset(folder)
-    for problem in (
+    assert set(validate_dataset(folder)) == {
         f"{folder}: {names[0]} has a record, but no image",
         f"{folder / names[1]}: is empty",
         f"{folder / names[2]}: is blank",
@@ -228,21 +212,10 @@ def test_validation_finds_every_problem(folder):
         f"{folder / names[5]}: its record says 00000",
         f"{folder / 'unknown.png'}: has no record",
         f"{folder / 'unknown.png'}: is blank",
-    ):
-        problems.remove(problem)
-    assert problems == []
+    }
     path.unlink()  # as after an interruption
     problems = "\n".join(validate_dataset(folder))
     assert f"{path}: " in problems and f"{folder / 'unknown.png'}: its label" in problems
-
-
-def run(*command, folder=PROJECT, path=PROJECT):
-    """Start Python in a process of its own, in a folder, where it can import the package."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    if path:
-        environment["PYTHONPATH"] = str(path)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, **pipes)
 
 
 GENERATE = "from plate_ocr.plates.dataset import DatasetError, generate_dataset\n"
@@ -258,34 +231,32 @@ except DatasetError as error: print(error)
 
 
 def test_a_script_without_a_main_guard_draws(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        GENERATE + "print('once')\n"
-        "generate_dataset('train', count=44, processes=2, progress=False)\n",
-        encoding="utf-8",
-    )
-    assert run("script.py", folder=tmp_path).communicate() == ("once\n", "")
+    code = "print('once')\ngenerate_dataset('train', count=44, processes=2, progress=False)\n"
+    (tmp_path / "script.py").write_text(GENERATE + code, encoding="utf-8")
+    done = run_python("script.py", cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("once\n", "")
     assert validate_dataset(tmp_path / "train") == []
 
 
 def test_processes_import_from_the_current_folder(tmp_path):
     """As in a notebook that clones the project and changes into the clone."""
-    folder = os.path.relpath(tmp_path / "train", PROJECT)
-    code = f"import os; os.chdir({str(PROJECT)!r})\n" + GENERATE
-    code += f"generate_dataset({folder!r}, count=2, processes=2, progress=False)"
-    assert run("-c", code, folder=tmp_path, path=None).communicate() == ("", "")
+    code = f"import multiprocessing, os; os.chdir({str(PROJECT)!r})\n" + GENERATE
+    code += f"generate_dataset({str(tmp_path / 'train')!r}, count=2, processes=2, progress=False)"
+    done = run_python("-E", "-c", code, cwd=tmp_path)  # without PYTHONPATH
+    assert (done.returncode, done.stderr) == (0, "")
     assert len(load_folder(tmp_path / "train")) == 2
 
 
 def test_a_killed_drawing_process_is_one_clear_error(tmp_path):
     code = GENERATE + "def use(workers): workers[0].kill()\n" + WITH_WORKERS
-    output, _ = run("-c", code, folder=tmp_path).communicate()
+    output = run_python("-c", code, cwd=tmp_path).stdout
     assert output.startswith("train: ") and output.count("\n") == 1
 
 
 def test_drawing_processes_end_with_a_killed_parent(tmp_path):
     use = "def use(workers): print(*[worker.pid for worker in workers], flush=True)\n"
-    with run("-c", GENERATE + use + WITH_WORKERS, folder=tmp_path) as process:
+    command = ("-c", GENERATE + use + WITH_WORKERS)
+    with start_interruptible(*command, cwd=tmp_path, stdout=subprocess.PIPE) as process:
         workers = process.stdout.readline().split()
         process.kill()
     assert len(workers) == 2
@@ -293,11 +264,3 @@ def test_drawing_processes_end_with_a_killed_parent(tmp_path):
     while any(Path(f"/proc/{worker}").exists() for worker in workers):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def test_two_runs_on_one_folder_do_not_disturb_each_other(tmp_path):
-    code = GENERATE + "generate_dataset('both', start=0, count=400, processes=1, progress=False)"
-    for process in [run("-c", code, folder=tmp_path) for _ in range(2)]:
-        assert process.communicate() == ("", "") and process.returncode == 0
-    draw(tmp_path / "alone", start=0, count=400)
-    assert contents(tmp_path / "both") == contents(tmp_path / "alone")

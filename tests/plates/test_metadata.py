@@ -19,10 +19,6 @@ def own(tmp_path):
     return tmp_path
 
 
-def relabel(folder, old, new):
-    (folder / "metadata.csv").write_text(TABLE.replace(old, new), encoding="utf-8")
-
-
 def test_own_plates_with_labels_in_a_table(own):
     (own / "metadata.csv").rename(own / "Metadata.CSV")
     plates = load_folder(own)
@@ -30,13 +26,6 @@ def test_own_plates_with_labels_in_a_table(own):
     assert plates.images.shape == (3, 64, 128, 1)
     assert plates.records[2]["note"] == "again, darker"
     assert validate_dataset(own) == []
-
-
-def test_own_plates_with_labels_in_their_names(own):
-    (own / "metadata.csv").unlink()
-    for number, path in enumerate(sorted(own.iterdir())):
-        path.rename(own / f"0000{number}{path.suffix}")
-    assert load_folder(own).labels == ["00000", "00001", "00002"]
 
 
 def test_tables_as_spreadsheets_write_them(tmp_path):
@@ -54,7 +43,6 @@ def test_tables_as_spreadsheets_write_them(tmp_path):
         "file_name,text\n",
         "file_name,label\none.jpg,00123\n",
         "file_name;text\none.jpg;00123\n",
-        "file_name,text\n,\n",
         'file_name,text\n"one.jpg,00123\n',
         "file_name,text\na,00123\na,00123\n",
         "file_name,text\n\xff",
@@ -70,7 +58,6 @@ def test_malformed_tables_are_named(tmp_path, table):
     "line",
     [
         "{",
-        "[]",
         '{"file_name": "b.png"}',
         '{"file_name": 3, "text": "00123"}',
         '{"file_name": "a.png", "text": "45678"}',
@@ -90,15 +77,11 @@ def test_unusable_metadata_files_are_named(own):
     (own / "metadata.csv").unlink()
     with pytest.raises(DatasetError, match=r"metadata\.jsonl: "):  # empty
         read_metadata(own)
-    (own / "metadata.jsonl").unlink()
-    (own / "metadata.csv").symlink_to(own / "gone.csv")
-    with pytest.raises(DatasetError, match=r"metadata\.csv: "):
-        read_metadata(own)
 
 
 @pytest.mark.parametrize("name", ["99999.png", "sub/two.png", "Two.png"])
 def test_a_record_belongs_to_the_file_of_exactly_its_name(own, name):
-    relabel(own, "two.png", name)
+    (own / "metadata.csv").write_text(TABLE.replace("two.png", name), encoding="utf-8")
     with pytest.raises(DatasetError, match=r"two\.png: has no record"):
         load_folder(own)
 
@@ -116,14 +99,12 @@ def test_malformed_labels_are_named(own, label):
 
 
 def test_images_of_other_formats_are_reported(own, recwarn):
-    names = ["b.GIF", "a.heic", ".hidden.gif", "notes.txt", "table.pdf"]
-    for name in names:
+    for name in ("b.GIF", "a.heic", ".hidden.gif", "notes.txt", "table.pdf"):
         (own / name).touch()
-    list_images(own)
+    paths = list_images(own)
     (warning,) = recwarn
     assert f"{own}: 2 images" in str(warning.message) and "a.heic" in str(warning.message)
-    for path in own.iterdir():
-        if path.name not in names:
-            path.unlink()
+    for path in paths:
+        path.unlink()
     with pytest.raises(DatasetError, match=r"a\.heic"):
         list_images(own)

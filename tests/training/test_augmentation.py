@@ -1,16 +1,12 @@
-from types import SimpleNamespace
-
 import cv2
 import numpy as np
 import pytest
 
 from plate_ocr.plates.dataset import render_plates
-from plate_ocr.training import augmentation
 from plate_ocr.training.augmentation import (
     MIN_CONTRAST,
     MIN_DIGIT_HEIGHT,
     P_CLEAN,
-    add_label_background,
     augment,
     augment_batch,
     bounding_box,
@@ -55,17 +51,6 @@ def test_boxes_hold_the_digits_and_every_plate_keeps_some_contrast(plates):
     assert more_contrast > 0.8 * len(plates)
 
 
-def test_labels_end_beside_the_digits_and_leave_them_alone(plates):
-    rng = np.random.default_rng(0)
-    for plate in plates[:100, :, :, 0]:
-        left, top, right, bottom = box = bounding_box(plate)
-        label = add_label_background(plate, box, rng)
-        inside = (slice(top, bottom), slice(left, right))
-        assert np.array_equal(label[inside], plate[inside])
-        label[max(top - 13, 0) : bottom + 13, max(left - 26, 0) : right + 26] = 0
-        assert (label < 235).all()
-
-
 def test_own_plates_become_dark_ink_on_white(plates):
     """Else all of a gray plate would be treated as ink and shrunk like digits."""
     rng = np.random.default_rng(0)
@@ -102,18 +87,3 @@ def test_no_digit_leaves_the_plate_or_becomes_too_small(plates):
     assert np.quantile(stated, 0.05) >= MIN_DIGIT_HEIGHT * 0.9
     assert np.corrcoef(stated, found)[0, 1] > 0.8  # a rotated row is higher than its digits
     assert np.quantile(found, 0.95) > 28  # some as large as the plate allows
-
-
-def test_plates_are_redrawn_with_the_probabilities_of_a_configuration(monkeypatch):
-    def fill(gray):
-        return lambda text, rng: np.full((64, 128), gray)
-
-    interpolator = SimpleNamespace(render=fill(0))
-    monkeypatch.setattr(augmentation, "_interpolator", lambda fonts: interpolator)
-    monkeypatch.setattr(augmentation, "render_handwriting", fill(1))
-    monkeypatch.setattr(augmentation, "augment_batch", lambda images, rng, digits: images)
-    images = np.full((1000, 64, 128, 1), 7, np.uint8)
-    augment_plates = augmentation.PlateAugmentation(0.3, 0.1)
-    redrawn = augment_plates(images, ["12345"] * 1000, np.random.default_rng(0))
-    fractions = [(redrawn == gray).mean() for gray in (0, 1, 7)]
-    assert fractions == pytest.approx([0.3, 0.1, 0.6], abs=0.05) and (images == 7).all()

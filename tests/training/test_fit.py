@@ -9,7 +9,7 @@ import pytest
 from plate_ocr import utils
 from plate_ocr.network.checkpoint import WeightsError, load_metadata, load_model
 from plate_ocr.network.crnn import build_model, localization_model
-from plate_ocr.plates.dataset import PlateDataset, render_plates
+from plate_ocr.plates.dataset import render_plates
 from plate_ocr.training import fit
 from plate_ocr.training.config import CONFIGS, TrainingError
 from plate_ocr.training.distributed import Distributed
@@ -170,9 +170,6 @@ class FakeModel:
     def save_weights(self, path):
         path.write_text(path.name, encoding="utf-8")
 
-    def load_weights(self, path):
-        self.weights = path.read_text(encoding="utf-8")
-
 
 def run_epochs(folder, losses, patience=2):
     callback = ResumableCheckpoint(folder, {"name": "fake"}, patience)
@@ -190,8 +187,6 @@ def test_early_stopping_is_patient_across_a_restart_and_keeps_the_best_epoch(tmp
     assert callback.state["best_epoch"] == 2
     names = [path.name for path in sorted(tmp_path.glob("*.h5"))]
     assert names == ["epoch-002.weights.h5", "epoch-004.weights.h5"]
-    callback.restore(callback.model, 2)
-    assert "epoch-002" in callback.model.weights
 
 
 def test_a_diverged_loss_ends_the_run_and_keeps_the_last_good_state(tmp_path):
@@ -204,38 +199,26 @@ def test_a_diverged_loss_ends_the_run_and_keeps_the_last_good_state(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("state.json", b""),
         ("state.json", b"{"),
         ("state.json", b"{}"),  # of another run
-        ("state.json", None),
         ("epoch-002.weights.h5", b"changed"),  # the best
-        ("epoch-002.weights.h5", None),
         ("epoch-004.weights.h5", b"changed"),  # the last
     ],
 )
 def test_damaged_checkpoints_are_refused_before_weights_are_opened(tmp_path, name, content):
     run_epochs(tmp_path, [3.0, 2.0, 2.5, 2.1], patience=9)
     path = tmp_path / name
-    path.unlink()
-    path.write_bytes(content) if content is not None else path.mkdir()
+    path.write_bytes(content)
     with pytest.raises((TrainingError, OSError)) as error:
         run_epochs(tmp_path, [])
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("fault", ["no plates", "no validation", "shared", "no weights"])
-def test_plates_and_configurations_that_cannot_be_used_are_refused(
-    plates, validation, tmp_path, fault
-):
-    empty = PlateDataset(plates.images[:0], [], [])
-    trained, validated, config = {
-        "no plates": (empty, validation, TINY),
-        "no validation": (plates, empty, TINY),
-        "shared": (plates, plates, TINY),
-        "no weights": (plates, validation, replace(TINY, localization_epochs=0)),
-    }[fault]
-    with pytest.raises(TrainingError):
-        train(trained, validated, config, tmp_path / "run")
+def test_shared_plates_and_untrained_localization_are_refused(plates, validation, tmp_path):
+    config = replace(TINY, localization_epochs=0)
+    for arguments in ((plates, plates, TINY), (plates, validation, config)):
+        with pytest.raises(TrainingError):
+            train(*arguments, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -247,8 +230,6 @@ def test_training_starts_from_initial_weights(plates, validation, random_weights
     for weight, expected in zip(model.trainable_weights, given.trainable_weights, strict=True):
         assert np.array_equal(weight, expected)
     assert_equal_weights(localization_model(model), localization_model(given))
-    with pytest.raises(TrainingError, match="another run"):
-        train(plates, validation, config, tmp_path)
     with pytest.raises(WeightsError, match=r"none\.h5"):
         train(plates, validation, config, tmp_path, initial_weights="none.h5")
 
@@ -272,9 +253,6 @@ def test_results_come_back_as_they_were_written(uninterrupted, tmp_path):
     assert result["measured"] == {"held_out_correct": 3} and result["epochs"] == 4
     assert [row["epoch"] for row in history] == [1, 2, 3, 4]
     assert history[0]["loss"] == pytest.approx(state["history"][0]["loss"], rel=1e-4)
-    (tmp_path / "training_tiny.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"training_tiny\.json"):
-        load_runs(tmp_path)
 
 
 @pytest.mark.slow
