@@ -1,7 +1,9 @@
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -29,6 +31,22 @@ def run_python(*command, cwd=PROJECT, **options):
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
+
+
+def start_interruptible(*command, cwd=PROJECT, **options):
+    """Start Python in a process of its own, with its standard error as text, to interrupt it.
+
+    A shell lets what runs in the background ignore SIGINT, and tests would pass that on.
+    """
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
 
 
 def succeeds_in_a_fork(function):

@@ -9,12 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, PROJECT, left_in_an_empty_home, run_python
+from conftest import ENVIRONMENT, PROJECT, left_in_an_empty_home, run_python, start_interruptible
 from PIL import Image
 
 from plate_ocr.cli import main
@@ -132,16 +131,8 @@ def test_a_generated_folder_is_valid_until_a_plate_is_lost(tmp_path):
 
 @pytest.mark.parametrize("moment", ["processes start", "plates are drawn"])
 def test_ctrl_c_while_a_folder_is_drawn(tmp_path, moment):
-    command = [sys.executable, "-m", "plate_ocr", "generate", tmp_path / "mine"]
-    process = subprocess.Popen(
-        [*command, "--start", "0", "--count", "60000"],
-        env=ENVIRONMENT,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # What runs in the background may ignore Ctrl-C, and would pass that on.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
+    command = ["-m", "plate_ocr", "generate", tmp_path / "mine", "--start", "0", "--count", "60000"]
+    process = start_interruptible(*command, start_new_session=True)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if moment == "processes start":
         while len(children.read_text().split()) < 2:  # one of them tracks resources
