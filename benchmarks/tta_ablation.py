@@ -17,7 +17,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from benchmarks.datasets.fonts import Face, fetch, read_table
+from benchmarks.datasets.fonts import Face, load_faces
 from benchmarks.datasets.layout import HEIGHT, WIDTH, render_plate
 from benchmarks.datasets.make_datasets import reduce_levels, tuning_plate
 from benchmarks.environments import PROJECT
@@ -142,8 +142,7 @@ def throughput(label_plates: np.ndarray) -> dict:
 
 def main() -> None:
     """Draw, measure, print and write."""
-    faces = [face for face in read_table() if face.set == "tuning"]
-    fetch(faces)
+    faces = load_faces("tuning")
     reader, sets = PlateReader(), {}
     for name in COUNTS:
         images, labels = draw_plates(name, faces)

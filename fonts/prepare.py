@@ -220,15 +220,12 @@ def choose_instances(entry: Family) -> list[Instance]:
     chosen: list[Instance] = []
     defects: Counter[str] = Counter()
     for instance in candidates(entry):
-        if instance in chosen:
+        if instance in chosen or len(chosen) == MAX_INSTANCES:
             continue
-        defect = find_defect(entry, instance)
-        if defect:
+        if defect := find_defect(entry, instance):
             defects[defect] += 1
         else:
             chosen.append(instance)
-        if len(chosen) == MAX_INSTANCES:
-            break
     print(f"{entry.family}: {len(chosen)} instances; left out {dict(defects)}", flush=True)
     return chosen
 
