@@ -11,8 +11,8 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def augment_part(part: str) -> fit.AugmentFn:
     return augment
 
 
-def build_without_localization(rows_as_time: bool) -> keras.Model:
+def build_without_localization(rows_as_time: bool = False) -> keras.Model:
     """The recognition network on the whole plate; its time axis is the width or the height."""
     plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
     ink, shape = normalize_input(plates), (PLATE_HEIGHT, PLATE_WIDTH, 1)
@@ -97,40 +97,41 @@ def fewer_plates(count: int) -> dict[str, int]:
     }
 
 
-# Keywords: `change` for tables, `config` to replace settings, `fonts` for a font folder,
-# `augment` in place of the augmentation, `build` in place of the network.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "default": {"change": "default configuration"},
-    "rows_as_time": {
-        "change": "image rows as time steps, no localization",
-        "build": lambda: build_without_localization(rows_as_time=True),
-    },
-    "whole_plate": {
-        "change": "no localization",
-        "build": lambda: build_without_localization(rows_as_time=False),
-    },
-    "no_augmentation": {"change": "no augmentation", "config": {"clean_epochs": None}},
-    "no_synthetic_fonts": {
-        "change": "no synthetic fonts",
-        "config": {"font_interpolation_prob": 0.0, "handwriting_prob": 0.0},
-    },
-    "no_handwriting": {
-        "change": "no handwriting, more interpolated fonts",
-        "config": {"font_interpolation_prob": 0.5, "handwriting_prob": 0.0},
-    },
-    "geometry_only": {
-        "change": "geometry only, no synthetic fonts",
-        "augment": augment_part("geometry"),
-    },
-    "photometry_only": {
-        "change": "photometry only, no synthetic fonts",
-        "augment": augment_part("photometry"),
-    },
-    "5_fonts": {"change": "5 fonts", "fonts": {"step": 4, "count": 5}},
-    "11_fonts": {"change": "11 fonts", "fonts": {"step": 2}},
-    "static_fonts": {"change": "one instance per font", "fonts": {"instances": 1}},
-    "6000_plates": {"change": "6,000 plates", "config": fewer_plates(6_000)},
-    "20000_plates": {"change": "20,000 plates", "config": fewer_plates(20_000)},
+@dataclass(frozen=True)
+class Variant:
+    """One change to the default configuration."""
+
+    change: str
+    config: dict[str, Any] = field(default_factory=dict)  # settings in place of `CONFIG`'s
+    fonts: dict[str, int] = field(default_factory=dict)  # arguments of `make_font_folder`
+    augment: fit.AugmentFn | None = None  # in place of the configuration's augmentation
+    build: Callable[[], keras.Model] = crnn.build_model
+
+
+VARIANTS = {
+    "default": Variant("default configuration"),
+    "rows_as_time": Variant(
+        "image rows as time steps, no localization",
+        build=lambda: build_without_localization(rows_as_time=True),
+    ),
+    "whole_plate": Variant("no localization", build=build_without_localization),
+    "no_augmentation": Variant("no augmentation", {"clean_epochs": None}),
+    "no_synthetic_fonts": Variant(
+        "no synthetic fonts", {"font_interpolation_prob": 0.0, "handwriting_prob": 0.0}
+    ),
+    "no_handwriting": Variant(
+        "no handwriting, more interpolated fonts",
+        {"font_interpolation_prob": 0.5, "handwriting_prob": 0.0},
+    ),
+    "geometry_only": Variant("geometry only, no synthetic fonts", augment=augment_part("geometry")),
+    "photometry_only": Variant(
+        "photometry only, no synthetic fonts", augment=augment_part("photometry")
+    ),
+    "5_fonts": Variant("5 fonts", fonts={"step": 4, "count": 5}),
+    "11_fonts": Variant("11 fonts", fonts={"step": 2}),
+    "static_fonts": Variant("one instance per font", fonts={"instances": 1}),
+    "6000_plates": Variant("6,000 plates", fewer_plates(6_000)),
+    "20000_plates": Variant("20,000 plates", fewer_plates(20_000)),
 }
 
 
@@ -149,17 +150,13 @@ def metrics_of(model: keras.Model, dataset: BenchmarkSet) -> dict[str, float]:
 def fit_variant(name: str, config: TrainConfig) -> tuple[keras.Model, dict[str, Any]]:
     """Train a variant with its configuration; returns the float32 model and figures of the run."""
     variant = VARIANTS[name]
-    fonts = FONT_DIRECTORY
-    if "fonts" in variant:
-        fonts = make_font_folder(name, **variant["fonts"])
+    fonts = make_font_folder(name, **variant.fonts) if variant.fonts else FONT_DIRECTORY
     plates = render_plates(range(config.plates), fonts=fonts)
-    augment = variant.get("augment") or fit.make_augmentation(config, fonts)
-    build = variant.get("build", crnn.build_model)
-
+    augment = variant.augment or fit.make_augmentation(config, fonts)
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(fit.best_dtype_policy())
-    model = build()
-    if "build" not in variant:
+    model = variant.build()
+    if variant.build is crnn.build_model:
         coverage = fit.CoverageBatches(plates, config.batch_size, config.seed, augment)
         fit.train_localization(model, coverage, config.localization_epochs)
         crnn.localization_model(model).trainable = False
@@ -173,7 +170,7 @@ def fit_variant(name: str, config: TrainConfig) -> tuple[keras.Model, dict[str, 
     loss = model.history.history["loss"][-1]
 
     keras.config.set_dtype_policy("float32")
-    trained = build()
+    trained = variant.build()
     trained.set_weights(model.get_weights())
     return trained, {"steps": steps, "training_loss": loss, "minutes": round(minutes, 1)}
 
@@ -182,7 +179,7 @@ def run_variant(name: str, config: TrainConfig, sets: dict[str, BenchmarkSet]) -
     """Train one of `VARIANTS` and evaluate it on every set."""
     model, figures = fit_variant(name, config)
     return {
-        "change": VARIANTS[name]["change"],
+        "change": VARIANTS[name].change,
         "network": crnn.architecture_hash(model),
         "device": fit.device_name(),
         "versions": fit.versions(),
@@ -202,12 +199,12 @@ def main() -> None:
     sets["held_out"] = BenchmarkSet.from_plates(held_out)
     runs = read_json(RESULTS)["runs"] if RESULTS.exists() else {}
     for name in names:
-        config = replace(CONFIG, **VARIANTS[name].get("config", {}))
-        network = crnn.architecture_hash(VARIANTS[name].get("build", crnn.build_model)())
+        config = replace(CONFIG, **VARIANTS[name].config)
+        network = crnn.architecture_hash(VARIANTS[name].build())
         finished = runs.get(name, {})
         if (finished.get("network"), finished.get("config")) == (network, asdict(config)):
             continue
-        print(f"{name}: {VARIANTS[name]['change']}", flush=True)
+        print(f"{name}: {VARIANTS[name].change}", flush=True)
         runs[name] = run_variant(name, config, sets)
         ordered = {key: runs[key] for key in VARIANTS if key in runs}
         write_text(RESULTS, json.dumps({"runs": ordered}, indent=1) + "\n")

@@ -113,8 +113,8 @@ def measure(
                     seconds[batch].append(worker.ask("time_reading", plates=plates, batch=batch))
             yield
         texts, figures["correct"] = iter(worker.ask("read", plates=str(folder / "all.npy"))), {}
-        for name, (_, labels) in sets.items():
-            figures["correct"][name] = sum(next(texts) == label for label in labels)
+        for key, (_, labels) in sets.items():
+            figures["correct"][key] = sum(next(texts) == label for label in labels)
     finally:
         if worker:
             worker.close()

@@ -3,7 +3,7 @@
 For every family in families.json, `npm pack` the exact version and copy the font file and its
 licence next to this script. Then draw seeded points of its design space and keep those whose ten
 digits are legible at the smallest and the largest font size. Writes fonts.json, contact_sheet.png
-and README.md. A second run gives the same bytes.
+and the table of README.md. A second run gives the same bytes.
 
 Needs npm, pillow, numpy, opencv and fonttools[woff]:
 $ python fonts/prepare.py
@@ -12,6 +12,7 @@ $ python fonts/prepare.py
 import hashlib
 import json
 import random
+import re
 import shutil
 import subprocess
 import tarfile
@@ -261,21 +262,12 @@ def draw_contact_sheet(rows: list[dict]) -> None:
 
 
 def write_readme(rows: list[dict]) -> None:
+    """Replace the numbers and the table."""
+    path, rule = HERE / "README.md", "|---|---|---|---|---|---|--:|---|\n"
     count = sum(len(row["instances"]) for row in rows)
-    text = f"""# Fonts
-
-{len(rows)} families with open licences, {count} instances. The families were chosen for variety,
-because a reader learns the shapes of digits from them: plates, print, code, stencils, dot matrices
-and hand lettering. All have lining figures. Font files are unmodified from their npm packages, with
-their licences beside them. Every instance was checked at 18 and 25 pixels for enough contrast,
-open counters, distinct digits, equal height and a common baseline. `families.json` lists the
-families, `fonts.json` their instances. `prepare.py` makes everything else here.
-
-![The ten digits in every family](contact_sheet.png)
-
-| family | kind | designer | licence | npm package | axes | instances | why it is included |
-|---|---|---|---|---|---|--:|---|
-"""
+    text = path.read_text(encoding="utf-8").partition(rule)[0] + rule
+    text = re.sub(r"\d+ families", f"{len(rows)} families", text)
+    text = re.sub(r"\d+ instances", f"{count} instances", text)
     for entry, row in zip(FAMILIES, rows, strict=True):
         axes = ", ".join(f"{t} {low:g} to {high:g}" for t, (low, high) in entry.ranges.items())
         licence = f"[OFL-1.1]({entry.slug}.LICENSE.txt)"
@@ -283,7 +275,7 @@ families, `fonts.json` their instances. `prepare.py` makes everything else here.
                  f"`{entry.package}` {VERSION}", axes or "none", len(row["instances"]),
                  entry.why)  # fmt: skip
         text += "| " + " | ".join(map(str, cells)) + " |\n"
-    (HERE / "README.md").write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
