@@ -35,18 +35,14 @@ plots.plt.switch_backend("Agg")  # figures are made in threads, where no window 
 Outputs = tuple[str | None, str, str]  # image of the frame as a data URL; HTML of reading and steps
 
 
-class LimitRequestSize:
+def limit_request_size(app: ASGIApp) -> ASGIApp:
     """ASGI middleware: a request with too large a body gets status 413.
 
     Gradio's `max_file_size` limits uploads, but pictures arrive here inside events. Bytes are
     counted as they arrive, because a request need not say how many follow.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
         received = 0
 
         async def limited_receive() -> Message:
@@ -57,7 +53,9 @@ class LimitRequestSize:
                 raise HTTPException(413)
             return message
 
-        await self.app(scope, limited_receive, send)
+        await app(scope, limited_receive, send)
+
+    return limited
 
 
 def draw_plate(
@@ -315,5 +313,5 @@ if __name__ == "__main__":
         ssr_mode=False,
         max_file_size=1,  # byte: nothing is uploaded
         state_session_capacity=100,  # visitors whose last picture stays in memory
-        app_kwargs={"middleware": [Middleware(LimitRequestSize)]},
+        app_kwargs={"middleware": [Middleware(limit_request_size)]},
     )

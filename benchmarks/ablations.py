@@ -88,13 +88,8 @@ def make_font_folder(
 
 def fewer_plates(count: int) -> dict[str, int]:
     """Settings for as many optimizer steps with fewer plates."""
-    repeats = CONFIG.plates // count
-    return {
-        "plates": count,
-        "epochs": repeats * CONFIG.epochs,
-        "localization_epochs": repeats * CONFIG.localization_epochs,
-        "clean_epochs": repeats * CONFIG.clean_epochs,
-    }
+    repeats, settings = CONFIG.plates // count, ("epochs", "localization_epochs", "clean_epochs")
+    return {"plates": count} | {name: repeats * getattr(CONFIG, name) for name in settings}
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,9 @@
 """Our reader against others, on this machine, in one run.
 
-Every reader works in an environment of its own, which the command makes under `.cache/baselines`,
-in one process on one core with one thread. All get the same plates. Times are taken in rounds, in
-which the readers take turns; the first round is a warm-up, the median of the others counts. A
-reader that fails keeps its row, and the reason is stated. Linux only. Writes `benchmark.json`,
-`benchmark.md` and `benchmark.png`; takes 10 to 30 minutes, and 4 minutes more and 3 GB of disk the
-first time.
+Every reader works in an environment of its own, made under `.cache/baselines`, in one process on
+one core with one thread. Times are taken in rounds, in which the readers take turns; the median
+counts. A reader that fails keeps its row, and the reason is stated. Linux only. Writes
+`benchmark.json`, `.md` and `.png` in 10 to 30 minutes; the first run takes 3 GB of disk.
 
 $ python -m benchmarks.compare
 """
@@ -155,12 +153,10 @@ def compare(plates: int | None, timed: int, rounds: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, "all.npy"), images)
         np.save(Path(folder, "timed.npy"), images[choice])
-        figures = take_turns(
-            {
-                reader: measure(reader, sets, len(choice), rounds, Path(folder))
-                for reader in baselines.READERS
-            }
-        )
+        steps = {}
+        for reader in baselines.READERS:
+            steps[reader] = measure(reader, sets, len(choice), rounds, Path(folder))
+        figures = take_turns(steps)
     return {
         "machine": machine,
         "weights": load_metadata(DEFAULT_WEIGHTS)["sha256"][DEFAULT_WEIGHTS.name],

@@ -41,24 +41,18 @@ print(json.dumps({name: version(name) for name in ("keras", sys.argv[2], "numpy"
 """
 
 
-def logits_in(name: str, folder: Path) -> tuple[np.ndarray, dict[str, str]]:
-    """The logits of `data/test` in one environment of `MATRIX`, and its versions."""
-    backend, packages = MATRIX[name]
-    python = install(CACHE / "compatibility" / name, [*packages, "pillow"])
-    path = folder / f"{name}.npy"
-    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(PROJECT)}
-    output = run([python, "-c", SCRIPT, path, backend], cwd=PROJECT, env=environment)
-    return np.load(path), json.loads(output.splitlines()[-1])
-
-
 def main() -> int:
     """Compare, print, write the result."""
     expected = PlateReader().forward(load_folder(PROJECT / "data" / "test").images).logits
     result = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in MATRIX:
-            logits, versions = logits_in(name, Path(folder))
-            difference = float(np.abs(logits - expected).max())
+        for name, (backend, packages) in MATRIX.items():
+            python = install(CACHE / "compatibility" / name, [*packages, "pillow"])
+            path = Path(folder, f"{name}.npy")
+            environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(PROJECT)}
+            output = run([python, "-c", SCRIPT, path, backend], cwd=PROJECT, env=environment)
+            versions = json.loads(output.splitlines()[-1])
+            difference = float(np.abs(np.load(path) - expected).max())
             result[name] = {"versions": versions, "largest_difference_of_a_logit": difference}
             print(f"{name}: {versions}: {difference:.2g}", flush=True)
     write_text(PROJECT / "results" / "compatibility.json", json.dumps(result, indent=2) + "\n")

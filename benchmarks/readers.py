@@ -97,14 +97,12 @@ def ddddocr(variant: str) -> LoadedReader:
     name = session.get_inputs()[0].name
 
     def read(images: np.ndarray) -> list[str]:
-        texts = []
-        for image in images:  # the model takes one plate at a time
-            ink = Image.fromarray(crop_to_ink(image))
-            size = (ink.width * DDDDOCR_HEIGHT // ink.height, DDDDOCR_HEIGHT)
-            pixels = np.asarray(ink.resize(size, Image.Resampling.LANCZOS), "float32") / 255
-            scores = session.run(None, {name: pixels[None, None]})[0]
-            texts.append(decode_digits(scores.reshape(-1, scores.shape[-1]), classes))
-        return texts
+        (image,) = images  # the model takes one plate at a time
+        ink = Image.fromarray(crop_to_ink(image))
+        size = (ink.width * DDDDOCR_HEIGHT // ink.height, DDDDOCR_HEIGHT)
+        pixels = np.asarray(ink.resize(size, Image.Resampling.LANCZOS), "float32") / 255
+        scores = session.run(None, {name: pixels[None, None]})[0]
+        return [decode_digits(scores.reshape(-1, scores.shape[-1]), classes)]
 
     return LoadedReader(read, (Path(package.__file__).parent / "common.onnx",))
 
@@ -118,12 +116,10 @@ def tesseract(variant: str) -> LoadedReader:
     engine.SetVariable("tessedit_char_whitelist", DIGITS)
 
     def read(images: np.ndarray) -> list[str]:
-        texts = []
-        for image in images:
-            height, width = image.shape
-            engine.SetImageBytes(image.tobytes(), width, height, 1, width)
-            texts.append(engine.GetUTF8Text().strip())
-        return texts
+        (image,) = images
+        height, width = image.shape
+        engine.SetImageBytes(image.tobytes(), width, height, 1, width)
+        return [engine.GetUTF8Text().strip()]
 
     return LoadedReader(read, (data,), tesserocr.tesseract_version().split("\n")[0])
 

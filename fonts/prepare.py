@@ -160,10 +160,9 @@ def find_defect(entry: Family, instance: Instance) -> str:
             return "low"
         if max(heights) - min(heights) > max(MAX_HEIGHT_RANGE * max(heights), 2):
             return "uneven"
-        for (_, bottom, _, _), height in zip(boxes, heights, strict=True):
-            if abs(bottom - 2 * size) > max(MAX_OFF_BASELINE * height, 2):
-                return "off the baseline"
         for digit, ink, (top, bottom, left, right) in zip(DIGITS, inks, boxes, strict=True):
+            if abs(bottom - 2 * size) > max(MAX_OFF_BASELINE * (bottom - top), 2):
+                return f"{digit} off the baseline"
             inked = ink > 0.04
             if np.quantile(ink[inked], 0.9) < MIN_DARKEST:
                 return f"pale {digit}"

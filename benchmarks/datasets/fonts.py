@@ -16,7 +16,6 @@ from benchmarks.environments import CACHE, PROJECT
 
 FONTS = CACHE / "fonts"
 DIGITS = "0123456789"
-PACKAGES_PER_CALL = 16  # starting npm takes most of the time
 
 
 @dataclass(frozen=True)
@@ -52,16 +51,14 @@ def load_faces(*sets: str) -> list[Face]:
         faces = [Face(**row) for row in csv.DictReader(lines) if row["set"] in sets]
     FONTS.mkdir(parents=True, exist_ok=True)
     missing = [face for face in faces if not face.path.exists()]
-    for start in range(0, len(missing), PACKAGES_PER_CALL):
-        batch = missing[start : start + PACKAGES_PER_CALL]
-        with tempfile.TemporaryDirectory() as folder:
-            packages = [f"{face.package}@{face.version}" for face in batch]
-            command = ["npm", "pack", "--silent", *packages]
+    command = ["npm", "pack", "--silent", *(f"{face.package}@{face.version}" for face in missing)]
+    with tempfile.TemporaryDirectory() as folder:
+        if missing:  # one call: starting npm takes most of the time
             subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-            for face in batch:
-                name = face.package.removeprefix("@").replace("/", "-")
-                with tarfile.open(Path(folder) / f"{name}-{face.version}.tgz") as archive:
-                    face.path.write_bytes(archive.extractfile(f"package/{face.file}").read())
+        for face in missing:
+            name = face.package.removeprefix("@").replace("/", "-")
+            with tarfile.open(Path(folder) / f"{name}-{face.version}.tgz") as archive:
+                face.path.write_bytes(archive.extractfile(f"package/{face.file}").read())
     return faces
 
 

@@ -25,15 +25,10 @@ from plate_ocr.plates.rendering import DEFAULT_SEED, plate_text
 Generator = np.random.Generator
 DIRECTORY = PROJECT / "data" / "benchmark"
 # One seed per set; together with a plate's index in the set it seeds that plate.
-SEEDS = {
-    "held_out_fonts": 20_261_100,
-    "corruptions": 20_261_101,
-    "layout": 20_261_102,
-    "cross_generator": 20_261_103,
-    "captcha": 20_261_104,
-    "no_plate": 20_261_105,
-    "tuning": 20_261_106,
-}
+SETS = (
+    "held_out_fonts", "corruptions", "layout", "cross_generator", "captcha", "no_plate", "tuning",
+)  # fmt: skip
+SEEDS = {name: 20_261_100 + index for index, name in enumerate(SETS)}
 HELD_OUT = range(92_000, 99_940)  # positions in the permutation of all numbers
 HELD_OUT_TUNING = range(90_000, 92_000)
 ORDINARY_KINDS = {"sans", "serif", "slab", "mono", "rounded"}
