@@ -1,8 +1,7 @@
 """Ablation study: variants of the default configuration, trained in equal short runs.
 
-Every run takes the same number of optimizer steps, a fraction of the full run, so that the results
-compare with each other and not with the shipped weights. A finished run in results/ablations.json
-is not repeated. 5 to 10 minutes per run on 2 cores.
+Every run takes the same number of optimizer steps, a fraction of the full run. A finished run in
+results/ablations.json is not repeated. 5 to 10 minutes per run on 2 cores.
 
 $ python -m benchmarks.ablations [VARIANT ...]
 """

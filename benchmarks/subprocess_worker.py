@@ -1,8 +1,6 @@
-"""One reader in a process of its own: in its environment, on one core, with one thread.
+"""One reader in its own process on one core; commands and answers are lines of JSON."""
 
-It takes commands on its standard input and answers on its standard output, a line of JSON each.
-"""
-
+import contextlib
 import json
 import os
 import re
@@ -39,11 +37,9 @@ class Worker:
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """The answer to one of `COMMANDS`; `EnvironmentFailed` if the process ends instead."""
-        try:
+        with contextlib.suppress(BrokenPipeError):  # then there is no answer to read either
             self.process.stdin.write(json.dumps({"command": command} | arguments) + "\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # then there is no answer to read either
         answer = self.process.stdout.readline()
         if not answer:
             self.process.wait()

@@ -5,7 +5,7 @@ licence next to this script. Then draw seeded points of its design space and kee
 digits are legible at the smallest and the largest font size. Writes fonts.json, contact_sheet.png
 and the table of README.md. A second run gives the same bytes.
 
-Needs npm, pillow, numpy, opencv and fonttools[woff]:
+Needs npm, pillow, numpy and fonttools[woff]:
 $ python fonts/prepare.py
 """
 
@@ -23,7 +23,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont
@@ -33,7 +32,6 @@ VERSION = "5.3.0"  # of every npm package
 SEED = 22
 MAX_INSTANCES = 24  # per variable family
 ROUNDS = 8  # of MAX_INSTANCES candidates each
-COUNTER_SIZE = 54  # a font size that shows a digit's true counters
 FONT_SIZES = (18, 25)  # smallest and largest font size on a plate, in pixels
 DIGITS = "0123456789"
 
@@ -41,7 +39,6 @@ DIGITS = "0123456789"
 MIN_DARKEST = 0.60  # of the darkest tenth of a digit's ink
 MIN_NEAREST = 0.22  # the darkest pixel within one pixel of nearly every inked pixel
 MIN_MEAN = 0.10  # mean ink in the bounding box of a digit
-MAX_COUNTER = 0.55  # ink at the lightest pixel of a counter of 0, 6, 8 or 9
 MIN_DIFFERENCE = 0.045  # between two digits: 0 equal, 1 nothing shared
 MAX_HEIGHT_RANGE = 0.20  # of the digits' heights, relative to the tallest
 MAX_OFF_BASELINE = 0.16  # distance of a digit's foot from the baseline, relative to its height
@@ -123,13 +120,6 @@ def bounding_box(ink: np.ndarray) -> tuple[int, int, int, int]:
     return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
 
 
-def find_counters(ink: np.ndarray) -> list[np.ndarray]:
-    """Row and column indices of each counter: light and not joined to the outside."""
-    count, labels = cv2.connectedComponents((ink < 0.5).astype(np.uint8), connectivity=4)
-    areas = [np.argwhere(labels == label) for label in range(1, count)]
-    return [area for area in areas if labels[tuple(area[0])] != labels[0, 0]]
-
-
 def difference(first: np.ndarray, second: np.ndarray) -> float:
     """How much two digits differ at their best overlap, from 0 (equal) to 1."""
     shifts = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
@@ -171,26 +161,10 @@ def find_defect(entry: Family, instance: Instance) -> str:
             near = np.max([np.roll(ink, (y, x), (0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)], 0)
             if np.quantile(near[inked], 0.03) < MIN_NEAREST:
                 return f"hairline {digit}"
-        large = draw_digits(entry, COUNTER_SIZE, instance)
-        if digit := find_closed_counter(large, inks, size):
-            return f"closed {digit}"
         shapes = [centred(ink, size) for ink in inks]
         for first, second in combinations(range(10), 2):
             if difference(shapes[second], shapes[first]) < MIN_DIFFERENCE:
                 return f"{first} like {second}"
-    return ""
-
-
-def find_closed_counter(large: list[np.ndarray], inks: list[np.ndarray], size: int) -> str:
-    """A digit whose counters, found in a large drawing, are dark at this size; else empty."""
-    for digit in (0, 6, 8, 9):
-        top, bottom, left, right = bounding_box(large[digit])
-        for area in find_counters(large[digit]):
-            if len(area) < 0.012 * (bottom - top) * (right - left):
-                continue  # a speck, such as the space between two dots
-            rows, columns = area.T * size // COUNTER_SIZE
-            if inks[digit][rows, columns].min() > MAX_COUNTER:
-                return str(digit)
     return ""
 
 

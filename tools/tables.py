@@ -149,7 +149,7 @@ def compatibility() -> str:
     """The largest difference of a logit in other versions of Keras."""
     rows = {}
     for tried in load("compatibility").values():
-        versions = ", ".join(f"{name} {version}" for name, version in tried["versions"].items())
+        versions = ", ".join(map(" ".join, tried["versions"].items()))
         rows[versions] = {"difference": f"{tried['largest_difference_of_a_logit']:.0e}"}
     return grid("versions", rows)
 

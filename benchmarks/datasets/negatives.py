@@ -28,8 +28,7 @@ def blank(rng: Generator) -> np.ndarray:
 
 def noise(rng: Generator) -> np.ndarray:
     """Noise: Gaussian, black pixels, or coarse."""
-    shape = HEIGHT, WIDTH
-    kind = rng.integers(3)
+    shape, kind = (HEIGHT, WIDTH), rng.integers(3)
     if kind == 0:
         pixels = rng.normal(0, rng.uniform(5, 60), shape)
     elif kind == 1:
