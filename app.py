@@ -35,18 +35,14 @@ plots.plt.switch_backend("Agg")  # figures are made in threads, where no window 
 Outputs = tuple[str | None, str, str]  # image of the frame as a data URL; HTML of reading and steps
 
 
-class LimitRequestSize:
+def limit_request_size(app: ASGIApp) -> ASGIApp:
     """ASGI middleware: a request with too large a body gets status 413.
 
     Gradio's `max_file_size` limits uploads, but pictures arrive here inside events. Bytes are
     counted as they arrive, because a request need not say how many follow.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+    async def limited(scope: Scope, receive: Receive, send: Send) -> None:
         received = 0
 
         async def limited_receive() -> Message:
@@ -57,36 +53,19 @@ class LimitRequestSize:
                 raise HTTPException(413)
             return message
 
-        await self.app(scope, limited_receive, send)
+        await app(scope, limited_receive, send)
+
+    return limited
 
 
 def draw_plate(
-    number: str,
-    family: str,
-    weight: int,
-    size: int,
-    spacing: int,
-    rotation: float,
-    blur: float,
-    noise: float,
-) -> np.ndarray:
-    """Draw a plate with the digits in its middle.
+    number: str, family: str, weight: int, size: int, spacing: int,
+    rotation: float, blur: float, noise: float,
+) -> np.ndarray:  # fmt: skip
+    """Draw a plate, uint8 (64, 128), with the digits in its middle.
 
-    Args:
-        number: five digits.
-        family: a font.
-        weight: instance of the font, from 1, light, to `NUM_WEIGHTS`, heavy.
-        size: pixels per em.
-        spacing: pixels between digits.
-        rotation: degrees.
-        blur: standard deviation in pixels.
-        noise: standard deviation in gray levels.
-
-    Returns:
-        The plate, uint8 (64, 128).
-
-    Raises:
-        ValueError: the number is not five digits, or does not fit.
+    The arguments are the settings of the app; the unit of each is on its label. A `ValueError`
+    says that the number is not five digits or does not fit.
     """
     if not is_valid_label(number):
         raise ValueError("A plate has exactly five digits.")
@@ -101,9 +80,8 @@ def draw_plate(
     image = Image.fromarray(plate).rotate(rotation, Image.Resampling.BICUBIC, fillcolor=255)
     blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(blur)), dtype=float)
     # The same noise at every call: moving another slider must not change it.
-    return np.clip(blurred + np.random.default_rng(0).normal(0, noise, plate.shape), 0, 255).astype(
-        np.uint8
-    )
+    noisy = blurred + np.random.default_rng(0).normal(0, noise, plate.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
 def read_plate(plate: np.ndarray, min_confidence: float) -> Outputs:
@@ -158,8 +136,7 @@ def on_image(url: str | None, min_confidence: float) -> Outputs:
     if not url:
         return message("Nothing to read yet.")
     try:
-        content = base64.b64decode(url.partition(",")[2])
-        plate = load_plate(content, max_pixels=MAX_PIXELS)
+        plate = load_plate(base64.b64decode(url.partition(",")[2]), max_pixels=MAX_PIXELS)
     except ValueError as error:
         return message(f"This file cannot be read. {error}")
     return read_plate(plate, min_confidence)
@@ -336,5 +313,5 @@ if __name__ == "__main__":
         ssr_mode=False,
         max_file_size=1,  # byte: nothing is uploaded
         state_session_capacity=100,  # visitors whose last picture stays in memory
-        app_kwargs={"middleware": [Middleware(LimitRequestSize)]},
+        app_kwargs={"middleware": [Middleware(limit_request_size)]},
     )

@@ -1,11 +1,9 @@
 """Our reader against others, on this machine, in one run.
 
-Every reader works in an environment of its own, which the command makes under `.cache/baselines`,
-in one process on one core with one thread. All get the same plates. Times are taken in rounds, in
-which the readers take turns; the first round is a warm-up, the median of the others counts. A
-reader that fails keeps its row, and the reason is stated. Linux only. Writes `benchmark.json`,
-`benchmark.md` and `benchmark.png`; takes 10 to 30 minutes, and 4 minutes more and 3 GB of disk the
-first time.
+Every reader works in an environment of its own, made under `.cache/baselines`, in one process on
+one core with one thread. Times are taken in rounds, in which the readers take turns; the median
+counts. A reader that fails keeps its row, and the reason is stated. Linux only. Writes
+`benchmark.json`, `.md` and `.png` in 10 to 30 minutes; the first run takes 3 GB of disk.
 
 $ python -m benchmarks.compare
 """
@@ -17,23 +15,15 @@ import platform
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Generator
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 import numpy as np
 
-from benchmarks import report
-from benchmarks.baselines import (
-    BATCH_SIZES,
-    DEBIAN_PACKAGES,
-    ENVIRONMENTS,
-    READERS,
-    REQUIREMENTS,
-    Reader,
-)
+from benchmarks import baselines, report
+from benchmarks.baselines import DEBIAN_PACKAGES, REQUIREMENTS, Reader
 from benchmarks.environments import PROJECT, EnvironmentFailed, install
 from benchmarks.subprocess_worker import Worker
 from plate_ocr.cli import run_command
@@ -45,7 +35,6 @@ from plate_ocr.utils import cores, cpu_supports, processor_name, write_text
 
 SEED = 2026
 CLEAN = ("held_out_fonts", "layout", "cross_generator", "captcha")
-# What decides how fast a processor multiplies.
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 
 Sets = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> images (n, 64, 128), n labels
@@ -73,8 +62,7 @@ def load_sets(count: int | None) -> Sets:
 def summarize(seconds: dict[int, list[list[float]]]) -> dict:
     """Throughput of every batch size, the best batch size, and the median latency of one plate.
 
-    Args:
-        seconds: batch size -> rounds -> calls; the first round of each is a warm-up.
+    `seconds` are batch size -> rounds -> calls; the first round of each is a warm-up.
     """
     rates = {
         batch: median(batch * len(calls) / sum(calls) for calls in rounds[1:])
@@ -88,89 +76,63 @@ def summarize(seconds: dict[int, list[list[float]]]) -> dict:
     }
 
 
-class Measurement:
-    """What was measured of a reader so far; `folder` holds the plates for its process."""
+def measure(
+    reader: Reader, sets: Sets, timed: int, rounds: int, folder: Path
+) -> Generator[None, None, dict]:
+    """Measure a reader in steps, between which the others take their turn; returns the figures.
 
-    def __init__(self, reader: Reader, sets: Sets, timed: int, folder: Path) -> None:
-        self.reader = reader
-        self.labels = {name: labels for name, (_, labels) in sets.items()}
-        self.timed = timed
-        self.all_plates, self.timed_plates = str(folder / "all.npy"), str(folder / "timed.npy")
-        self.worker: Worker | None = None
-        self.starts: list[float] = []
-        self.seconds: dict[int, list[list[float]]] = defaultdict(list)  # batch size -> rounds
-        self.figures: dict = {}
-        self.failed = ""
-
-    def install(self) -> None:
-        """Make its environment."""
-        name = self.reader.environment
-        print(f"environment {name}", flush=True)
-        install(
-            ENVIRONMENTS / name, REQUIREMENTS[name], ["--no-deps"], DEBIAN_PACKAGES.get(name, ())
-        )
-
-    def start(self) -> None:
-        """Time from no process to the first reading; the process stays."""
-        self.close()
-        start = perf_counter()
-        self.worker = Worker(self.reader)
-        self.worker.ask("read", plates=self.timed_plates, count=1)
-        self.starts.append(perf_counter() - start)
-
-    def time_reading(self, batch_sizes: Sequence[int]) -> None:
-        """A round of each of these batch sizes that suits the reader."""
-        for batch in batch_sizes:
-            if batch in self.reader.batch_sizes and batch <= self.timed:
-                calls = self.worker.ask("time_reading", plates=self.timed_plates, batch=batch)
-                self.seconds[batch].append(calls)
-
-    def describe(self) -> None:
-        """Bytes of the weights, and the memory that reading one by one took."""
-        self.figures |= self.worker.ask("describe")
-
-    def read_all(self) -> None:
-        """Count the correct readings of every set."""
-        texts = iter(self.worker.ask("read", plates=self.all_plates))
-        self.figures["correct"] = {
-            name: sum(next(texts) == label for label in labels)
-            for name, labels in self.labels.items()
-        }
-        print(f"{self.reader.title}: read all plates", flush=True)
-
-    def close(self) -> None:
-        """Let its process end."""
-        if self.worker:
-            self.worker.close()
-
-    def result(self) -> dict:
-        """All figures, or why the reader failed."""
-        if self.failed:
-            return {"failed": self.failed}
-        start_seconds = round(median(self.starts[1:]), 3)
-        return {**self.figures, **summarize(self.seconds), "start_seconds": start_seconds}
+    `folder` holds the plates of all sets and the `timed` ones among them. The first of the rounds
+    is a warm-up.
+    """
+    name, plates = reader.environment, str(folder / "timed.npy")
+    print(f"environment {name}", flush=True)
+    environment = baselines.ENVIRONMENTS / name
+    install(environment, REQUIREMENTS[name], ["--no-deps"], DEBIAN_PACKAGES.get(name, ()))
+    yield
+    worker, start_seconds, seconds = None, [], defaultdict(list)
+    try:
+        for _ in range(1 + rounds):  # from no process to the first reading
+            if worker:
+                worker.close()
+            start = perf_counter()
+            worker = Worker(reader)
+            worker.ask("read", plates=plates, count=1)
+            start_seconds.append(perf_counter() - start)
+            yield
+        for _ in range(1 + rounds):
+            seconds[1].append(worker.ask("time_reading", plates=plates, batch=1))
+            yield
+        figures = worker.ask("describe")  # the peak memory of reading one by one
+        yield
+        for _ in range(1 + rounds):
+            for batch in reader.batch_sizes[1:]:
+                if batch <= timed:
+                    seconds[batch].append(worker.ask("time_reading", plates=plates, batch=batch))
+            yield
+        texts, figures["correct"] = iter(worker.ask("read", plates=str(folder / "all.npy"))), {}
+        for key, (_, labels) in sets.items():
+            figures["correct"][key] = sum(next(texts) == label for label in labels)
+    finally:
+        if worker:
+            worker.close()
+    print(f"{reader.title}: read all plates", flush=True)
+    start = {"start_seconds": round(median(start_seconds[1:]), 3)}
+    return figures | summarize(seconds) | start
 
 
-def measure(measurements: list[Measurement], rounds: int) -> None:
-    """Take every step with every reader that has not failed, in turn."""
-    repeated = rounds + 1  # the first is a warm-up
-    steps = [
-        Measurement.install,
-        *[Measurement.start] * repeated,
-        *[partial(Measurement.time_reading, batch_sizes=BATCH_SIZES[:1])] * repeated,
-        Measurement.describe,
-        *[partial(Measurement.time_reading, batch_sizes=BATCH_SIZES[1:])] * repeated,
-        Measurement.read_all,
-    ]
-    for step in steps:
-        for measurement in measurements:
-            if measurement.failed:
-                continue
+def take_turns(steps: dict[Reader, Generator[None, None, dict]]) -> dict[str, dict]:
+    """Take one step of every reader in turn until all have ended; the figures, or the failures."""
+    results: dict[str, dict] = {}
+    while len(results) < len(steps):
+        for reader in [reader for reader in steps if reader.key not in results]:
             try:
-                step(measurement)
+                next(steps[reader])
+            except StopIteration as end:
+                results[reader.key] = end.value
             except EnvironmentFailed as error:
-                measurement.failed = str(error)
-                print(f"{measurement.reader.title}: {error}", flush=True)
+                results[reader.key] = {"failed": str(error)}
+                print(f"{reader.title}: {error}", flush=True)
+    return {reader.key: results[reader.key] for reader in steps}
 
 
 def compare(plates: int | None, timed: int, rounds: int) -> dict:
@@ -190,19 +152,17 @@ def compare(plates: int | None, timed: int, rounds: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, "all.npy"), images)
         np.save(Path(folder, "timed.npy"), images[choice])
-        measurements = [Measurement(reader, sets, len(choice), Path(folder)) for reader in READERS]
-        try:
-            measure(measurements, rounds)
-        finally:
-            for measurement in measurements:
-                measurement.close()
+        steps = {}
+        for reader in baselines.READERS:
+            steps[reader] = measure(reader, sets, len(choice), rounds, Path(folder))
+        figures = take_turns(steps)
     return {
         "machine": machine,
         "weights": load_metadata(DEFAULT_WEIGHTS)["sha256"][DEFAULT_WEIGHTS.name],
         "rounds": rounds,
         "timed_plates": timed,
         "sets": {name: len(labels) for name, (_, labels) in sets.items()},
-        "readers": {run.reader.key: run.result() for run in measurements},
+        "readers": figures,
         "versions": {
             name: [*pins, *DEBIAN_PACKAGES.get(name, ())] for name, pins in REQUIREMENTS.items()
         },

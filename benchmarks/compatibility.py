@@ -5,7 +5,6 @@
 `results/compatibility.json`; the exit code is 1 if any differs.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -42,31 +41,21 @@ print(json.dumps({name: version(name) for name in ("keras", sys.argv[2], "numpy"
 """
 
 
-def logits_in(name: str, folder: Path) -> tuple[np.ndarray, dict[str, str]]:
-    """The logits of `data/test` in one environment of `MATRIX`, and its versions."""
-    backend, packages = MATRIX[name]
-    python = install(CACHE / "compatibility" / name, [*packages, "pillow"])
-    path = folder / f"{name}.npy"
-    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(PROJECT)}
-    output = run([python, "-c", SCRIPT, path, backend], cwd=PROJECT, env=environment)
-    return np.load(path), json.loads(output.splitlines()[-1])
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     """Compare, print, write the result."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--output", type=Path, default=PROJECT / "results", help="folder")
-    options = parser.parse_args(arguments)
     expected = PlateReader().forward(load_folder(PROJECT / "data" / "test").images).logits
     result = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in MATRIX:
-            logits, versions = logits_in(name, Path(folder))
-            difference = float(np.abs(logits - expected).max())
+        for name, (backend, packages) in MATRIX.items():
+            python = install(CACHE / "compatibility" / name, [*packages, "pillow"])
+            path = Path(folder, f"{name}.npy")
+            environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(PROJECT)}
+            output = run([python, "-c", SCRIPT, path, backend], cwd=PROJECT, env=environment)
+            versions = json.loads(output.splitlines()[-1])
+            difference = float(np.abs(np.load(path) - expected).max())
             result[name] = {"versions": versions, "largest_difference_of_a_logit": difference}
             print(f"{name}: {versions}: {difference:.2g}", flush=True)
-    options.output.mkdir(parents=True, exist_ok=True)
-    write_text(options.output / "compatibility.json", json.dumps(result, indent=2) + "\n")
+    write_text(PROJECT / "results" / "compatibility.json", json.dumps(result, indent=2) + "\n")
     return int(any(entry["largest_difference_of_a_logit"] > TOLERANCE for entry in result.values()))
 
 

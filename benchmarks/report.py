@@ -93,9 +93,8 @@ def notes(results: dict) -> list[str]:
             for pin in results["versions"][reader.environment]
             if pin.split("=")[0] in (reader.environment, "onnxruntime", "tesseract-ocr-eng")
         )
-        details = figures.get("failed") or "; ".join(
-            filter(None, (reader.note, figures.get("note"), versions))
-        )
+        known = filter(None, (reader.note, figures.get("note"), versions))
+        details = figures.get("failed") or "; ".join(known)
         lines.append(f"{reader.title}: {details}.")
     return lines
 
@@ -117,8 +116,8 @@ def chart(results: dict) -> Figure:
 def _plot_errors(axis: Axes, results: dict) -> None:
     """Markers on a log scale, because the best are close together; no errors at the left edge."""
     plates, readers = results["sets"], results["readers"]
-    shown = [reader for reader in READERS if "correct" in readers[reader.key]]
-    shown = [reader for reader in shown if reader.key in MARKERS]
+    measured = [reader for reader in READERS if "correct" in readers[reader.key]]
+    shown = [reader for reader in measured if reader.key in MARKERS]
     none = 100 / (3 * max(plates.values()))
     for number, reader in enumerate(shown):
         colour, marker = MARKERS[reader.key]
@@ -148,9 +147,8 @@ def _plot_throughput(axis: Axes, results: dict) -> None:
     axis.plot(single, rows, "o", markersize=5, color=BLUE, label="batch size 1")
     for row in rows:
         text = f"{single[row]:,.0f}" + (f" to {best[row]:,.0f}" if best[row] > single[row] else "")
-        axis.annotate(
-            text, (best[row], row), (8, 0), textcoords="offset points", va="center", fontsize=9
-        )
+        offset = {"xytext": (8, 0), "textcoords": "offset points"}
+        axis.annotate(text, (best[row], row), va="center", fontsize=9, **offset)
     axis.set_xscale("log")
     axis.set_yticks(rows, [reader.title for reader in measured])
     axis.invert_yaxis()

@@ -17,9 +17,7 @@ from statistics import median
 
 from benchmarks.environments import PROJECT
 from plate_ocr.cli import run_command
-from plate_ocr.plates.images import ImageError
-from plate_ocr.reading.backends import BACKENDS
-from plate_ocr.reading.reader import PlateReader, Reading
+from plate_ocr.reading.reader import PlateReader
 from plate_ocr.utils import write_text
 
 STAGES = 20
@@ -32,50 +30,41 @@ def memory() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def soak(readings: int, backend: str) -> dict:
+def soak(readings: int) -> dict:
     """Read `readings` plates; memory and speed after every twentieth of them."""
     plates = [path.read_bytes() for path in sorted((PROJECT / "data" / "test").glob("*.png"))]
     plates += [plate[: len(plate) // 2] for plate in plates[:6]]
-    reader = PlateReader(backend=backend)
-    expected = cycle([text_of(reading) for reading in reader.stream(plates)])
+    reader = PlateReader()
+    expected = cycle([getattr(reading, "text", None) for reading in reader.stream(plates)])
     stream = reader.stream(islice(cycle(plates), readings))
     stages, changed = [], 0
     for _ in range(STAGES):
         start = time.perf_counter()
         for reading in islice(stream, readings // STAGES):
-            changed += text_of(reading) != next(expected)
+            changed += getattr(reading, "text", None) != next(expected)
         rate = readings / STAGES / (time.perf_counter() - start)
         stages.append({"megabytes": round(memory(), 1), "per_second": round(rate)})
-
-    def medians(quarter: list[dict]) -> tuple[float, float]:
-        return tuple(median(stage[key] for stage in quarter) for key in ("megabytes", "per_second"))
-
-    # The first quarter fills the caches of the libraries.
-    memory_before, rate_before = medians(stages[STAGES // 4 : STAGES // 2])
-    memory_after, rate_after = medians(stages[-STAGES // 4 :])
+    early, late = {}, {}
+    for key in ("megabytes", "per_second"):
+        early[key] = median(stage[key] for stage in stages[STAGES // 4 : STAGES // 2])
+        late[key] = median(stage[key] for stage in stages[-STAGES // 4 :])
     return {
         "readings": readings,
-        "backend": backend,
+        "backend": "onnx",
         "changed": changed,
-        "growth_megabytes": round(memory_after - memory_before, 1),
-        "speed_ratio": round(rate_after / rate_before, 3),
+        "growth_megabytes": round(late["megabytes"] - early["megabytes"], 1),
+        "speed_ratio": round(late["per_second"] / early["per_second"], 3),
         "stages": stages,
     }
-
-
-def text_of(reading: Reading | ImageError) -> str | None:
-    """The text, or None for an image that cannot be read."""
-    return None if isinstance(reading, ImageError) else reading.text
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write the result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--readings", type=int, default=1_000_000)
-    parser.add_argument("--backend", choices=BACKENDS, default="onnx")
     parser.add_argument("--output", type=Path, default=PROJECT / "results", help="folder")
     options = parser.parse_args(arguments)
-    result = soak(options.readings, options.backend)
+    result = soak(options.readings)
     print(json.dumps(result, indent=1))
     options.output.mkdir(parents=True, exist_ok=True)
     write_text(options.output / "soak.json", json.dumps(result, indent=1) + "\n")

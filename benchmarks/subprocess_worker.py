@@ -1,9 +1,6 @@
-"""One reader in a process of its own: in its environment, on one core, with one thread.
+"""One reader in its own process on one core; commands and answers are lines of JSON."""
 
-`Worker` starts the process, which takes commands on its standard input and answers on its standard
-output, a line of JSON each.
-"""
-
+import contextlib
 import json
 import os
 import re
@@ -30,30 +27,19 @@ class Worker:
     def __init__(self, reader: Reader) -> None:
         ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
         self.log = ENVIRONMENTS / f"{reader.key}.log"
-        core = max(os.sched_getaffinity(0))
-        command = [reader.python, "-m", "benchmarks.subprocess_worker"]
+        core = str(max(os.sched_getaffinity(0)))
+        command = ["-m", "benchmarks.subprocess_worker", reader.loader, reader.variant, core]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, reader.loader, reader.variant, str(core)],
-                cwd=PROJECT,
-                env=os.environ | ONE_THREAD,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+                [reader.python, *command], cwd=PROJECT, env=os.environ | ONE_THREAD, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            )  # fmt: skip
 
     def ask(self, command: str, **arguments: Any) -> Any:
-        """The answer to one of `COMMANDS`.
-
-        Raises:
-            EnvironmentFailed: the process ended instead.
-        """
-        try:
+        """The answer to one of `COMMANDS`; `EnvironmentFailed` if the process ends instead."""
+        with contextlib.suppress(BrokenPipeError):  # then there is no answer to read either
             self.process.stdin.write(json.dumps({"command": command} | arguments) + "\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # then there is no answer to read either
         answer = self.process.stdout.readline()
         if not answer:
             self.process.wait()

@@ -1,8 +1,7 @@
 """Ablation of test-time augmentation: what each view brings, and at what cost.
 
-Errors are counted on many plates drawn as the tuning set is, and on others with digits on a label:
-a dark or light box on another background. The views and the threshold were chosen on these. Needs
-npm for the fonts. Takes 6 minutes on 2 cores.
+Errors are counted on many plates drawn as the tuning set is, and on others with digits on a label.
+The views and the threshold were chosen on these. Needs npm. Takes 6 minutes on 2 cores.
 
 $ python -m benchmarks.tta_ablation
 """
@@ -17,7 +16,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from benchmarks.datasets.fonts import Face, fetch, read_table
+from benchmarks.datasets.fonts import Face, load_faces
 from benchmarks.datasets.layout import HEIGHT, WIDTH, render_plate
 from benchmarks.datasets.make_datasets import reduce_levels, tuning_plate
 from benchmarks.environments import PROJECT
@@ -125,8 +124,8 @@ def throughput(label_plates: np.ndarray) -> dict:
         "tuning": load_benchmark("tuning").sample(NUM_TIMED).images,
         "labels": label_plates[:NUM_TIMED],
     }
-    rates: dict = {}
-    for backend in ("onnx", "openvino"):
+    rates: dict = {"onnx": {}, "openvino": {}}
+    for backend in rates:
         readers = [PlateReader(backend=backend, num_threads=1, tta=tta) for tta in (False, True)]
         for name, images in sets.items():
             seconds = np.empty((ROUNDS, 2))
@@ -136,14 +135,13 @@ def throughput(label_plates: np.ndarray) -> dict:
                     reader.read(list(images[..., 0]))
                     row[column] = time.perf_counter() - start
             single, tta = (round(NUM_TIMED / median) for median in np.median(seconds, axis=0))
-            rates.setdefault(backend, {})[name] = {"single view": single, "TTA": tta}
+            rates[backend][name] = {"single view": single, "TTA": tta}
     return rates
 
 
 def main() -> None:
-    """Draw, measure, print and write."""
-    faces = [face for face in read_table() if face.set == "tuning"]
-    fetch(faces)
+    """Draw, measure and write."""
+    faces = load_faces("tuning")
     reader, sets = PlateReader(), {}
     for name in COUNTS:
         images, labels = draw_plates(name, faces)
@@ -156,7 +154,6 @@ def main() -> None:
         "sets": sets,
         "plates_per_second": throughput(images),
     }
-    print(json.dumps(result["plates_per_second"], indent=1))
     write_text(PROJECT / "results" / "tta.json", json.dumps(result, indent=1) + "\n")
 
 

@@ -27,9 +27,7 @@ from plate_ocr.training.fit import load_runs
 from plate_ocr.training.synthetic_fonts.handwriting import render_handwriting
 from plate_ocr.training.synthetic_fonts.interpolation import FontInterpolator
 from tools import tables
-from tools.tables import PROJECT, RESULTS
 
-BENCHMARK = PROJECT / "data" / "benchmark"
 PIPELINE_PLATE = "corruptions", 3297  # a shadow, off centre, and a digit that repeats
 TTA_PLATE = "cross_generator", 911  # light digits on a label
 CROP_SIZE = 128, 32  # columns, rows
@@ -38,8 +36,8 @@ CROP_SIZE = 128, 32  # columns, rows
 def draw_pipeline() -> Figure:
     """One plate on its way through the reader: plate, crop, CTC posteriors, text."""
     name, index = PIPELINE_PLATE
-    plate = load_benchmark(name, BENCHMARK).images[index, ..., 0]
-    reader = PlateReader(PROJECT / "dr_model.h5")
+    plate = load_benchmark(name).images[index, ..., 0]
+    reader = PlateReader()
     logits, ((x_step, x, y_step, y),) = reader.forward(plate[None, ..., None])
     left, top = x - x_step / 2, y - y_step / 2  # from the centre of the first pixel to its corner
     affine = (x_step, 0, left + 0.5, 0, y_step, top + 0.5)  # Pillow's first pixel begins at 0
@@ -85,7 +83,7 @@ def write_reading(axis: Axes, logits: np.ndarray, reading: Reading) -> None:
 def draw_tta() -> Figure:
     """A plate and its views in test-time augmentation."""
     name, index = TTA_PLATE
-    plate = load_benchmark(name, BENCHMARK).images[[index]]
+    plate = load_benchmark(name).images[[index]]
     images = np.concatenate([plate, *make_views(plate)[0]])
     return plots.plate_grid(images, ["original", *VIEWS])
 
@@ -106,7 +104,7 @@ def draw_all(directory: Path) -> None:
         "benchmark": report.chart(tables.load("benchmark")),
         "pipeline": draw_pipeline(),
         "synthetic_fonts": draw_synthetic_fonts(),
-        "training": plots.training_curves(load_runs(RESULTS)),
+        "training": plots.training_curves(load_runs(tables.RESULTS)),
         "tta": draw_tta(),
     }
     for name, figure in figures.items():
@@ -115,7 +113,7 @@ def draw_all(directory: Path) -> None:
 
 def main() -> None:
     """Bring pictures, tables and pages up to date with the measured results."""
-    draw_all(RESULTS)
+    draw_all(tables.RESULTS)
     tables.write_pages()
 
 

@@ -149,7 +149,7 @@ def compatibility() -> str:
     """The largest difference of a logit in other versions of Keras."""
     rows = {}
     for tried in load("compatibility").values():
-        versions = ", ".join(f"{name} {version}" for name, version in tried["versions"].items())
+        versions = ", ".join(map(" ".join, tried["versions"].items()))
         rows[versions] = {"difference": f"{tried['largest_difference_of_a_logit']:.0e}"}
     return grid("versions", rows)
 
@@ -157,10 +157,8 @@ def compatibility() -> str:
 def model_size() -> str:
     """Parameters and multiply-adds of the network."""
     model = build_model()
-    return (
-        f"{model.count_params():,} parameters, "
-        f"{count_macs(model) / 1e6:,.1f} million multiply-adds per plate"
-    )
+    macs = count_macs(model) / 1e6
+    return f"{model.count_params():,} parameters, {macs:,.1f} million multiply-adds per plate"
 
 
 def hardest_fonts() -> str:
@@ -169,16 +167,16 @@ def hardest_fonts() -> str:
     return ", ".join(f"{name} ({correct} of {plates})" for name, (correct, plates) in fonts)
 
 
-TABLES = {
+def threshold() -> str:
+    """The confidence from which on one reading in a thousand is wrong."""
+    return f"{load('evaluation')['confidence']['threshold_at_99.9_precision']:.3f}"
+
+
+BLOCKS = {
     function.__name__: function
-    for function in (accuracy, compatibility, confidence, metrics, training_runs, tta_ablation,
-                     tta_throughput)
+    for function in (accuracy, compatibility, confidence, hardest_fonts, metrics, model_size,
+                     threshold, training_runs, tta_ablation, tta_throughput)
 }  # fmt: skip
-NUMBERS = {
-    "hardest_fonts": hardest_fonts,
-    "model_size": model_size,
-    "threshold": lambda: f"{load('evaluation')['confidence']['threshold_at_99.9_precision']:.3f}",
-}
 
 
 def fill(page: str) -> str:
@@ -186,11 +184,10 @@ def fill(page: str) -> str:
 
     def filled(match: re.Match) -> str:
         start, name, _, end = match.groups()
-        if name in TABLES:
-            return f"{start}\n\n{TABLES[name]()}\n{end}"
-        if name in NUMBERS:
-            return f"{start}{NUMBERS[name]()}{end}"
-        raise ResultsError(f"there is no block {name} of results")
+        if name not in BLOCKS:
+            raise ResultsError(f"there is no block {name} of results")
+        content = BLOCKS[name]()
+        return f"{start}\n\n{content}\n{end}" if "\n" in content else f"{start}{content}{end}"
 
     return BLOCK.sub(filled, page)
 

@@ -69,9 +69,8 @@ def zoom_blur(plate: Array, reach: float, rng: Generator) -> Array:
     zoomed = []
     for factor in np.linspace(1 - reach, 1, 13):
         matrix = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), 0, factor)
-        zoomed.append(
-            cv2.warpAffine(plate, matrix, (columns, rows), borderMode=cv2.BORDER_REPLICATE)
-        )
+        border = cv2.BORDER_REPLICATE
+        zoomed.append(cv2.warpAffine(plate, matrix, (columns, rows), borderMode=border))
     return np.mean(zoomed, 0)
 
 
@@ -139,9 +138,8 @@ def jpeg(plate: Array, quality: float, rng: Generator) -> Array:
 def pixelation(plate: Array, factor: float, rng: Generator) -> Array:
     """Low resolution, enlarged again."""
     rows, columns = plate.shape
-    small = cv2.resize(
-        plate, (round(columns * factor), round(rows * factor)), interpolation=cv2.INTER_AREA
-    )
+    size = round(columns * factor), round(rows * factor)
+    small = cv2.resize(plate, size, interpolation=cv2.INTER_AREA)
     interpolation = cv2.INTER_NEAREST if rng.random() < 0.5 else cv2.INTER_LINEAR
     return cv2.resize(small, (columns, rows), interpolation=interpolation)
 
@@ -161,18 +159,13 @@ def tilt(plate: Array, degrees: float, rng: Generator) -> Array:
     limits = np.array((columns - 4, rows - 4))
     scale = min(1.0, *(limits / (high - low)))
     middle = np.clip(centre, 2 - scale * low, limits + 2 - scale * high)
-    matrix = cv2.getPerspectiveTransform(
-        box.astype(np.float32), (scale * seen + middle).astype(np.float32)
-    )
-    return cv2.warpPerspective(
-        plate, matrix, (columns, rows), flags=cv2.INTER_CUBIC, borderValue=1.0
-    )
+    source, target = np.float32(box), np.float32(scale * seen + middle)
+    matrix, size = cv2.getPerspectiveTransform(source, target), (columns, rows)
+    return cv2.warpPerspective(plate, matrix, size, flags=cv2.INTER_CUBIC, borderValue=1.0)
 
-
-Corruption = Callable[[Array, float, Generator], Array]
 
 # Family -> corruption -> its strength at severities 1 to 5.
-FAMILIES: dict[str, dict[Corruption, tuple[float, ...]]] = {
+FAMILIES: dict[str, dict[Callable, tuple[float, ...]]] = {
     "noise": {
         gaussian_noise: (0.07, 0.12, 0.17, 0.23, 0.3),
         shot_noise: (40, 20, 12, 8, 5.5),

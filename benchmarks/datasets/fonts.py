@@ -16,8 +16,6 @@ from benchmarks.environments import CACHE, PROJECT
 
 FONTS = CACHE / "fonts"
 DIGITS = "0123456789"
-ORDINARY_KINDS = {"sans", "serif", "slab", "mono", "rounded"}
-PACKAGES_PER_CALL = 16  # starting npm takes most of the time
 
 
 @dataclass(frozen=True)
@@ -46,27 +44,22 @@ class Glyph(NamedTuple):
     top: int
 
 
-def read_table() -> list[Face]:
-    """All faces in the order of fonts.csv."""
+def load_faces(*sets: str) -> list[Face]:
+    """The faces of these sets in the order of fonts.csv; missing files are fetched."""
     path = PROJECT / "data" / "benchmark" / "fonts.csv"
     with path.open(encoding="utf-8", newline="") as lines:
-        return [Face(**row) for row in csv.DictReader(lines)]
-
-
-def fetch(faces: list[Face]) -> None:
-    """Fetch the files that are not in the cache yet."""
+        faces = [Face(**row) for row in csv.DictReader(lines) if row["set"] in sets]
     FONTS.mkdir(parents=True, exist_ok=True)
     missing = [face for face in faces if not face.path.exists()]
-    for start in range(0, len(missing), PACKAGES_PER_CALL):
-        batch = missing[start : start + PACKAGES_PER_CALL]
-        with tempfile.TemporaryDirectory() as folder:
-            packages = [f"{face.package}@{face.version}" for face in batch]
-            command = ["npm", "pack", "--silent", *packages]
+    command = ["npm", "pack", "--silent", *(f"{face.package}@{face.version}" for face in missing)]
+    with tempfile.TemporaryDirectory() as folder:
+        if missing:  # one call: starting npm takes most of the time
             subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-            for face in batch:
-                name = face.package.removeprefix("@").replace("/", "-")
-                with tarfile.open(Path(folder) / f"{name}-{face.version}.tgz") as archive:
-                    face.path.write_bytes(archive.extractfile(f"package/{face.file}").read())
+        for face in missing:
+            name = face.package.removeprefix("@").replace("/", "-")
+            with tarfile.open(Path(folder) / f"{name}-{face.version}.tgz") as archive:
+                face.path.write_bytes(archive.extractfile(f"package/{face.file}").read())
+    return faces
 
 
 @lru_cache(maxsize=512)

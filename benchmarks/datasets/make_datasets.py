@@ -16,33 +16,22 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.datasets import negatives
 from benchmarks.datasets.corruptions import CORRUPTIONS, FAMILIES, SEVERITIES, corrupt
-from benchmarks.datasets.fonts import (
-    DIGITS,
-    ORDINARY_KINDS,
-    Face,
-    digit_height,
-    fetch,
-    open_font,
-    read_table,
-)
+from benchmarks.datasets.fonts import DIGITS, Face, digit_height, load_faces, open_font
 from benchmarks.datasets.layout import LAYOUTS, render_plate
 from benchmarks.environments import CACHE, PROJECT, EnvironmentFailed, install, run
 from plate_ocr.cli import run_command
 from plate_ocr.plates.rendering import DEFAULT_SEED, plate_text
 
+Generator = np.random.Generator
 DIRECTORY = PROJECT / "data" / "benchmark"
 # One seed per set; together with a plate's index in the set it seeds that plate.
-SEEDS = {
-    "held_out_fonts": 20_261_100,
-    "corruptions": 20_261_101,
-    "layout": 20_261_102,
-    "cross_generator": 20_261_103,
-    "captcha": 20_261_104,
-    "no_plate": 20_261_105,
-    "tuning": 20_261_106,
-}
+SETS = (
+    "held_out_fonts", "corruptions", "layout", "cross_generator", "captcha", "no_plate", "tuning",
+)  # fmt: skip
+SEEDS = {name: 20_261_100 + index for index, name in enumerate(SETS)}
 HELD_OUT = range(92_000, 99_940)  # positions in the permutation of all numbers
 HELD_OUT_TUNING = range(90_000, 92_000)
+ORDINARY_KINDS = {"sans", "serif", "slab", "mono", "rounded"}
 CELLS = [(corruption, severity) for corruption in CORRUPTIONS for severity in SEVERITIES]
 GENERATORS = CACHE / "generators"
 GENERATOR_PACKAGES = (
@@ -56,9 +45,6 @@ class Sample(NamedTuple):
     image: np.ndarray
     text: str
     tags: dict[str, str | int]
-
-
-Draw = Callable[[list[Face], int, str, np.random.Generator], Sample]
 
 
 def held_out_texts(name: str, count: int) -> list[str]:
@@ -75,7 +61,7 @@ def reduce_levels(images: np.ndarray) -> np.ndarray:
     return images & 0xFC | images >> 6
 
 
-def draw_set(name: str, draw: Draw, faces: list[Face], count: int) -> list[Sample]:
+def draw_set(name: str, draw: Callable[..., Sample], faces: list[Face], count: int) -> list[Sample]:
     """All samples of a set, each from its own generator."""
     return [
         draw(faces, index, text, np.random.default_rng([SEEDS[name], index]))
@@ -95,9 +81,7 @@ def write(name: str, samples: list[Sample]) -> None:
     print(f"{name}: {len(samples)} images, {path.stat().st_size / 1e6:.2f} MB", flush=True)
 
 
-def held_out_font_plate(
-    faces: list[Face], index: int, text: str, rng: np.random.Generator
-) -> Sample:
+def held_out_font_plate(faces: list[Face], index: int, text: str, rng: Generator) -> Sample:
     """A clean plate; the faces take turns."""
     face = faces[index % len(faces)]
     plate = render_plate(face, text, rng)
@@ -105,7 +89,7 @@ def held_out_font_plate(
     return Sample(plate.image, text, tags)
 
 
-def corrupted_plate(faces: list[Face], index: int, text: str, rng: np.random.Generator) -> Sample:
+def corrupted_plate(faces: list[Face], index: int, text: str, rng: Generator) -> Sample:
     """A corrupted plate; corruptions and severities take turns, then the faces."""
     cycle, cell = divmod(index, len(CELLS))
     corruption, severity = CELLS[cell]
@@ -116,17 +100,16 @@ def corrupted_plate(faces: list[Face], index: int, text: str, rng: np.random.Gen
     return Sample(image, text, tags | {"height": plate.height})
 
 
-def layout_plate(faces: list[Face], index: int, text: str, rng: np.random.Generator) -> Sample:
+def layout_plate(faces: list[Face], index: int, text: str, rng: Generator) -> Sample:
     """A clean plate in an unusual layout; layouts take turns, then the faces."""
     cycle, number = divmod(index, len(LAYOUTS))
     face, layout = faces[cycle % len(faces)], LAYOUTS[number]
     plate = render_plate(face, text, rng, layout=layout)
-    return Sample(
-        plate.image, text, {"font": face.family, "layout": layout, "height": plate.height}
-    )
+    tags = {"font": face.family, "layout": layout, "height": plate.height}
+    return Sample(plate.image, text, tags)
 
 
-def negative(faces: list[Face], index: int, text: str, rng: np.random.Generator) -> Sample:
+def negative(faces: list[Face], index: int, text: str, rng: Generator) -> Sample:
     """An image without a plate; kinds take turns, then the faces. It has a text of its own."""
     cycle, number = divmod(index, len(negatives.KINDS))
     face, kind = faces[cycle % len(faces)], negatives.KINDS[number]
@@ -134,7 +117,7 @@ def negative(faces: list[Face], index: int, text: str, rng: np.random.Generator)
     return Sample(image, text, {"kind": kind, "font": face.family if text else ""})
 
 
-def tuning_plate(faces: list[Face], index: int, text: str, rng: np.random.Generator) -> Sample:
+def tuning_plate(faces: list[Face], index: int, text: str, rng: Generator) -> Sample:
     """A plate that is clean, corrupted or in an unusual layout, in turn; first the faces do."""
     face, variant = faces[index % len(faces)], index // len(faces) % 3
     layout = LAYOUTS[int(rng.integers(len(LAYOUTS)))] if variant == 2 else ""
@@ -157,11 +140,8 @@ def third_party_set(name: str, generator: str, count: int) -> list[Sample]:
     script = Path(__file__).with_name("third_party.py")
     run([python, script, generator, str(SEEDS[name]), numbers, output])
     drawn = np.load(output)
-    fonts = drawn["fonts"].tolist()
-    return [
-        Sample(image, text, {"font": font})
-        for image, text, font in zip(drawn["images"], texts, fonts, strict=True)
-    ]
+    rows = zip(drawn["images"], texts, drawn["fonts"].tolist(), strict=True)
+    return [Sample(image, text, {"font": font}) for image, text, font in rows]
 
 
 def draw_font_sheet(faces: list[Face]) -> None:
@@ -199,8 +179,7 @@ def draw_corruption_sheet(samples: list[Sample]) -> None:
 
 def main() -> None:
     """Fetch what is missing, then draw everything."""
-    table = read_table()
-    fetch(table)
+    table = load_faces("unseen", "tuning")
     unseen = [face for face in table if face.set == "unseen"]
     ordinary = [face for face in unseen if face.kind in ORDINARY_KINDS]
     tuning = [face for face in table if face.set == "tuning"]

@@ -28,8 +28,7 @@ def blank(rng: Generator) -> np.ndarray:
 
 def noise(rng: Generator) -> np.ndarray:
     """Noise: Gaussian, black pixels, or coarse."""
-    shape = HEIGHT, WIDTH
-    kind = rng.integers(3)
+    shape, kind = (HEIGHT, WIDTH), rng.integers(3)
     if kind == 0:
         pixels = rng.normal(0, rng.uniform(5, 60), shape)
     elif kind == 1:
@@ -48,15 +47,13 @@ def texture(rng: Generator) -> np.ndarray:
     along = x * np.cos(angle) + y * np.sin(angle)
     across = y * np.cos(angle) - x * np.sin(angle)
     background = rng.uniform(120, 255)
-    ink = rng.uniform(0, background - 60)
-    kind = rng.integers(5)
+    ink, kind = rng.uniform(0, background - 60), rng.integers(5)
     if kind == 0:
         pattern = 0.5 + 0.5 * np.sin(2 * np.pi * along / pitch)
     elif kind == 1:
         pattern = (along // pitch + across // pitch) % 2
     elif kind == 2:
-        row = y // pitch
-        joint = (x + row % 2 * pitch) % (2 * pitch)
+        joint = (x + y // pitch % 2 * pitch) % (2 * pitch)
         pattern = (y % pitch > 1.5) & (joint > 1.5)
     else:
         pattern = _lines(rng, arcs=kind == 4) / 255
@@ -71,8 +68,7 @@ def _lines(rng: Generator, arcs: bool) -> np.ndarray:
         width = int(rng.integers(1, 4))
         if arcs:
             axes = rng.integers(8, 50, 2).tolist()
-            start = rng.uniform(0, 360)
-            end = rng.uniform(60, 300)
+            start, end = rng.uniform(0, 360), rng.uniform(60, 300)
             cv2.ellipse(canvas, points[0].tolist(), axes, start, 0, end, 0, width, cv2.LINE_AA)
         else:
             cv2.polylines(canvas, [points], bool(rng.integers(2)), 0, width, cv2.LINE_AA)

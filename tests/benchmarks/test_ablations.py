@@ -11,7 +11,7 @@ TINY = {"plates": 32, "batch_size": 16, "epochs": 1, "localization_epochs": 1, "
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["default", "rows_as_time", "photometry_only", "5_fonts"])
 def test_a_variant_is_trained_and_evaluated(name):
-    config = replace(CONFIG, **VARIANTS[name].get("config", {}) | TINY)
+    config = replace(CONFIG, **VARIANTS[name].config | TINY)
     result = run_variant(name, config, {"layout": load_benchmark("layout").sample(5)})
     assert result["steps"] == 2 and result["sets"]["layout"]["images"] == 5
     assert result["config"]["plates"] == 32

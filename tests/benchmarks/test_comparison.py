@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import left_in_an_empty_home
 
-from benchmarks import compare, report, subprocess_worker
+from benchmarks import baselines, compare, report, subprocess_worker
 from benchmarks.baselines import READERS, Reader
 from benchmarks.environments import PROJECT, EnvironmentFailed, install, last_error
 from benchmarks.readers import crop_to_ink, decode_digits
@@ -83,9 +83,9 @@ def test_our_reader_leaves_nothing_in_the_home_folder(tmp_path):
 def results(monkeypatch, tmp_path):
     """A comparison of ours with a reader that is not installed here, on two plates of each set."""
     compared = (READERS[0], next(reader for reader in READERS if reader.key == "ddddocr"))
-    for module in (compare, report):
+    for module in (baselines, report):
         monkeypatch.setattr(module, "READERS", compared)
-    monkeypatch.setattr(compare.Measurement, "install", lambda self: None)
+    monkeypatch.setattr(compare, "install", lambda *arguments: None)
     monkeypatch.setattr(Reader, "python", Path(sys.executable))
     monkeypatch.setattr(subprocess_worker, "ENVIRONMENTS", tmp_path)
     return compare.compare(plates=2, timed=8, rounds=1)
