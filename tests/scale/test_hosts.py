@@ -88,9 +88,7 @@ def test_a_lost_host_ends_the_other_with_one_line_and_both_resume(tmp_path):
     two, localization = tmp_path / "two", tmp_path / "two" / "localization"
     for victim, folder in ((1, localization), (0, two)):
         hosts = start_two(tmp_path)
-        while not list(
-            folder.glob("*.h5")
-        ):  # after an epoch
+        while not list(folder.glob("*.h5")):  # after an epoch
             assert [host.poll() for host in hosts] == [None, None]
             time.sleep(0.1)
         hosts[victim].kill()
