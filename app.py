@@ -302,7 +302,7 @@ with gr.Blocks(title="Plate OCR", analytics_enabled=False) as page:
     changes = [page.load, *(setting.change for setting in settings)]
     gr.on(changes, on_sliders, [threshold, *settings], outputs, **event)
 
-page.queue(max_size=50)  # visitors beyond that are told that it is full
+page.queue(max_size=50)  # beyond that, visitors see that it is full
 
 if __name__ == "__main__":
     page.launch(

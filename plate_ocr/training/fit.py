@@ -90,12 +90,12 @@ class PlateBatches(keras.utils.PyDataset):
         images, labels, _ = self._load(batch, self.epoch >= self.clean_epochs)
         return self.host.shard(images), self.host.shard(labels)
 
-    def _load(self, batch: int, augment: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Images, labels, and boxes of the digits."""
+    def _load(self, batch: int, augment: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Images, labels, and boxes of the digits, which only augmentation knows."""
         rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
         images, labels = self.images[rows], self.labels[rows]
         if self.augment is None or not augment:
-            return images, labels, digit_boxes(images)
+            return images, labels, None
         rng = np.random.default_rng([self.seed, self.epoch, batch])
         images, boxes = self.augment(images, self.texts[rows].tolist(), rng)
         return images, labels, boxes
@@ -106,6 +106,7 @@ class CoverageBatches(PlateBatches):
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         images, _, boxes = self._load(batch, augment=True)
+        boxes = digit_boxes(images) if boxes is None else boxes
         return self.host.shard(images), self.host.shard(coverage_targets(boxes))
 
 
