@@ -110,7 +110,7 @@ VARIANTS = {
     ),
     "whole_plate": Variant("no localization", build=build_without_localization),
     "no_augmentation": Variant("no augmentation", {"clean_epochs": None}),
-    "no_synthetic_fonts": Variant(
+    "no_styles": Variant(
         "no synthetic fonts", {"font_interpolation_prob": 0.0, "handwriting_prob": 0.0}
     ),
     "no_handwriting": Variant(

@@ -24,8 +24,8 @@ from plate_ocr.reading.ctc import softmax
 from plate_ocr.reading.reader import PlateReader, Reading
 from plate_ocr.reading.tta import VIEWS, make_views
 from plate_ocr.training.fit import load_runs
-from plate_ocr.training.synthetic_fonts.handwriting import render_handwriting
-from plate_ocr.training.synthetic_fonts.interpolation import FontInterpolator
+from plate_ocr.training.styles.handwriting import render_handwriting
+from plate_ocr.training.styles.interpolation import FontInterpolator
 from tools import tables
 
 PIPELINE_PLATE = "corruptions", 3297  # a shadow, off centre, and a digit that repeats
@@ -88,7 +88,7 @@ def draw_tta() -> Figure:
     return plots.plate_grid(images, ["original", *VIEWS])
 
 
-def draw_synthetic_fonts() -> Figure:
+def draw_styles() -> Figure:
     """Plates in interpolated fonts and in synthetic handwriting, before augmentation."""
     interpolator, rng = FontInterpolator(load_fonts()), np.random.default_rng(DEFAULT_SEED)
     texts = [plate_text(DEFAULT_SEED, index) for index in range(8)]
@@ -103,7 +103,7 @@ def draw_all(directory: Path) -> None:
     figures = {
         "benchmark": report.chart(tables.load("benchmark")),
         "pipeline": draw_pipeline(),
-        "synthetic_fonts": draw_synthetic_fonts(),
+        "styles": draw_styles(),
         "training": plots.training_curves(load_runs(tables.RESULTS)),
         "tta": draw_tta(),
     }

@@ -7,21 +7,20 @@ from the geometry. A batch depends on its random generator alone.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from plate_ocr.plates.alphabet import NUM_DIGITS
-from plate_ocr.plates.fonts import FONT_DIRECTORY, load_fonts
+from plate_ocr.plates.fonts import FONT_DIRECTORY
 from plate_ocr.plates.images import border_pixels
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.training.synthetic_fonts.handwriting import render_handwriting
-from plate_ocr.training.synthetic_fonts.interpolation import FontInterpolator
-from plate_ocr.training.synthetic_fonts.row import INK_THRESHOLD, pixel_grid, to_uint8
+from plate_ocr.training.styles import load_style
+from plate_ocr.training.styles.row import INK_THRESHOLD, Drawing, pixel_grid, to_uint8
+from plate_ocr.training.styles.surroundings import add_surroundings, crop_strip
 
 cv2.setNumThreads(1)  # a plate is too small to be split among threads
 
@@ -35,6 +34,8 @@ MIN_DIGIT_HEIGHT = 8.5  # pixels after scaling
 MIN_TEXT_WIDTH = 30  # pixels after scaling
 REFERENCE_HEIGHT = 16  # pixels of a digit that gets corruptions of strength 1
 MIN_CONTRAST = 40  # gray levels between ink and background
+MIN_CONTRAST_IN_SURROUNDINGS = 90  # of 255, because drawings use fewer levels
+P_STRIP = 0.3  # of plates with surroundings; they fill the width only, as after `letterbox`
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; the last two lie outside
 
@@ -48,53 +49,56 @@ X, Y = np.moveaxis((2 * pixel_grid(*PLATE_SIZE) - PLATE_SIZE + 1) / PLATE_WIDTH,
 class PlateAugmentation:
     """Augments batches of plates; can be sent to other processes."""
 
-    font_interpolation_prob: float  # of a plate to be redrawn in an interpolated font first
-    handwriting_prob: float  # of a plate to be redrawn in synthetic handwriting first
-    fonts: Path | str = FONT_DIRECTORY  # that are interpolated
+    styles: Mapping[str, float]  # of `STYLES`: probability of a plate to be drawn anew in it first
+    surroundings_prob: float = 0.0  # of a plate to get rules, textures and other marks
+    fonts: Path | str = FONT_DIRECTORY  # that the styles draw with
 
     def __call__(
         self, images: np.ndarray, texts: Sequence[str], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Augment plates, uint8 (n, 64, 128, 1); returns what `augment_batch` does."""
-        redraw_prob = self.font_interpolation_prob + self.handwriting_prob
-        if redraw_prob:
-            images = images.copy()
-            for row, value in enumerate(rng.random(len(images))):
-                if value < self.font_interpolation_prob:
-                    images[row, :, :, 0] = _interpolator(self.fonts).render(texts[row], rng)
-                elif value < redraw_prob:
-                    images[row, :, :, 0] = render_handwriting(texts[row], rng)
-        return augment_batch(images, rng, len(texts[0]))
+        """Augment clean plates, uint8 (n, 64, 128, 1).
 
+        Returns:
+            The augmented plates, uint8 (n, 64, 128, 1), and the boxes of their digits, int (n, 4).
+        """
+        augmented, boxes = zip(
+            *(
+                augment(self._draw(image, text, rng), rng, len(text))
+                for image, text in zip(images[..., 0], texts, strict=True)
+            ),
+            strict=True,
+        )
+        return np.stack(augmented)[..., None], np.array(boxes)
 
-@lru_cache(maxsize=1)
-def _interpolator(fonts: Path | str) -> FontInterpolator:
-    return FontInterpolator(load_fonts(fonts))
-
-
-def augment_batch(
-    images: np.ndarray, rng: np.random.Generator, digits: int = NUM_DIGITS
-) -> tuple[np.ndarray, np.ndarray]:
-    """Augment clean plates, uint8 (n, 64, 128, 1); returns them with their boxes, int (n, 4)."""
-    augmented, boxes = zip(*(augment(image, rng, digits) for image in images[..., 0]), strict=True)
-    return np.stack(augmented)[..., None], np.array(boxes)
+    def _draw(self, image: np.ndarray, text: str, rng: np.random.Generator) -> Drawing:
+        """The plate itself, or its text in a style; with or without surroundings."""
+        drawing = Drawing(image, normalize_background(image))
+        value = rng.random()
+        for style, probability in self.styles.items():
+            if 0 <= value < probability:
+                drawing = load_style(style, self.fonts)(text, rng)
+            value -= probability
+        if not drawing.has_surroundings and rng.random() < self.surroundings_prob:
+            drawing = add_surroundings(drawing.ink, rng)
+        return drawing
 
 
 def augment(
-    plate: np.ndarray, rng: np.random.Generator, digits: int = NUM_DIGITS
+    drawing: Drawing, rng: np.random.Generator, digits: int = NUM_DIGITS
 ) -> tuple[np.ndarray, Box]:
-    """Augment one clean plate, uint8 (64, 128); returns it with the box of its digits."""
-    keep_clean = rng.random() < P_CLEAN
-    ink = normalize_background(plate)
-    if keep_clean or ink.min() == 255:  # a blank plate has nothing to augment
-        return plate, bounding_box(ink)
-    ink, height = random_geometry(ink, rng, digits)
+    """Augment one drawing; returns the plate, uint8 (64, 128), and the box of its digits."""
+    if rng.random() < P_CLEAN or drawing.ink.min() == 255:  # a blank plate stays blank
+        return drawing.plate, bounding_box(drawing.ink)
+    plate, ink, height = random_geometry(drawing, rng, digits)
     box = bounding_box(ink)
-    p_invert = P_INVERT
+    if drawing.has_surroundings:
+        if rng.random() < P_STRIP:
+            plate = crop_strip(plate, box, rng)
+        return random_photometry(plate, height, rng, P_INVERT, MIN_CONTRAST_IN_SURROUNDINGS), box
     if rng.random() < P_LABEL:
-        ink = add_label_background(ink, box, rng)
-        p_invert = P_INVERT_ON_LABEL
-    return random_photometry(ink, height, rng, p_invert), box
+        plate = add_label_background(plate, box, rng)
+        return random_photometry(plate, height, rng, P_INVERT_ON_LABEL), box
+    return random_photometry(plate, height, rng), box
 
 
 def digit_boxes(images: np.ndarray) -> np.ndarray:
@@ -127,12 +131,17 @@ def normalize_background(plate: np.ndarray) -> np.ndarray:
 
 
 def random_geometry(
-    plate: np.ndarray, rng: np.random.Generator, digits: int = NUM_DIGITS
-) -> tuple[np.ndarray, float]:
-    """Space, scale, rotate, slant, tilt, bend and move the digits; returns also their height."""
-    if rng.random() < 0.3:
-        plate = _jitter_spacing(plate, rng, digits)
-    x, y, width, height = cv2.boundingRect(255 - plate)
+    drawing: Drawing, rng: np.random.Generator, digits: int = NUM_DIGITS
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Space, scale, rotate, slant, tilt, bend and move the digits with their surroundings.
+
+    Returns:
+        The plate and the ink of its digits, uint8 (64, 128), and the digits' height in pixels.
+    """
+    ink = drawing.ink
+    if not drawing.has_surroundings and rng.random() < 0.3:
+        ink = _jitter_spacing(ink, rng, digits)
+    x, y, width, height = cv2.boundingRect(255 - ink)
     right, bottom = x + width, y + height
     box = np.array([[x, y], [right, y], [right, bottom], [x, bottom]], np.float32)
     angle = math.radians(np.clip(rng.normal(0, 3.5), -9, 9))
@@ -153,14 +162,13 @@ def random_geometry(
     corners += position * free - corners.min(axis=0)
 
     matrix = cv2.getPerspectiveTransform(box, corners.astype(np.float32))
-    if rng.random() < 0.25:
-        warped = _elastic_transform(plate, matrix, rng)
-    else:
-        warped = cv2.warpPerspective(plate, matrix, PLATE_SIZE, borderValue=255)
-    if scale > 1.2 and rng.random() < 0.7:
-        # Enlarged strokes have soft edges; digits drawn at that size have sharp ones.
-        warped = cv2.addWeighted(warped, scale, warped, 0, -127 * (scale - 1))
-    return warped, height * scale
+    source = _source_of_pixels(matrix, rng) if rng.random() < 0.25 else None
+    sharpening = scale if scale > 1.2 and rng.random() < 0.7 else 1.0
+    ink = plate = _warp(ink, matrix, source, sharpening, background=255)
+    if drawing.has_surroundings:
+        background = int(np.median(border_pixels(drawing.plate)))
+        plate = _warp(drawing.plate, matrix, source, 1.0, background)
+    return plate, ink, height * scale
 
 
 def add_label_background(plate: np.ndarray, box: Box, rng: np.random.Generator) -> np.ndarray:
@@ -179,7 +187,11 @@ def add_label_background(plate: np.ndarray, box: Box, rng: np.random.Generator) 
 
 
 def random_photometry(
-    plate: np.ndarray, height: float, rng: np.random.Generator, p_invert: float = P_INVERT
+    plate: np.ndarray,
+    height: float,
+    rng: np.random.Generator,
+    p_invert: float = P_INVERT,
+    min_contrast: float = MIN_CONTRAST,
 ) -> np.ndarray:
     """Change strokes, dirt, lighting, blur, noise and compression of dark ink, uint8 (64, 128).
 
@@ -193,7 +205,7 @@ def random_photometry(
         plate = _random_cuts(plate, rng)
     if corrupt and rng.random() < 0.2:
         plate = _add_specks_and_scratches(plate, rng)
-    plate, contrast = _random_lighting(plate, rng, p_invert)
+    plate, contrast = _random_lighting(plate, rng, p_invert, min_contrast)
     kind = rng.random() if corrupt else 1.0
     if kind < 0.35:
         plate = _random_blur(plate, strength, rng)
@@ -230,15 +242,29 @@ def _jitter_spacing(plate: np.ndarray, rng: np.random.Generator, digits: int) ->
     return spaced
 
 
-def _elastic_transform(
-    plate: np.ndarray, matrix: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """The perspective warp with a smooth random displacement added."""
+def _source_of_pixels(matrix: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Where every pixel comes from: the perspective warp with a smooth random displacement."""
     source = cv2.perspectiveTransform(pixel_grid(*PLATE_SIZE), np.linalg.inv(matrix))
     grid = rng.normal(0, rng.uniform(0.3, 1.0), (5, 9, 2)).astype(np.float32)
-    source += cv2.resize(grid, PLATE_SIZE, interpolation=cv2.INTER_CUBIC)
-    # The stub asks for a second map; OpenCV takes none where the first holds points.
-    return cv2.remap(plate, source, None, cv2.INTER_LINEAR, borderValue=255)  # type: ignore[call-overload]
+    return source + cv2.resize(grid, PLATE_SIZE, interpolation=cv2.INTER_CUBIC)
+
+
+def _warp(
+    image: np.ndarray,
+    matrix: np.ndarray,
+    source: np.ndarray | None,
+    sharpening: float,
+    background: int,
+) -> np.ndarray:
+    """Warp by the source of every pixel, or else by a perspective matrix."""
+    if source is None:
+        warped = cv2.warpPerspective(image, matrix, PLATE_SIZE, borderValue=background)
+    else:
+        # The stub asks for a second map; OpenCV takes none where the first holds points.
+        warped = cv2.remap(image, source, None, cv2.INTER_LINEAR, borderValue=background)  # type: ignore[call-overload]
+    if sharpening > 1:  # enlarged strokes have soft edges; digits drawn at that size have sharp ones
+        warped = cv2.addWeighted(warped, sharpening, warped, 0, -127 * (sharpening - 1))
+    return warped
 
 
 def _random_morphology(plate: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -273,14 +299,14 @@ def _add_specks_and_scratches(plate: np.ndarray, rng: np.random.Generator) -> np
 
 
 def _random_lighting(
-    plate: np.ndarray, rng: np.random.Generator, p_invert: float
+    plate: np.ndarray, rng: np.random.Generator, p_invert: float, min_contrast: float
 ) -> tuple[np.ndarray, float]:
     """Change gray levels and polarity, add a gradient or a shadow; returns also the contrast."""
     contrast = 255.0
     if rng.random() < 0.3:
         return plate, contrast
     if rng.random() < 0.6:
-        contrast = rng.uniform(MIN_CONTRAST, 255)
+        contrast = rng.uniform(min_contrast, 255)
     darkest = rng.uniform(0, 255 - contrast)
     lit = plate * np.float32(contrast / 255) + np.float32(darkest)
     if rng.random() < p_invert:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from plate_ocr.plates.rendering import MARGIN
-from plate_ocr.training.synthetic_fonts.handwriting import render_handwriting, write_digits
-from plate_ocr.training.synthetic_fonts.interpolation import FontInterpolator
+from plate_ocr.training.styles.handwriting import render_handwriting, write_digits
+from plate_ocr.training.styles.interpolation import FontInterpolator
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,11 @@ import numpy as np
 
 from plate_ocr.plates.fonts import PlateFont
 from plate_ocr.plates.rendering import render_glyphs
-from plate_ocr.training.synthetic_fonts.row import (
+from plate_ocr.training.styles.row import (
     SDF_CLIP,
     SDF_PADDING,
     SDF_SIZE,
+    Drawing,
     GlyphFields,
     render_row,
 )
@@ -40,7 +41,7 @@ class FontInterpolator:
         self.ink_area = (self.fields > 0).mean(axis=(2, 3))
         self.family_ends = np.cumsum([len(font.instances) for font in fonts])
 
-    def render(self, text: str, rng: np.random.Generator) -> np.ndarray:
+    def render(self, text: str, rng: np.random.Generator) -> Drawing:
         """Draw a text in a new mixture, as `render_row` does."""
         return render_row(self._interpolate, text, rng)
 

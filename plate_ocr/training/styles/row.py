@@ -28,6 +28,14 @@ BEND_STD = 1.6  # samples by which a point moves where jitter is strongest
 INK_THRESHOLD = 200  # darker pixels are ink; the softest edges of strokes are lighter
 
 
+class Drawing(NamedTuple):
+    """A drawn plate before a camera takes it; both images are uint8 (64, 128)."""
+
+    plate: np.ndarray  # what is seen
+    ink: np.ndarray  # the digits alone, dark on 255: where they are
+    has_surroundings: bool = False  # else the plate shows its digits on an empty background
+
+
 class GlyphFields(NamedTuple):
     """The digits of one row; lengths in heights of a typical digit."""
 
@@ -38,10 +46,11 @@ class GlyphFields(NamedTuple):
 
 
 GlyphSource = Callable[[Sequence[int], np.random.Generator], GlyphFields]
+Style = Callable[[str, np.random.Generator], Drawing]  # draws a text
 
 
-def render_row(source: GlyphSource, text: str, rng: np.random.Generator) -> np.ndarray:
-    """Draw a text in the shapes of a source: uint8 (64, 128), dark ink on 255."""
+def render_row(source: GlyphSource, text: str, rng: np.random.Generator) -> Drawing:
+    """Draw a text in the shapes of a source, dark ink on 255."""
     digits = [DIGITS.index(digit) for digit in text]
     while True:
         fields, boxes, half_stroke, counter_radius = source(digits, rng)
@@ -54,7 +63,7 @@ def render_row(source: GlyphSource, text: str, rng: np.random.Generator) -> np.n
             fields, boxes = _jitter_glyphs(fields, boxes, rng)
         plate = _layout_row(fields, boxes, 2 * max(offset, 0), rng)
         if border_pixels(plate).min() >= INK_THRESHOLD:  # a bold or bent digit may leave the plate
-            return plate
+            return Drawing(plate, plate)
 
 
 def _sample_weight_offset(

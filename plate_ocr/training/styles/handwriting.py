@@ -11,7 +11,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from plate_ocr.training.synthetic_fonts.row import SDF_PADDING, SDF_SIZE, GlyphFields, render_row
+from plate_ocr.training.styles.row import (
+    SDF_PADDING,
+    SDF_SIZE,
+    Drawing,
+    GlyphFields,
+    render_row,
+)
 
 # Control points "x,y" in hundredths of the height, x to the right and y down. The pen runs
 # smoothly through them, turns sharply at "/" and is lifted at ";".
@@ -108,7 +114,7 @@ class StrokeTemplate(NamedTuple):
     pen_up: tuple[int, ...]  # indices of trajectory points before which the pen is lifted
 
 
-def render_handwriting(text: str, rng: np.random.Generator) -> np.ndarray:
+def render_handwriting(text: str, rng: np.random.Generator) -> Drawing:
     """Draw a text in the hand of a new writer, as `render_row` does."""
     return render_row(write_digits, text, rng)
 

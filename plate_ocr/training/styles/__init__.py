@@ -1,0 +1,23 @@
+"""Styles of digits and surroundings that the 22 fonts do not have, drawn for training only.
+
+A `Style` draws a text: digits in shapes that no font has, or in surroundings like those of real
+photographs. `row.render_row` draws any source of digit shapes.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from plate_ocr.plates.fonts import FONT_DIRECTORY, load_fonts
+from plate_ocr.training.styles.handwriting import render_handwriting
+from plate_ocr.training.styles.interpolation import FontInterpolator
+from plate_ocr.training.styles.row import Style
+
+STYLES = ("interpolated", "handwriting")
+
+
+@cache
+def load_style(name: str, fonts: Path | str = FONT_DIRECTORY) -> Style:
+    """The style of this name, which may draw with these fonts; loading takes up to seconds."""
+    if name == "interpolated":
+        return FontInterpolator(load_fonts(fonts)).render
+    return {"handwriting": render_handwriting}[name]
