@@ -22,9 +22,9 @@ from plate_ocr.network.crnn import (
     architecture_hash,
     build_model,
     compile_model,
-    localization_model,
+    freeze_localization,
+    with_box,
 )
-from plate_ocr.network.spatial_transformer import coverage_targets
 from plate_ocr.plates.alphabet import BLANK, DIGITS, NUM_DIGITS, encode
 from plate_ocr.plates.dataset import PlateDataset
 from plate_ocr.plates.fonts import FONT_DIRECTORY
@@ -44,7 +44,6 @@ from plate_ocr.utils import (
 )
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises its own format at every save
-LOCALIZATION_RATE = 3e-3  # maximum learning rate of the localization network
 BYTES_PER_PARAMETER = 16  # of a checkpoint: weights, two moments of Adam, and some for HDF5
 AugmentFn = Callable[
     [np.ndarray, Sequence[str], np.random.Generator], tuple[np.ndarray, np.ndarray]
@@ -52,11 +51,10 @@ AugmentFn = Callable[
 
 
 class PlateBatches(keras.utils.PyDataset):
-    """Shuffled batches: uint8 images (n, 64, 128, 1) and int32 labels (n, digits).
+    """Shuffled batches: uint8 images (n, 64, 128, 1) and the targets of `with_box`.
 
     Order and augmentation depend on seed, epoch and batch alone, so a resumed run sees the same
-    plates as an uninterrupted one. The first `clean_epochs` are not augmented. Each of several
-    hosts takes its shard of every batch.
+    plates as an uninterrupted one. Each of several hosts takes its shard of every batch.
     """
 
     def __init__(
@@ -65,14 +63,12 @@ class PlateBatches(keras.utils.PyDataset):
         batch_size: int,
         seed: int,
         augment: AugmentFn | None = None,
-        clean_epochs: int = 0,
         host: Distributed = SINGLE_HOST,
     ):
         super().__init__(workers=max(cores(), 2) if augment else 1)
         self.images, self.texts = plates.images, np.array(plates.labels)
         self.labels = encode(plates.labels, plates.digits)
-        self.batch_size, self.seed = batch_size, seed
-        self.augment, self.clean_epochs, self.host = augment, clean_epochs, host
+        self.batch_size, self.seed, self.augment, self.host = batch_size, seed, augment, host
         for size in {min(batch_size, len(plates)), len(plates) % batch_size}:
             if size % host.num_devices:
                 raise TrainingError(f"{host.num_devices} devices cannot share {size} plates")
@@ -86,35 +82,39 @@ class PlateBatches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return -(-len(self.labels) // self.batch_size)
 
-    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        images, labels, _ = self._load(batch, self.epoch >= self.clean_epochs)
-        return self.host.shard(images), self.host.shard(labels)
-
-    def _load(self, batch: int, augment: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Images, labels, and boxes of the digits, which only augmentation knows."""
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        images, labels = self.images[rows], self.labels[rows]
-        if self.augment is None or not augment:
-            return images, labels, None
-        rng = np.random.default_rng([self.seed, self.epoch, batch])
-        images, boxes = self.augment(images, self.texts[rows].tolist(), rng)
-        return images, labels, boxes
+        images = self.images[rows]
+        if self.augment is None:
+            boxes = digit_boxes(images)
+        else:
+            rng = np.random.default_rng([self.seed, self.epoch, batch])
+            images, boxes = self.augment(images, self.texts[rows].tolist(), rng)
+        targets = make_targets(self.labels[rows], boxes)
+        shard = self.host.shard
+        return shard(images), {name: shard(target) for name, target in targets.items()}
 
 
-class CoverageBatches(PlateBatches):
-    """Augmented uint8 images (n, 64, 128, 1) and the coverage of their digits, float32 (n, 48)."""
+def make_targets(labels: np.ndarray, boxes: np.ndarray) -> dict[str, np.ndarray]:
+    """What `with_box` should predict.
 
-    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        images, _, boxes = self._load(batch, augment=True)
-        boxes = digit_boxes(images) if boxes is None else boxes
-        return self.host.shard(images), self.host.shard(coverage_targets(boxes))
+    Args:
+        labels: classes 1 to 10, (n, digits).
+        boxes: left, top, right and bottom in pixels, (n, 4); right and bottom are exclusive.
+
+    Returns:
+        "logits": the labels; "box": left, right, top and bottom in plate widths and heights,
+        float32 (n, 4).
+    """
+    size = PLATE_WIDTH, PLATE_WIDTH, PLATE_HEIGHT, PLATE_HEIGHT
+    return {"logits": labels, "box": (boxes[:, [0, 2, 1, 3]] / size).astype(np.float32)}
 
 
 def make_augmentation(config: TrainConfig, fonts: Path | str = FONT_DIRECTORY) -> AugmentFn | None:
-    """The augmentation of a configuration; it interpolates these fonts."""
-    if config.clean_epochs is None:
+    """The augmentation of a configuration; its styles draw with these fonts."""
+    if not config.augment:
         return None
-    return PlateAugmentation(config.font_interpolation_prob, config.handwriting_prob, fonts)
+    return PlateAugmentation(dict(config.styles), config.surroundings_prob, fonts)
 
 
 @contextmanager
@@ -195,7 +195,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             "device": device_name(),  # may change when a run is resumed
         }
         if self.probe_images is not None:
-            logits = self.model.predict_on_batch(self.probe_images)
+            logits = self.model.predict_on_batch(self.probe_images)["logits"]
             row["probe_texts"] = greedy_decode(np.asarray(logits))
         state["history"].append(row)
         best = min(state["history"], key=lambda row: row["loss"])
@@ -264,23 +264,19 @@ def train(
         raise TrainingError(f"{len(plates)} training and {len(validation)} validation plates")
     if shared := set(plates.labels) & set(validation.labels):
         raise TrainingError(f"{len(shared)} validation numbers are trained on, as {min(shared)}")
-    validation_data = validation.images, encode(validation.labels, plates.digits)
+    targets = make_targets(encode(validation.labels, plates.digits), digit_boxes(validation.images))
     model, run = _prepare(plates, config, precision, initial_weights)
     checkpoint = ResumableCheckpoint(checkpoints, run, config.patience, probe_images, host)
     with in_process_pool(make_augmentation(config), cores()) as augment:
-        if not (initial_weights or checkpoint.state["epoch"]):
-            coverage = CoverageBatches(plates, config.batch_size, config.seed, augment, host=host)
-            directory, epochs = checkpoint.directory / "localization", config.localization_epochs
-            stage = ResumableCheckpoint(directory, run, patience=epochs, host=host)
-            train_localization(model, coverage, epochs, stage)
-        localization_model(model).trainable = False
-        batches = PlateBatches(
-            plates, config.batch_size, config.seed, augment, config.clean_epochs or 0, host
-        )
+        batches = PlateBatches(plates, config.batch_size, config.seed, augment, host)
         steps = config.epochs * len(batches)
-        compile_model(model, warmup_cosine(config.learning_rate, steps, config.warmup_steps))
-        fit_epochs(model, batches, config.epochs, checkpoint, validation_data)
-    checkpoint.restore(model, checkpoint.state["best_epoch"])
+        if not config.box_weight:
+            freeze_localization(model)
+        trained = with_box(model)
+        rate = warmup_cosine(config.learning_rate, steps, config.warmup_steps)
+        compile_model(trained, rate, config.box_weight)
+        fit_epochs(trained, batches, config.epochs, checkpoint, (validation.images, targets))
+    checkpoint.restore(trained, checkpoint.state["best_epoch"])
     return model, checkpoint.state
 
 
@@ -288,8 +284,8 @@ def _prepare(
     plates: PlateDataset, config: TrainConfig, precision: str, initial_weights: Path | str | None
 ) -> tuple[keras.Model, dict[str, Any]]:
     """Build the network, and state what determines the result of its training."""
-    if initial_weights is None and not config.localization_epochs:
-        raise TrainingError(f"{config.name}: needs initial weights")
+    if initial_weights is None and not config.box_weight:
+        raise TrainingError(f"{config.name}: needs initial weights, whose localization it keeps")
     keras.utils.set_random_seed(config.seed)
     default_policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)  # layers take it when they are built
@@ -326,20 +322,6 @@ def warmup_cosine(
         warmup_target=maximum,
         warmup_steps=warmup_steps,
     )
-
-
-def train_localization(
-    model: keras.Model,
-    batches: CoverageBatches,
-    epochs: int,
-    checkpoint: ResumableCheckpoint | None = None,
-) -> None:
-    """Train the localization network inside a model on the coverage of its digits."""
-    localizer = localization_model(model)
-    steps = epochs * len(batches)
-    rate = warmup_cosine(LOCALIZATION_RATE, steps, warmup_steps=min(100, steps // 4))
-    localizer.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy")
-    fit_epochs(localizer, batches, epochs, checkpoint)
 
 
 def fit_epochs(
