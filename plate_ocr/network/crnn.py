@@ -37,16 +37,16 @@ class ConvSpec(NamedTuple):
 CONVOLUTIONS = (  # output rows x columns
     # Normalising this large map would cost a seventh of the training rate.
     ConvSpec(24, kernel_size=5, strides=(2, 2), batch_norm=False),  # 16 x 64
-    ConvSpec(32, kernel_size=3, strides=(2, 2)),  # 8 x 32
+    ConvSpec(40, kernel_size=3, strides=(2, 2)),  # 8 x 32
     # Pooled, not strided: better shift invariance, and the network learns faster.
-    ConvSpec(48, kernel_size=3, pool_size=(2, 1)),  # 4 x 32
-    ConvSpec(64, kernel_size=3, pool_size=(2, 1)),  # 2 x 32
-    ConvSpec(96, kernel_size=3),
-    ConvSpec(96, kernel_size=3),
+    ConvSpec(56, kernel_size=3, pool_size=(2, 1)),  # 4 x 32
+    ConvSpec(80, kernel_size=3, pool_size=(2, 1)),  # 2 x 32
+    ConvSpec(112, kernel_size=3),
+    ConvSpec(112, kernel_size=3),
 )
 COLUMNS_PER_STEP = 2  # feature columns that are one time step of the LSTM
 NUM_TIME_STEPS = CROP_WIDTH // 4 // COLUMNS_PER_STEP
-LSTM_UNITS = 64  # per direction
+LSTM_UNITS = 80  # per direction
 BN_MOMENTUM = 0.9  # at 0.99 the averages lag behind weights that still change fast
 
 
@@ -104,14 +104,14 @@ def recognition_network(
             )
             features = normalize(features)
         features = layers.ReLU(name=f"relu_{number}")(features)
-    rows, columns, channels = features.shape[1:]  # 2, 32, 96
-    features = layers.MaxPooling2D((rows, 1), name="strongest_row")(features)  # (n, 1, 32, 96)
+    rows, columns, channels = features.shape[1:]  # 2, 32, 112
+    features = layers.MaxPooling2D((rows, 1), name="strongest_row")(features)  # (n, 1, 32, 112)
     shape = columns // columns_per_step, columns_per_step * channels
-    steps = layers.Reshape(shape, name="time_steps")(features)  # (n, 16, 192)
+    steps = layers.Reshape(shape, name="time_steps")(features)  # (n, 16, 224)
     if dropout:
         steps = layers.Dropout(dropout, name="dropout")(steps)
     lstm = layers.LSTM(LSTM_UNITS, return_sequences=True, use_cudnn=use_cudnn)
-    steps = layers.Bidirectional(lstm, name="bilstm")(steps)  # (n, 16, 128)
+    steps = layers.Bidirectional(lstm, name="bilstm")(steps)  # (n, 16, 160)
     return layers.Dense(NUM_CLASSES, dtype="float32", name="logits")(steps)  # (n, 16, 11)
 
 

@@ -29,7 +29,6 @@ from plate_ocr.plates.alphabet import BLANK, DIGITS, NUM_DIGITS, encode
 from plate_ocr.plates.dataset import PlateDataset
 from plate_ocr.plates.fonts import FONT_DIRECTORY
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.reading.ctc import greedy_decode
 from plate_ocr.training.augmentation import PlateAugmentation, digit_boxes
 from plate_ocr.training.config import TrainConfig, TrainingError
 from plate_ocr.training.distributed import SINGLE_HOST, Distributed
@@ -44,6 +43,7 @@ from plate_ocr.utils import (
 )
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises its own format at every save
+PROBE_STEPS = (0, 25, 50, 75, 100, 150, 200, 300, 400, 800, 1_600, 3_200)
 BYTES_PER_PARAMETER = 16  # of a checkpoint: weights, two moments of Adam, and some for HDF5
 AugmentFn = Callable[
     [np.ndarray, Sequence[str], np.random.Generator], tuple[np.ndarray, np.ndarray]
@@ -158,6 +158,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
                 "epoch": 0,  # finished epochs
                 "stopped": False,  # by early stopping
                 "history": [],
+                "probes": [],  # steps and logits of the probe images
                 "sha256": {},  # of the files of weights
             }
         except ValueError as error:
@@ -179,6 +180,20 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         """Load the weights, and the optimizer if `model` has one, as they were after an epoch."""
         model.load_weights(self.directory / _weights_name(epoch))
 
+    def on_train_begin(self, logs=None):
+        """Read the probe images before the first step."""
+        if not self.state["epoch"]:
+            self._probe(step=0)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Read the probe images after some steps."""
+        self._probe(self.state["epoch"] * self.params["steps"] + batch + 1)
+
+    def _probe(self, step: int) -> None:
+        if self.probe_images is not None and step in PROBE_STEPS:
+            logits = np.asarray(self.model.predict_on_batch(self.probe_images)["logits"])
+            self.state["probes"].append({"step": step, "logits": logits.round(3).tolist()})
+
     def on_epoch_begin(self, epoch, logs=None):
         """Start the clock."""
         self._start = time.perf_counter()
@@ -194,9 +209,6 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             "seconds": round(time.perf_counter() - self._start, 2),
             "device": device_name(),  # may change when a run is resumed
         }
-        if self.probe_images is not None:
-            logits = self.model.predict_on_batch(self.probe_images)["logits"]
-            row["probe_texts"] = greedy_decode(np.asarray(logits))
         state["history"].append(row)
         best = min(state["history"], key=lambda row: row["loss"])
         state |= {"epoch": epoch + 1, "best_epoch": best["epoch"], "best_loss": best["loss"]}
@@ -247,7 +259,7 @@ def train(
         validation: plates of other numbers, for monitoring only.
         config: the hyperparameters.
         checkpoints: a directory for this run alone.
-        probe_images: a few images, uint8 (n, 64, 128, 1), read after every epoch.
+        probe_images: a few images, uint8 (n, 64, 128, 1), read after `PROBE_STEPS`.
         precision: a Keras dtype policy, see `best_dtype_policy`; weights are float32 in any.
         initial_weights: trained weights to start from; by default fresh ones.
         host: this host, of several.
@@ -423,7 +435,7 @@ def save_run(config: TrainConfig, state: dict, measured: dict, directory: Path |
     path = Path(directory, f"training_{config.name}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     history = state["history"]
-    columns = [name for name in history[0] if name not in ("probe_texts", "device")]
+    columns = [name for name in history[0] if name not in ("device",)]
     lines = [columns, *([f"{row[name]:.6g}" for name in columns] for row in history)]
     write_text(path.with_suffix(".csv"), "".join(",".join(line) + "\n" for line in lines))
     result = {
