@@ -218,7 +218,7 @@ def _draw_dividers(surface: np.ndarray, row: Row, rng: np.random.Generator) -> N
     # Longer than digits, or a line would look like a 1.
     top, bottom = np.array([row.top, row.bottom]) + [-1, 1] * rng.uniform(0.2, 0.6, 2) * row.height
     darkness = rng.uniform(0.25, 1)
-    thickness = int(rng.integers(1, min(row.gap, 4)))
+    thickness = int(rng.integers(1, min(row.gap // 2, 3) + 1))
     kind = rng.random()
     if kind < 0.25:
         windows = np.zeros_like(surface)
