@@ -35,7 +35,7 @@ MIN_TEXT_WIDTH = 30  # pixels after scaling
 REFERENCE_HEIGHT = 16  # pixels of a digit that gets corruptions of strength 1
 MIN_CONTRAST = 40  # gray levels between ink and background
 MIN_CONTRAST_IN_SURROUNDINGS = 90  # of 255, because drawings use fewer levels
-LEGIBILITY_IN_SURROUNDINGS = 0.6  # corrupted like digits of this height on an empty background
+LEGIBILITY_IN_SURROUNDINGS = 0.5  # corrupted like digits of this height on an empty background
 MIN_FILL_IN_SURROUNDINGS = 0.5  # of the plate by the digits, as in photographs cut to them
 P_STRIP = 0.3  # of plates with surroundings; they fill the width only, as after `letterbox`
 
@@ -334,7 +334,7 @@ def _random_lighting(
     elif kind < 0.6:  # a highlight or a local shadow
         center, radii = rng.uniform((-1, -0.5), (1, 0.5)), rng.uniform(0.1, 0.8, 2)
         spot = np.exp(-(((X - center[0]) / radii[0]) ** 2) - ((Y - center[1]) / radii[1]) ** 2)
-        amount = rng.uniform(0.1, 0.6)
+        amount = rng.uniform(0.1, 0.5)
         lit += amount * spot * ((255 if rng.random() < 0.6 else 0) - lit)
         contrast *= 1 - amount
     elif kind < 0.65:  # vignetting

@@ -4,6 +4,7 @@ Marks are drawn on a surface, float32 (64, 128): the darkness of what the digits
 its paper, to 1, the digits. The digits are drawn over it.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from plate_ocr.training.styles.row import Drawing, pixel_grid, to_uint8
 PLATE_SIZE = (PLATE_WIDTH, PLATE_HEIGHT)
 MIN_CONTRAST = 150  # gray levels between digits and paper
 MIN_TILE_CONTRAST = 110
-MAX_PATTERN = 0.35  # darkness of what runs behind digits
+MAX_PATTERN = 0.3  # darkness of what runs behind digits
 MIN_DIVIDED_GAP = 3  # pixels between digits that lines may divide
 P_TILES = 0.15  # every digit has a background of its own
 P_LIGHT_DIGIT = 0.05  # on a dark tile
@@ -46,12 +47,14 @@ Mark = Callable[[np.ndarray, Row, np.random.Generator], None]  # draws on a surf
 
 def add_surroundings(ink: np.ndarray, rng: np.random.Generator) -> Drawing:
     """Put digits, dark ink on 255, uint8 (64, 128), in random surroundings."""
+    if ink.min() == 255:
+        return Drawing(ink, ink)  # a blank plate stays blank
     row = _measure_row(ink)
     surface = np.zeros(ink.shape, np.float32)
-    chosen = rng.random(len(MARKS)) < MARK_PROBABILITIES
-    chosen[rng.integers(len(MARKS))] = True
-    for index in np.flatnonzero(chosen):
-        MARKS[index](surface, row, rng)
+    sure = rng.integers(len(MARKS))
+    for index, (mark, probability) in enumerate(MARKS.items()):
+        if index == sure or rng.random() < probability:
+            mark(surface, row, rng)
     surface += (1 - surface) * row.coverage
     if row.gap and rng.random() < P_TILES:
         plate = _light_tiles(surface, row, rng)
@@ -80,16 +83,15 @@ def crop_strip(
 
 
 def _measure_row(ink: np.ndarray) -> Row:
-    coverage = (255 - ink) / np.float32(max(255 - int(ink.min()), 1))
+    coverage = (255 - ink) / np.float32(255 - int(ink.min()))
     left, top, width, height = cv2.boundingRect(255 - ink)
     columns = np.pad((ink < 255).any(axis=0), 1)
-    edges = np.flatnonzero(columns[1:] != columns[:-1])
+    starts, ends = np.flatnonzero(columns[1:] != columns[:-1]).reshape(-1, 2).T
+    gaps = starts[1:] - ends[:-1]
     gap, cells = 0, np.empty(0, int)
-    if len(edges) == 2 * NUM_DIGITS:
-        gaps = edges[2::2] - edges[1:-1:2]
-        gap, margin = int(gaps.min()), int(gaps.mean() / 2)
-        middles = (edges[2::2] + edges[1:-1:2]) // 2
-        cells = np.array([left - margin, *middles, left + width + margin])
+    if len(starts) == NUM_DIGITS:
+        gap, margin = int(gaps.min()), int(gaps.mean() / 2) + 1
+        cells = np.array([left - margin, *((starts[1:] + ends[:-1]) // 2), left + width + margin])
     return Row(coverage, left, top, left + width, top + height, height, gap, cells)
 
 
@@ -127,10 +129,9 @@ def _draw_lines(
 
 def _draw_grain(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None:
     """Stains, rough paper, metal brushed in one direction."""
-    size = rng.integers((3, 3), (PLATE_HEIGHT, PLATE_WIDTH), endpoint=True)
-    noise = rng.standard_normal(size, np.float32) * np.float32(rng.uniform(0.03, 0.15))
-    surface += cv2.resize(noise, PLATE_SIZE)
-    np.clip(surface, 0, MAX_PATTERN, out=surface)
+    size = rng.integers((3, 3), surface.shape, endpoint=True)
+    noise = rng.standard_normal(size, np.float32) * rng.uniform(0.03, 0.15)
+    surface += cv2.resize(noise, PLATE_SIZE).clip(0, MAX_PATTERN)
 
 
 def _draw_fibres(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None:
@@ -144,18 +145,18 @@ def _draw_guilloche(surface: np.ndarray, row: Row, rng: np.random.Generator) -> 
     """Fine lines and waves in one to three directions, as on cheques, or a grid of dots."""
     families = []
     for _ in range(rng.integers(1, 4)):
-        angle, phase = rng.uniform(0, 2 * np.pi, 2).astype(np.float32)
-        along, across = np.cos(angle) * X + np.sin(angle) * Y, np.cos(angle) * Y - np.sin(angle) * X
+        angle, phase = rng.uniform(0, 2 * np.pi, 2).tolist()
+        along = math.cos(angle) * X + math.sin(angle) * Y
+        across = math.cos(angle) * Y - math.sin(angle) * X
         if rng.random() < 0.7:
             wavelength = rng.uniform(10, 80)
-            fanning = np.float32(rng.normal(0, 0.03))  # of waves that are not parallel
-            wave = np.sin(along * np.float32(2 * np.pi / wavelength) + fanning * across + phase)
-            across += np.float32(rng.uniform(0.02, 0.15) * wavelength) * wave
-        families.append(np.cos(across * np.float32(2 * np.pi / rng.uniform(2.5, 9))))
+            fanning = rng.normal(0, 0.03) * across  # neighbouring waves are not quite parallel
+            wave = np.sin(2 * np.pi / wavelength * along + fanning + phase)
+            across += rng.uniform(0.02, 0.15) * wavelength * wave
+        families.append(np.cos(2 * np.pi / rng.uniform(2.5, 9) * across))
     join = np.minimum if rng.random() < 0.2 else np.maximum  # dots where lines cross, or all lines
-    sharpness = np.float32(rng.uniform(0.5, 3))
-    lines = (1 + sharpness * (join.reduce(families) - 1)).clip(0, 1)
-    np.maximum(surface, np.float32(rng.uniform(0.1, MAX_PATTERN)) * lines, out=surface)
+    lines = (1 + rng.uniform(0.5, 3) * (join.reduce(families) - 1)).clip(0, 1)
+    np.maximum(surface, rng.uniform(0.1, MAX_PATTERN) * lines, out=surface)
 
 
 def _draw_shading(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None:
@@ -166,30 +167,20 @@ def _draw_shading(surface: np.ndarray, row: Row, rng: np.random.Generator) -> No
 
 def _draw_neighbours(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None:
     """Parts of digits above and below, as in the window of a counter."""
-    digits = row.coverage[row.top : row.bottom, row.left : row.right]
-    pitch = digits.shape[1] // NUM_DIGITS
+    pitch = (row.right - row.left) // NUM_DIGITS
     darkness = rng.random()
-    for part in np.flatnonzero(rng.random(2) < 0.7):
-        moved = np.roll(digits, pitch * rng.integers(1, NUM_DIGITS), axis=1)
-        moved[:, : round(rng.uniform(-1, 1) * moved.shape[1])] = 0  # often the last digits only
+    for side in (-1, 1):
+        if rng.random() < 0.3:
+            continue
         gap = round(rng.uniform(0.15, 0.4) * row.height) + 2
-        rows = round(rng.uniform(0.1, 0.4) * row.height)
-        if part == 0:
-            end = max(row.top - gap, 0)
-            visible = np.s_[max(end - rows, 0) : end]
-            seen, hidden = (
-                moved[len(moved) - (visible.stop - visible.start) :],
-                np.s_[: visible.start],
-            )
-        else:
-            visible = np.s_[row.bottom + gap : row.bottom + gap + rows]
-            seen, hidden = (
-                moved[:rows][: max(PLATE_HEIGHT - visible.start, 0)],
-                np.s_[visible.stop :],
-            )
-        _paint(surface[visible, row.left : row.right], seen, 1)
+        end = gap + rng.uniform(0.1, 0.4) * row.height
+        # The same digits, moved by whole digits.
+        shift = side * (row.height + gap), pitch * rng.integers(-2, 3)
+        digits = np.roll(row.coverage, shift, axis=(0, 1))
+        outward = side * (Y - (row.top + row.bottom) / 2) - row.height / 2
+        _paint(surface, digits * ((outward > 0) & (outward < end)), 1)
         if rng.random() < 0.7:
-            surface[hidden] = darkness
+            surface[outward >= end] = darkness
 
 
 def _draw_text(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None:
@@ -247,32 +238,29 @@ def _draw_rules(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None
         (row.bottom - rng.uniform(0, 2), rng.uniform(0.3, 0.8), 1),
         (rng.uniform(row.top, row.bottom), MAX_PATTERN, 1),
     )
-    x = (
-        np.linspace(0, PLATE_WIDTH, 9)
-        if rng.random() < 0.7
-        else np.linspace(row.left, row.right, 9)
-    )
-    bend = np.polynomial.Polynomial(rng.normal(0, 0.7, 4) * (rng.random() < 0.5))  # by hand
-    for index in np.flatnonzero(rng.random(4) < [0.5, 0.5, 0.4, 0.2]):
+    ends = (0, PLATE_WIDTH) if rng.random() < 0.7 else (row.left, row.right)
+    position = np.linspace(-1, 1, 9)
+    slope, bend = rng.normal(0, 0.8, 2) * (rng.random() < 0.5)  # by hand
+    for index in np.flatnonzero(rng.random(len(rules)) < [0.5, 0.5, 0.4, 0.2]):
         y, darkness, thickness = rules[index]
-        line = np.column_stack([x, y + bend(np.linspace(-1, 1, 9))])
-        _draw_lines(surface, [line], darkness, thickness)
+        points = np.linspace(*ends, 9), y + slope * position + bend * position**2
+        _draw_lines(surface, [np.column_stack(points)], darkness, thickness)
 
 
 def _draw_frame(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None:
     """A frame or the edge of the object around the row: sharp or rounded corners, rivets."""
-    left, top, right, bottom = np.array([row.left, row.top, row.right, row.bottom]) + [
-        -1,
-        -1,
-        1,
-        1,
-    ] * (2 + 0.6 * rng.random(4) ** 1.5 * row.height)
+    left, above, right, below = (2 + 0.6 * rng.random(4) ** 1.5 * row.height).tolist()
+    left, above, right, below = (
+        row.left - left,
+        row.top - above,
+        row.right + right,
+        row.bottom + below,
+    )
+    # Distances from a box with rounded corners, negative inside.
     radius = rng.uniform(0, 0.45) * row.height
-    # The distance from a box with rounded corners, negative inside.
-    dx = np.abs(X - np.float32((left + right) / 2)) - np.float32((right - left) / 2 - radius)
-    dy = np.abs(Y - np.float32((top + bottom) / 2)) - np.float32((bottom - top) / 2 - radius)
-    distance = np.hypot(dx.clip(0), dy.clip(0)) + np.maximum(dx, dy).clip(None, 0)
-    distance -= np.float32(radius)
+    x = np.abs(X - (left + right) / 2) - (right - left) / 2 + radius
+    y = np.abs(Y - (above + below) / 2) - (below - above) / 2 + radius
+    distance = np.hypot(x.clip(0), y.clip(0)) + np.maximum(x, y).clip(None, 0) - radius
     if rng.random() < 0.3:
         _paint(surface, np.exp(-np.abs(distance) / 4), rng.uniform(0.1, 0.4))  # its shadow
     frame = (distance / rng.uniform(1, 3)).clip(0, 1)
@@ -281,20 +269,19 @@ def _draw_frame(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None
     _paint(surface, frame, rng.uniform(0.1, 1))
     if rng.random() < 0.3:
         size = rng.uniform(0.06, 0.12) * row.height + 1
-        for x in (left - 2 * size, right + 2 * size):
-            rivet = np.hypot(X - x, Y - rng.uniform(top, bottom)) / size
+        for center in (left - 2 * size, right + 2 * size):
+            rivet = np.hypot(X - center, Y - rng.uniform(above, below)) / size
             _paint(surface, (3 - 3 * rivet).clip(0, 1), rng.random())
 
 
-MARKS: tuple[Mark, ...] = (  # in the order in which they are drawn
-    _draw_grain,
-    _draw_fibres,
-    _draw_guilloche,
-    _draw_shading,
-    _draw_neighbours,
-    _draw_text,
-    _draw_dividers,
-    _draw_rules,
-    _draw_frame,
-)
-MARK_PROBABILITIES = (0.15, 0.04, 0.12, 0.08, 0.08, 0.08, 0.12, 0.12, 0.15)  # besides one for sure
+MARKS: dict[Mark, float] = {  # in the order of drawing: its probability, besides one for sure
+    _draw_grain: 0.15,
+    _draw_fibres: 0.04,
+    _draw_guilloche: 0.12,
+    _draw_shading: 0.08,
+    _draw_neighbours: 0.08,
+    _draw_text: 0.08,
+    _draw_dividers: 0.12,
+    _draw_rules: 0.12,
+    _draw_frame: 0.15,
+}
