@@ -17,8 +17,8 @@ from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training.styles.row import Drawing, pixel_grid, to_uint8
 
 PLATE_SIZE = (PLATE_WIDTH, PLATE_HEIGHT)
-MIN_CONTRAST = 150  # gray levels between digits and paper
-MIN_TILE_CONTRAST = 110
+MIN_CONTRAST = 110  # gray levels between paper and an average pixel of the strokes
+MIN_TILE_CONTRAST = 80
 MAX_PATTERN = 0.3  # darkness of what runs behind digits
 MIN_DIVIDED_GAP = 3  # pixels between digits that lines may divide
 P_TILES = 0.15  # every digit has a background of its own
@@ -33,6 +33,7 @@ class Row(NamedTuple):
     """Where the digits are; lengths in pixels."""
 
     coverage: np.ndarray  # by ink, from 0 to 1, float32 (64, 128)
+    boldness: float  # mean coverage of what ink touches; hairlines have less
     left: int
     top: int
     right: int  # right and bottom lie outside
@@ -59,7 +60,7 @@ def add_surroundings(ink: np.ndarray, rng: np.random.Generator) -> Drawing:
     if row.gap and rng.random() < P_TILES:
         plate = _light_tiles(surface, row, rng)
     else:
-        contrast = rng.uniform(MIN_CONTRAST, 255)
+        contrast = rng.uniform(min(MIN_CONTRAST / row.boldness, 255), 255)
         plate = rng.uniform(contrast, 255) - contrast * surface
     return Drawing(to_uint8(plate), ink, has_surroundings=True)
 
@@ -84,6 +85,7 @@ def crop_strip(
 
 def _measure_row(ink: np.ndarray) -> Row:
     coverage = (255 - ink) / np.float32(255 - int(ink.min()))
+    boldness = float(coverage[ink < 255].mean())
     left, top, width, height = cv2.boundingRect(255 - ink)
     columns = np.pad((ink < 255).any(axis=0), 1)
     starts, ends = np.flatnonzero(columns[1:] != columns[:-1]).reshape(-1, 2).T
@@ -92,12 +94,13 @@ def _measure_row(ink: np.ndarray) -> Row:
     if len(starts) == NUM_DIGITS:
         gap, margin = int(gaps.min()), int(gaps.mean() / 2) + 1
         cells = np.array([left - margin, *((starts[1:] + ends[:-1]) // 2), left + width + margin])
-    return Row(coverage, left, top, left + width, top + height, height, gap, cells)
+    return Row(coverage, boldness, left, top, left + width, top + height, height, gap, cells)
 
 
 def _light_tiles(surface: np.ndarray, row: Row, rng: np.random.Generator) -> np.ndarray:
     """Gray levels that change from digit to digit, as in photographs put side by side."""
-    contrasts = rng.uniform(rng.uniform(MIN_TILE_CONTRAST, 255), 255, NUM_DIGITS)
+    min_contrast = rng.uniform(min(MIN_TILE_CONTRAST / row.boldness, 255), 255)
+    contrasts = rng.uniform(min_contrast, 255, NUM_DIGITS)
     papers = rng.uniform(contrasts, 255)
     slopes = rng.normal(0, 0.3 * rng.random(), (NUM_DIGITS, 2)) / row.height
     plate = rng.uniform(150, 255) - 100 * surface
@@ -206,7 +209,7 @@ def _draw_dividers(surface: np.ndarray, row: Row, rng: np.random.Generator) -> N
     """Windows of the digits, or lines, boxes, dashes or teeth between digits."""
     if row.gap < MIN_DIVIDED_GAP:
         return
-    # Longer than digits, or a line would look like a 1.
+    # Longer than digits and faint where they stand alone, or lines would look like a 1.
     top, bottom = np.array([row.top, row.bottom]) + [-1, 1] * rng.uniform(0.2, 0.6, 2) * row.height
     darkness = rng.uniform(0.25, 1)
     thickness = int(rng.integers(1, min(row.gap // 2, 3) + 1))
@@ -218,14 +221,15 @@ def _draw_dividers(surface: np.ndarray, row: Row, rng: np.random.Generator) -> N
             windows[max(round(top), 0) : round(bottom), max(start, 0) : end] = 1
         _paint(surface, 1 - windows, darkness)
         return
-    if kind < 0.65:
-        ends = [(top, bottom)]
+    lines, ends = [], [(top, bottom)]
+    if kind < 0.5:  # boxes
+        lines = [[(row.cells[0], y), (row.cells[-1], y)] for y in (top, bottom)]
+    elif kind < 0.65:  # lines alone
+        darkness *= 0.6
     else:
         length, pause = rng.uniform(0.05, 0.3, 2) * row.height + 1
         ends = [(y, y + length) for y in np.arange(top, bottom, length + pause)]
-    lines = [[(x, start), (x, end)] for x in row.cells for start, end in ends]
-    if rng.random() < 0.4:
-        lines += [[(row.cells[0], y), (row.cells[-1], y)] for y in (top, bottom)]
+    lines += [[(x, start), (x, end)] for x in row.cells for start, end in ends]
     _draw_lines(surface, lines, darkness, thickness)
 
 
