@@ -35,7 +35,7 @@ MIN_TEXT_WIDTH = 30  # pixels after scaling
 REFERENCE_HEIGHT = 16  # pixels of a digit that gets corruptions of strength 1
 MIN_CONTRAST = 40  # gray levels between ink and background
 MIN_CONTRAST_IN_SURROUNDINGS = 90  # of 255, because drawings use fewer levels
-LEGIBILITY_IN_SURROUNDINGS = 0.5  # corrupted like digits of this height on an empty background
+HEIGHT_IN_SURROUNDINGS = 0.5  # digits there are corrupted like ones of this fraction of the height
 MIN_FILL_IN_SURROUNDINGS = 0.5  # of the plate by the digits, as in photographs cut to them
 P_STRIP = 0.3  # of plates with surroundings; they fill the width only, as after `letterbox`
 
@@ -96,7 +96,7 @@ def augment(
     if drawing.has_surroundings:
         if rng.random() < P_STRIP:
             plate = crop_strip(plate, box, rng)
-        height *= LEGIBILITY_IN_SURROUNDINGS
+        height *= HEIGHT_IN_SURROUNDINGS
         return random_photometry(plate, height, rng, P_INVERT, MIN_CONTRAST_IN_SURROUNDINGS), box
     if rng.random() < P_LABEL:
         plate = add_label_background(plate, box, rng)
@@ -269,9 +269,8 @@ def _warp(
     else:
         # The stub asks for a second map; OpenCV takes none where the first holds points.
         warped = cv2.remap(image, source, None, cv2.INTER_LINEAR, borderValue=background)  # type: ignore[call-overload]
-    if (
-        sharpening > 1
-    ):  # enlarged strokes have soft edges; digits drawn at that size have sharp ones
+    if sharpening > 1:
+        # Enlarged strokes have soft edges; digits drawn at that size have sharp ones.
         warped = cv2.addWeighted(warped, sharpening, warped, 0, -127 * (sharpening - 1))
     return warped
 
@@ -334,11 +333,11 @@ def _random_lighting(
     elif kind < 0.6:  # a highlight or a local shadow
         center, radii = rng.uniform((-1, -0.5), (1, 0.5)), rng.uniform(0.1, 0.8, 2)
         spot = np.exp(-(((X - center[0]) / radii[0]) ** 2) - ((Y - center[1]) / radii[1]) ** 2)
-        amount = rng.uniform(0.1, 0.5)
+        amount = rng.uniform(0.1, 0.4)
         lit += amount * spot * ((255 if rng.random() < 0.6 else 0) - lit)
         contrast *= 1 - amount
     elif kind < 0.65:  # vignetting
-        lit *= 1 - np.float32(rng.uniform(0.1, 0.5)) * (X**2 + Y**2)
+        lit *= 1 - rng.uniform(0.1, 0.5) * (X**2 + Y**2)
     return to_uint8(lit), contrast
 
 

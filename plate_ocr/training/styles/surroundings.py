@@ -18,11 +18,11 @@ from plate_ocr.training.styles.row import Drawing, pixel_grid, to_uint8
 
 PLATE_SIZE = (PLATE_WIDTH, PLATE_HEIGHT)
 MIN_CONTRAST = 110  # gray levels between paper and an average pixel of the strokes
-MIN_TILE_CONTRAST = 80
+MIN_TILE_CONTRAST = 80  # the same for a digit on a tile
 MAX_PATTERN = 0.3  # darkness of what runs behind digits
 MIN_DIVIDED_GAP = 3  # pixels between digits that lines may divide
-P_TILES = 0.15  # every digit has a background of its own
-P_LIGHT_DIGIT = 0.05  # on a dark tile
+P_TILES = 0.15  # every digit stands on a tile of its own
+P_LIGHT_DIGIT = 0.05  # on a dark tile, among dark digits
 WORDS = ("kWh", "m3", "No.", "Rp", "EUR", "km/h", "total", "kg", "#A", "$", "ref.", "bar", "max")
 FONT_HEIGHT = 21  # pixels of a capital letter of OpenCV's fonts at scale 1
 
@@ -253,17 +253,13 @@ def _draw_rules(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None
 
 def _draw_frame(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None:
     """A frame or the edge of the object around the row: sharp or rounded corners, rivets."""
-    left, above, right, below = (2 + 0.6 * rng.random(4) ** 1.5 * row.height).tolist()
-    left, above, right, below = (
-        row.left - left,
-        row.top - above,
-        row.right + right,
-        row.bottom + below,
-    )
+    margins = 2 + 0.6 * rng.random(4) ** 1.5 * row.height
+    box = np.array([row.left, row.top, row.right, row.bottom]) + [-1, -1, 1, 1] * margins
+    left, top, right, bottom = box.tolist()
+    radius = rng.uniform(0, min(0.45 * row.height, 2 * margins.min()))  # leaves corners of digits
     # Distances from a box with rounded corners, negative inside.
-    radius = rng.uniform(0, 0.45) * row.height
     x = np.abs(X - (left + right) / 2) - (right - left) / 2 + radius
-    y = np.abs(Y - (above + below) / 2) - (below - above) / 2 + radius
+    y = np.abs(Y - (top + bottom) / 2) - (bottom - top) / 2 + radius
     distance = np.hypot(x.clip(0), y.clip(0)) + np.maximum(x, y).clip(None, 0) - radius
     if rng.random() < 0.3:
         _paint(surface, np.exp(-np.abs(distance) / 4), rng.uniform(0.1, 0.4))  # its shadow
@@ -274,7 +270,7 @@ def _draw_frame(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None
     if rng.random() < 0.3:
         size = rng.uniform(0.06, 0.12) * row.height + 1
         for center in (left - 2 * size, right + 2 * size):
-            rivet = np.hypot(X - center, Y - rng.uniform(above, below)) / size
+            rivet = np.hypot(X - center, Y - rng.uniform(top, bottom)) / size
             _paint(surface, (3 - 3 * rivet).clip(0, 1), rng.random())
 
 
