@@ -35,6 +35,8 @@ MIN_TEXT_WIDTH = 30  # pixels after scaling
 REFERENCE_HEIGHT = 16  # pixels of a digit that gets corruptions of strength 1
 MIN_CONTRAST = 40  # gray levels between ink and background
 MIN_CONTRAST_IN_SURROUNDINGS = 90  # of 255, because drawings use fewer levels
+HEIGHT_IN_SURROUNDINGS = 0.5  # digits there are corrupted like ones of this fraction of the height
+MIN_FILL_IN_SURROUNDINGS = 0.5  # of the plate by the digits, as in photographs cut to them
 P_STRIP = 0.3  # of plates with surroundings; they fill the width only, as after `letterbox`
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; the last two lie outside
@@ -94,6 +96,7 @@ def augment(
     if drawing.has_surroundings:
         if rng.random() < P_STRIP:
             plate = crop_strip(plate, box, rng)
+        height *= HEIGHT_IN_SURROUNDINGS
         return random_photometry(plate, height, rng, P_INVERT, MIN_CONTRAST_IN_SURROUNDINGS), box
     if rng.random() < P_LABEL:
         plate = add_label_background(plate, box, rng)
@@ -155,6 +158,8 @@ def random_geometry(
     height /= stretch
     max_scale = (PLATE_SIZE / np.ptp(corners, axis=0)).min()
     min_scale = max(MIN_DIGIT_HEIGHT / height, MIN_TEXT_WIDTH / (width * stretch))
+    if drawing.has_surroundings:
+        min_scale = max(min_scale, MIN_FILL_IN_SURROUNDINGS * max_scale)
     scale = np.exp(rng.uniform(np.log(min(min_scale, 0.99 * max_scale)), np.log(max_scale)))
     corners *= scale
     free = np.maximum(PLATE_SIZE - np.ptp(corners, axis=0), 0)
@@ -209,6 +214,8 @@ def random_photometry(
     kind = rng.random() if corrupt else 1.0
     if kind < 0.35:
         plate = _random_blur(plate, strength, rng)
+    if corrupt and rng.random() < 0.12:
+        plate = _sharpen(plate, rng)
     if 0.25 < kind < 0.7:
         with_blur = 0.4 if kind < 0.35 else 1.0
         plate = _add_noise(plate, with_blur * strength * contrast / 255, rng)
@@ -262,9 +269,8 @@ def _warp(
     else:
         # The stub asks for a second map; OpenCV takes none where the first holds points.
         warped = cv2.remap(image, source, None, cv2.INTER_LINEAR, borderValue=background)  # type: ignore[call-overload]
-    if (
-        sharpening > 1
-    ):  # enlarged strokes have soft edges; digits drawn at that size have sharp ones
+    if sharpening > 1:
+        # Enlarged strokes have soft edges; digits drawn at that size have sharp ones.
         warped = cv2.addWeighted(warped, sharpening, warped, 0, -127 * (sharpening - 1))
     return warped
 
@@ -324,6 +330,14 @@ def _random_lighting(
         light = (distance * rng.uniform(1, 12) + 0.5).clip(0, 1)
         lit *= light * (1 - shade) + shade
         contrast *= shade
+    elif kind < 0.6:  # a highlight or a local shadow
+        center, radii = rng.uniform((-1, -0.5), (1, 0.5)), rng.uniform(0.1, 0.8, 2)
+        spot = np.exp(-(((X - center[0]) / radii[0]) ** 2) - ((Y - center[1]) / radii[1]) ** 2)
+        amount = rng.uniform(0.1, 0.4)
+        lit += amount * spot * ((255 if rng.random() < 0.6 else 0) - lit)
+        contrast *= 1 - amount
+    elif kind < 0.65:  # vignetting
+        lit *= 1 - rng.uniform(0.1, 0.5) * (X**2 + Y**2)
     return to_uint8(lit), contrast
 
 
@@ -335,8 +349,12 @@ def _random_blur(plate: np.ndarray, strength: float, rng: np.random.Generator) -
     if kind < 0.7:
         factor = max(1 / rng.uniform(1.2, 1.2 + 1.2 * strength), 0.3)
         small = cv2.resize(plate, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        interpolation = cv2.INTER_NEAREST if rng.random() < 0.5 else cv2.INTER_LINEAR
+        interpolation = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4)[rng.integers(3)]
         return cv2.resize(small, PLATE_SIZE, interpolation=interpolation)
+    if kind < 0.73:  # every second row of an interlaced video shows another moment
+        plate = plate.copy()
+        plate[1::2] = np.roll(plate[1::2], rng.integers(1, 2 + int(strength)), axis=1)
+        return plate
     length = int(rng.integers(3, 4 + int(4 * strength)))
     angle = rng.uniform(0, np.pi)
     center = (length - 1) / 2
@@ -345,6 +363,13 @@ def _random_blur(plate: np.ndarray, strength: float, rng: np.random.Generator) -
     start, end = (tuple(map(round, center + sign * reach)) for sign in (-1, 1))
     cv2.line(kernel, start, end, 1.0)
     return cv2.filter2D(plate, -1, kernel / kernel.sum())
+
+
+def _sharpen(plate: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The halos of unsharp masking."""
+    amount = rng.uniform(0.5, 2.5)
+    soft = cv2.GaussianBlur(plate, (0, 0), rng.uniform(0.6, 2))
+    return cv2.addWeighted(plate, 1 + amount, soft, -amount, 0)
 
 
 def _add_noise(plate: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -366,7 +391,10 @@ def _add_noise(plate: np.ndarray, strength: float, rng: np.random.Generator) -> 
 
 
 def _compress(plate: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The blocks and ringing of JPEG."""
+    """The blocks and ringing of JPEG; many photographs are larger, and reduced afterwards."""
     quality = int(rng.integers(15, 90))
-    _, encoded = cv2.imencode(".jpg", plate, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE))
+    scale = rng.uniform(1, 2) if rng.random() < 0.5 else 1.0
+    photograph = cv2.resize(plate, None, fx=scale, fy=scale)
+    _, encoded = cv2.imencode(".jpg", photograph, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE))
+    return cv2.resize(decoded, PLATE_SIZE, interpolation=cv2.INTER_AREA)
