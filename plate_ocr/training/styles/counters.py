@@ -16,13 +16,7 @@ from plate_ocr.plates.alphabet import DIGITS, NUM_DIGITS
 from plate_ocr.plates.fonts import PlateFont
 from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training.styles.interpolation import FontInterpolator
-from plate_ocr.training.styles.row import (
-    SDF_CLIP,
-    SDF_PADDING,
-    Drawing,
-    GlyphFields,
-    to_uint8,
-)
+from plate_ocr.training.styles.row import SDF_CLIP, SDF_PADDING, Drawing, GlyphFields, to_uint8
 
 WHEEL_PITCHES = (19.0, 24.6)  # pixels between the centers of neighboring wheels
 DIGIT_HEIGHTS = (0.7, 1.35)  # in wheel pitches
@@ -32,10 +26,10 @@ MIN_WINDOW = 1.12  # height of the windows, in digit heights
 MAX_NEIGHBOR = 0.4  # visible part of the digits before and after a centered one
 MAX_EMBOLDEN = 0.03  # added to half a stroke, in digit heights
 P_NEXT_BELOW = 0.7  # the next digit of a wheel is below, else above
-P_TURNING = 0.4  # the last wheel stands between two digits
+P_TURNING = 0.5  # the last wheel stands between two digits
 P_CARRY = 0.8  # a wheel turns with the next one from 9 to 0
 P_SEPARATE_WINDOWS = 0.25  # one for each wheel
-P_CUT_WHEEL = 0.5  # half a wheel more is visible at the right edge, where there is room
+P_CUT_WHEEL, MAX_CUT_WHEEL = 0.5, 0.4  # the left part of one more wheel, cut off at the edge
 P_LIGHT_DIGITS = 0.15  # on dark wheels
 P_OTHER_COLORS = 0.2  # of the last one or two wheels
 P_FRAME = 0.6  # around the windows; else the faceplate begins there
@@ -92,7 +86,9 @@ def _sample_layout(boxes: np.ndarray, count: int, rng: np.random.Generator) -> L
     height = min(rng.uniform(*DIGIT_HEIGHTS), MAX_DIGIT_WIDTH / float(boxes[:, 0].max())) * pitch
     turn_pitch = rng.uniform(*TURN_PITCHES) * height
     tallest = 2 * turn_pitch + (2 * MAX_NEIGHBOR - 1) * height
-    window = round(min(rng.uniform(MIN_WINDOW * height, tallest), PLATE_HEIGHT - 2 * MARGIN))
+    lowest = MIN_WINDOW * height
+    window = lowest + (tallest - lowest) * rng.beta(1, 1.5)
+    window = round(min(window, PLATE_HEIGHT - 2 * MARGIN))
     left = MARGIN + (PLATE_WIDTH - 2 * MARGIN - count * pitch) * rng.beta(0.7, 1)
     top = int(rng.integers(MARGIN, PLATE_HEIGHT - MARGIN - window + 1))
     direction = 1 if rng.random() < P_NEXT_BELOW else -1
@@ -110,12 +106,12 @@ def _sample_shifts(digits: Sequence[int], layout: Layout, rng: np.random.Generat
         return shifts
     if window > turn_pitch:  # parts of two digits are visible, and the label must clearly lead
         clear_lead = min(
-            0.5 * turn_pitch - 0.15 * height,
-            0.5 * window - 0.15 * height,
+            0.5 * turn_pitch - 0.12 * height,
+            0.5 * window - 0.2 * height,
             turn_pitch + 0.2 * height - 0.5 * window,
         )
         largest = max(largest, clear_lead)
-    shifts[-1] = rng.uniform(-largest, largest)
+    shifts[-1] = rng.choice([-1, 1]) * largest * rng.beta(2, 1)
     turning_digit = 0 if shifts[-1] * layout.turn_pitch > 0 else 9  # shows a part of 9 or of 0
     for wheel in range(len(digits) - 1, 0, -1):
         if digits[wheel] != turning_digit or rng.random() > P_CARRY:
@@ -177,7 +173,7 @@ def _draw_windows(layout: Layout, rng: np.random.Generator) -> np.ndarray:
         x = X - layout.left - wheel * layout.pitch
         return _rounded_rectangle(x, (gap, top, layout.pitch - gap, bottom), radius)
     room = PLATE_WIDTH - layout.left - width
-    cut_wheel = room < layout.pitch / 2 and rng.random() < P_CUT_WHEEL
+    cut_wheel = room < MAX_CUT_WHEEL * layout.pitch and rng.random() < P_CUT_WHEEL
     width += room + radius + 1 if cut_wheel else rng.uniform(0, 2)
     return _rounded_rectangle(X - layout.left, (0, top, width, bottom), radius)
 
@@ -233,10 +229,11 @@ def _draw_faceplate(layout: Layout, rng: np.random.Generator) -> np.ndarray:
     """What is around the windows, float32 (64, 128): marks on a plate, and a frame."""
     gray = int(rng.integers(256))
     faceplate = np.full((PLATE_HEIGHT, PLATE_WIDTH), gray, np.uint8)
-    for mark in rng.choice(MARKS, rng.integers(4)):
-        x, y = rng.integers(PLATE_WIDTH), rng.choice([layout.top - 4, layout.bottom + 10])
-        mark_gray = (gray + 128) % 256
-        cv2.putText(faceplate, mark, (int(x), int(y)), cv2.FONT_HERSHEY_SIMPLEX, 0.28, mark_gray)
+    for mark in rng.integers(len(MARKS), size=rng.integers(4)):
+        x = int(rng.integers(PLATE_WIDTH))
+        y = layout.top - 4 if rng.random() < 0.5 else layout.bottom + 10
+        font, mark_gray = cv2.FONT_HERSHEY_SIMPLEX, (gray + 128) % 256
+        cv2.putText(faceplate, MARKS[mark], (x, y), font, 0.28, mark_gray)
     if rng.random() > P_FRAME:
         return faceplate.astype(np.float32)
     left, top, right, bottom = rng.uniform(1, 14, 4).tolist()  # margins
