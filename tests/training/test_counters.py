@@ -60,7 +60,7 @@ def test_a_turning_wheel_shows_most_of_its_digit(drawings):
         )
         shown.append(last / np.median(others))
     assert min(shown) > 0.5
-    assert np.quantile(shown, 0.1) < 0.9  # some wheels do stand between two digits
+    assert np.mean(np.less(shown, 0.95)) > 0.05  # some wheels do stand between two digits
 
 
 def test_from_nine_to_zero_the_wheel_before_turns_too(render):

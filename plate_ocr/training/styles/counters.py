@@ -21,7 +21,7 @@ from plate_ocr.training.styles.row import SDF_CLIP, SDF_PADDING, Drawing, GlyphF
 WHEEL_PITCHES = (19.0, 24.6)  # pixels between the centers of neighboring wheels
 DIGIT_HEIGHTS = (0.7, 1.35)  # in wheel pitches
 MAX_DIGIT_WIDTH = 0.8  # of the widest digit, in wheel pitches
-TURN_PITCHES = (1.12, 1.6)  # between the digits of a wheel, in digit heights
+TURN_PITCHES = (1.18, 1.6)  # between the digits of a wheel, in digit heights
 MIN_WINDOW = 1.12  # height of the windows, in digit heights
 MAX_NEIGHBOR = 0.4  # visible part of the digits before and after a centered one
 MAX_EMBOLDEN = 0.03  # added to half a stroke, in digit heights
@@ -74,7 +74,7 @@ class CounterRenderer:
         windows = _draw_windows(layout, rng)
         labels, others = _draw_digits(digits, shifts, glyphs, layout, rng) * windows
         plate = _paint_wheels(np.maximum(labels, others), layout, rng)
-        plate = _draw_dividers(plate, layout, rng)
+        _draw_dividers(plate, layout, rng)
         faceplate = _draw_faceplate(layout, rng)
         plate = _add_glass(faceplate + windows * (plate - faceplate), rng)
         return Drawing(to_uint8(plate), to_uint8(255 - 255 * labels), has_surroundings=True)
@@ -87,7 +87,7 @@ def _sample_layout(boxes: np.ndarray, count: int, rng: np.random.Generator) -> L
     turn_pitch = rng.uniform(*TURN_PITCHES) * height
     tallest = 2 * turn_pitch + (2 * MAX_NEIGHBOR - 1) * height
     lowest = MIN_WINDOW * height
-    window = lowest + (tallest - lowest) * rng.beta(1, 1.5)
+    window = lowest + (tallest - lowest) * rng.beta(1, 2.5)
     window = round(min(window, PLATE_HEIGHT - 2 * MARGIN))
     left = MARGIN + (PLATE_WIDTH - 2 * MARGIN - count * pitch) * rng.beta(0.7, 1)
     top = int(rng.integers(MARGIN, PLATE_HEIGHT - MARGIN - window + 1))
@@ -205,24 +205,25 @@ def _paint_wheels(digits: np.ndarray, layout: Layout, rng: np.random.Generator) 
 
 def _sample_levels(is_light: bool, rng: np.random.Generator) -> tuple[float, float]:
     """The gray levels of a wheel and of its digits, which may be light."""
-    dark, light = rng.uniform(5, 60), rng.uniform(180, 250)
+    dark = rng.uniform(5, 80)
+    light = rng.uniform(dark + 140, 250)
     return (dark, light) if is_light else (light, dark)
 
 
-def _draw_dividers(plate: np.ndarray, layout: Layout, rng: np.random.Generator) -> np.ndarray:
-    """Add nothing, lines, bars or ratchet teeth between the wheels."""
+def _draw_dividers(plate: np.ndarray, layout: Layout, rng: np.random.Generator) -> None:
+    """Draw nothing, lines, bars or ratchet teeth between the wheels."""
     thickest = (1 - MAX_DIGIT_WIDTH) * layout.pitch - 0.5
-    kind = rng.random()
-    if kind < 0.15:
-        return plate
-    narrow = 1.0 if kind < 0.5 else rng.uniform(1, thickest) if kind < 0.65 else rng.uniform(0, 1.5)
-    wide = narrow if kind < 0.65 else rng.uniform(1.5, thickest)
+    line, bar = (1.0, 1.0), (thickest, thickest)
+    teeth = (rng.uniform(0, 1.5), rng.uniform(1.5, thickest))
+    narrow, wide = ((0.0, 0.0), line, line, bar, teeth, teeth)[rng.integers(6)]
     position = (X - layout.left) / layout.pitch
-    edge = np.rint(position)
-    phases = (Y / rng.uniform(5, 13) + rng.random(PLATE_WIDTH)[edge.astype(int)]) % 1
-    thickness = np.where(phases < rng.uniform(0.3, 0.7), wide, narrow)
+    edge = np.rint(position).astype(int)
     distance = np.abs(position - edge) * layout.pitch
-    return np.where(distance < thickness / 2, np.float32(rng.uniform(0, 120)), plate)
+    columns = np.flatnonzero(distance < wide / 2)
+    phases = (Y / rng.uniform(5, 13) + rng.random(PLATE_WIDTH)[edge[columns]]) % 1
+    thickness = np.where(phases < rng.uniform(0.3, 0.7), wide, narrow)
+    is_divider = distance[columns] < thickness / 2
+    plate[:, columns] = np.where(is_divider, rng.uniform(0, 120), plate[:, columns])
 
 
 def _draw_faceplate(layout: Layout, rng: np.random.Generator) -> np.ndarray:
