@@ -104,13 +104,12 @@ def _sample_shifts(digits: Sequence[int], layout: Layout, rng: np.random.Generat
     shifts = shifts.clip(-largest, largest)
     if rng.random() > P_TURNING:
         return shifts
-    if window > turn_pitch:  # parts of two digits are visible, and the label must clearly lead
-        clear_lead = min(
-            0.5 * turn_pitch - 0.12 * height,
-            0.5 * window - 0.2 * height,
-            turn_pitch + 0.2 * height - 0.5 * window,
+    if window > turn_pitch:  # a second digit comes into view, and the label must clearly lead:
+        largest = min(
+            0.5 * turn_pitch - 0.12 * height,  # nearer to the middle
+            0.5 * window - 0.2 * height,  # at least 70 % of it visible
+            turn_pitch + 0.2 * height - 0.5 * window,  # at most 70 % of the other
         )
-        largest = max(largest, clear_lead)
     shifts[-1] = rng.choice([-1, 1]) * largest * rng.beta(2, 1)
     turning_digit = 0 if shifts[-1] * layout.turn_pitch > 0 else 9  # shows a part of 9 or of 0
     for wheel in range(len(digits) - 1, 0, -1):
