@@ -8,11 +8,12 @@ from functools import cache
 from pathlib import Path
 
 from plate_ocr.plates.fonts import FONT_DIRECTORY, load_fonts
+from plate_ocr.training.styles.counters import CounterRenderer
 from plate_ocr.training.styles.handwriting import render_handwriting
 from plate_ocr.training.styles.interpolation import FontInterpolator
 from plate_ocr.training.styles.row import Style
 
-STYLES = ("interpolated", "handwriting")
+STYLES = ("interpolated", "handwriting", "counters")
 
 
 @cache
@@ -20,4 +21,6 @@ def load_style(name: str, fonts: Path | str = FONT_DIRECTORY) -> Style:
     """The style of this name, which may draw with these fonts; loading takes up to seconds."""
     if name == "interpolated":
         return FontInterpolator(load_fonts(fonts)).render
+    if name == "counters":
+        return CounterRenderer(load_fonts(fonts)).render
     return {"handwriting": render_handwriting}[name]
