@@ -18,9 +18,14 @@ STYLES = ("interpolated", "handwriting", "counters")
 
 @cache
 def load_style(name: str, fonts: Path | str = FONT_DIRECTORY) -> Style:
-    """The style of this name, which may draw with these fonts; loading takes up to seconds."""
+    """The style of this name, which may draw with these fonts; measuring them takes seconds."""
     if name == "interpolated":
-        return FontInterpolator(load_fonts(fonts)).render
+        return _interpolator(fonts).render
     if name == "counters":
-        return CounterRenderer(load_fonts(fonts)).render
+        return CounterRenderer(_interpolator(fonts).interpolate).render
     return {"handwriting": render_handwriting}[name]
+
+
+@cache
+def _interpolator(fonts: Path | str) -> FontInterpolator:
+    return FontInterpolator(load_fonts(fonts))

@@ -13,10 +13,15 @@ import cv2
 import numpy as np
 
 from plate_ocr.plates.alphabet import DIGITS, NUM_DIGITS
-from plate_ocr.plates.fonts import PlateFont
 from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.training.styles.interpolation import FontInterpolator
-from plate_ocr.training.styles.row import SDF_CLIP, SDF_PADDING, Drawing, GlyphFields, to_uint8
+from plate_ocr.training.styles.row import (
+    SDF_CLIP,
+    SDF_PADDING,
+    Drawing,
+    GlyphFields,
+    GlyphSource,
+    to_uint8,
+)
 
 WHEEL_PITCHES = (19.0, 24.6)  # pixels between the centers of neighboring wheels
 DIGIT_HEIGHTS = (0.7, 1.35)  # in wheel pitches
@@ -55,10 +60,10 @@ class Layout(NamedTuple):
 
 
 class CounterRenderer:
-    """Draws rolling counters in random mixtures of two fonts; measuring the fonts takes seconds."""
+    """Draws rolling counters with the digits of a source."""
 
-    def __init__(self, fonts: Sequence[PlateFont]):
-        self._source = FontInterpolator(fonts)._interpolate
+    def __init__(self, source: GlyphSource):
+        self._source = source
 
     def render(self, text: str, rng: np.random.Generator) -> Drawing:
         """Draw a text on the wheels of a counter."""

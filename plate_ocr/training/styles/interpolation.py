@@ -43,9 +43,9 @@ class FontInterpolator:
 
     def render(self, text: str, rng: np.random.Generator) -> Drawing:
         """Draw a text in a new mixture, as `render_row` does."""
-        return render_row(self._interpolate, text, rng)
+        return render_row(self.interpolate, text, rng)
 
-    def _interpolate(self, digits: Sequence[int], rng: np.random.Generator) -> GlyphFields:
+    def interpolate(self, digits: Sequence[int], rng: np.random.Generator) -> GlyphFields:
         first, second = self._sample_instance(rng), self._sample_instance(rng)
         # Hairlines survive little mixing, because they seldom overlap.
         thinnest = self.strokes[first, digits, 0].min()
