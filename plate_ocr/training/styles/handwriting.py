@@ -5,6 +5,7 @@ smooth pen trajectories through control points, add the forms of other countries
 """
 
 from functools import cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -58,9 +59,10 @@ STROKE_TEMPLATES = {
         "14,16 / 2,94 ; 36,12 / 24,92 ; 0,42 / 46,38 ; -4,68 / 42,64",
         "0,56 / 90,50 ; 34,32 / 24,76 ; 54,30 / 44,74",
     ),
-    "/": ("36,0 / 0,108", "0,30 / 50,84 ; 46,28 / 2,86"),
+    "x": ("0,30 / 50,84 ; 46,28 / 2,86",),
 }
-SUFFIXES = (".", ",", "-", "=", "#", "/", ".-", ",-", "//", "--", ".=")
+SUFFIXES = (".", ",", "-", "=", "#", ".-", ",-", "xx", "--", ".=")
+LOOSE_MARKS = frozenset("-=#x")  # do not touch digits, which they could change
 TEMPLATE_PROB = 0.3  # of a digit that has templates
 P_AMOUNT = 0.5  # of a text to get separators, rules and what else is written around an amount
 POINTS_PER_SEGMENT = 32  # of a trajectory, between two control points
@@ -70,8 +72,8 @@ CANDIDATES = 4  # digits of MNIST of which the one that suits the row's slant be
 HALF_STROKES = (0.028, 0.085)  # in digit heights, from ballpoint to felt pen
 MIN_HALF_STROKE = 0.5  # pixels
 DIGIT_HEIGHTS = (13, 38)  # pixels
-MAX_OVERLAP = 0.25  # of the boxes of neighboring symbols, in digit heights
-ROWS_PER_HEIGHT = 16  # in which the distances between symbols are measured
+MAX_OVERLAP = 0.15  # of the boxes of neighboring symbols, in digit heights
+ROWS_PER_HEIGHT = 7  # in which the distances between symbols are measured
 PLATE_SIZE = np.array([PLATE_WIDTH, PLATE_HEIGHT])
 OVERSAMPLING = 2  # of a plate while it is drawn
 
@@ -83,7 +85,7 @@ def render_handwriting(
     is_amount = rng.random() < P_AMOUNT
     symbols = _add_marks(text, rng) if is_amount else text
     half_stroke = float(np.exp(rng.uniform(*np.log(HALF_STROKES))))
-    glyphs = _place(_write(symbols, template_prob, rng), half_stroke, rng)
+    glyphs = _place(symbols, _write(symbols, template_prob, rng), half_stroke, rng)
     digits = np.concatenate(
         [glyph for symbol, glyph in zip(symbols, glyphs, strict=True) if symbol.isdigit()]
     )
@@ -136,7 +138,7 @@ def _write(symbols: str, template_prob: float, rng: np.random.Generator) -> list
             digits, slants = load_digits()[int(symbol)]
             candidates = rng.integers(len(digits), size=CANDIDATES)
             index = candidates[np.abs(slants[candidates] - slant).argmin()]
-            points, own_slant = digits[index], slants[index]
+            points, own_slant = digits[index] / np.sqrt(-digits[index][:, 1].min()), slants[index]
         size = np.exp(unevenness * rng.normal(0, 0.1))
         shear = own_slant - slant + rng.normal(0, 0.03)
         rotation = unevenness * rng.normal(0, 0.05)
@@ -145,11 +147,12 @@ def _write(symbols: str, template_prob: float, rng: np.random.Generator) -> list
 
 
 def _place(
-    glyphs: list[np.ndarray], half_stroke: float, rng: np.random.Generator
+    symbols: str, glyphs: list[np.ndarray], half_stroke: float, rng: np.random.Generator
 ) -> list[np.ndarray]:
     """Move symbols to the right so that they stand side by side; some touch or overlap."""
     mean_gap = rng.uniform(-0.06, 0.1) if rng.random() < 0.6 else rng.uniform(0.1, 0.4)
-    gaps = 2 * half_stroke + mean_gap + rng.normal(0, rng.uniform(0.01, 0.05), len(glyphs))
+    gaps = 2 * half_stroke + mean_gap + rng.normal(0, rng.uniform(0.01, 0.04), len(glyphs))
+    gaps += [0.15 * (not LOOSE_MARKS.isdisjoint(pair)) for pair in pairwise(" " + symbols)]
     frontier = np.full(4 * ROWS_PER_HEIGHT, -np.inf)  # the rightmost point in every row
     placed = []
     for glyph, gap in zip(glyphs, gaps, strict=True):
@@ -160,7 +163,7 @@ def _place(
             box_shift = frontier.max() - x.min() - MAX_OVERLAP
             shift = max((frontier[rows] - x).max(), box_shift) + gap
         np.maximum.at(frontier, rows, x + shift)
-        placed.append(glyph + [shift, 0])
+        placed.append(glyph + np.array([shift, 0]))
     return placed
 
 
