@@ -65,17 +65,18 @@ SUFFIXES = (".", ",", "-", "=", "#", ".-", ",-", "xx", "--", ".=")
 LOOSE_MARKS = frozenset("-=#x")  # do not touch digits, which they could change
 TEMPLATE_PROB = 0.3  # of a digit that has templates
 P_AMOUNT = 0.5  # of a text to get separators, rules and what else is written around an amount
-POINTS_PER_SEGMENT = 32  # of a trajectory, between two control points
-POINT_STD = 0.025  # of a control point, in digit heights
+POINTS_PER_SEGMENT = 24  # of a trajectory, between two control points
+BEND_STD = 0.04  # of waves that move points, in digit heights
 MNIST_HEIGHT = 60  # of the digits, in units of their points
 CANDIDATES = 4  # digits of MNIST of which the one that suits the row's slant best is taken
-HALF_STROKES = (0.028, 0.085)  # in digit heights, from ballpoint to felt pen
+HALF_STROKES = (0.028, 0.08)  # in digit heights, from ballpoint to felt pen
 MIN_HALF_STROKE = 0.5  # pixels
 DIGIT_HEIGHTS = (13, 38)  # pixels
 MAX_OVERLAP = 0.15  # of the boxes of neighboring symbols, in digit heights
 ROWS_PER_HEIGHT = 7  # in which the distances between symbols are measured
 PLATE_SIZE = np.array([PLATE_WIDTH, PLATE_HEIGHT])
 OVERSAMPLING = 2  # of a plate while it is drawn
+FAR = 12  # from a line, in pixels of an oversampled plate: no ink
 
 
 def render_handwriting(
@@ -87,14 +88,15 @@ def render_handwriting(
     half_stroke = float(np.exp(rng.uniform(*np.log(HALF_STROKES))))
     glyphs = _place(symbols, _write(symbols, template_prob, rng), half_stroke, rng)
     digits = np.concatenate(
-        [glyph for symbol, glyph in zip(symbols, glyphs, strict=True) if symbol.isdigit()]
+        [glyph for symbol, glyph in zip(symbols, glyphs, strict=True) if symbol.isdigit()], axis=1
     )
-    written = np.concatenate(glyphs)
+    written = np.concatenate(glyphs, axis=1)
     scale, position = _choose_frame(digits, written, half_stroke, rng)
     half_stroke = max(half_stroke * scale, MIN_HALF_STROKE)
 
     # Pressure changes the weight of the strokes and the density of the ink.
-    pressure = cv2.resize(rng.normal(0, 1, (5, 10)), PLATE_SIZE, interpolation=cv2.INTER_CUBIC)
+    grid = rng.standard_normal((5, 10), np.float32)
+    pressure = cv2.resize(grid, PLATE_SIZE, interpolation=cv2.INTER_CUBIC)
     half_strokes = half_stroke + min(0.2 * half_stroke, 0.3) * pressure.clip(-1, 1)
     density = np.clip(rng.uniform(0.65, 1.05) + 0.08 * pressure, 0.6, 1)
     ink = _draw(digits * scale + position, half_strokes, density)
@@ -118,32 +120,38 @@ def _add_marks(text: str, rng: np.random.Generator) -> str:
 
 
 def _write(symbols: str, template_prob: float, rng: np.random.Generator) -> list[np.ndarray]:
-    """Points of symbols in one hand, on a base line at 0; float (n, 2), in digit heights."""
+    """Points of symbols in one hand, float (2, n), in digit heights on a base line at 0."""
+    count, unevenness = len(symbols), rng.uniform(0.2, 1)
     slant = np.clip(rng.normal(0.1, 0.2), -0.3, 0.5)  # to the right, per height
     stretch = np.exp(rng.normal(0, 0.12))
-    unevenness = rng.uniform(0.2, 1)
-    lifts = np.cumsum(unevenness * rng.normal(rng.normal(0, 0.04), 0.03, len(symbols)))
-    templates = {}  # of this writer, who writes a digit always in the same way
-    for symbol in sorted(set(symbols)):
-        forms = STROKE_TEMPLATES.get(symbol, ())
-        if not symbol.isdigit() or (forms and rng.random() < template_prob):
-            templates[symbol] = forms[rng.integers(len(forms))]
+    slope = rng.normal(0, 0.04)
+    lifts = np.cumsum(unevenness * rng.normal(slope, 0.03, count))
+    sizes = np.exp(unevenness * rng.normal(0, 0.13, count))
+    turns = unevenness * rng.normal(0, 0.05, count)
+    slants = slant + rng.normal(0, 0.03, count)
+    waves, phases = rng.normal(0, BEND_STD, (count, 2, 1)), rng.uniform(0, 6, count)
+    forms = {}  # of this writer, who writes a symbol always in the same template
+    for symbol in sorted(set(symbols) & set(STROKE_TEMPLATES)):
+        if not symbol.isdigit() or rng.random() < template_prob:
+            forms[symbol] = rng.integers(len(STROKE_TEMPLATES[symbol]))
     glyphs = []
-    for symbol, lift in zip(symbols, lifts, strict=True):
-        if symbol in templates:
-            points, basis = parse_template(templates[symbol])
-            points = basis @ (points + rng.normal(0, POINT_STD, points.shape))
-            own_slant = 0.0
+    for index, symbol in enumerate(symbols):
+        if symbol in forms:
+            points, own_slant = trace_template(STROKE_TEMPLATES[symbol][forms[symbol]]), 0.0
         else:
-            digits, slants = load_digits()[int(symbol)]
-            candidates = rng.integers(len(digits), size=CANDIDATES)
-            index = candidates[np.abs(slants[candidates] - slant).argmin()]
-            points, own_slant = digits[index] / np.sqrt(-digits[index][:, 1].min()), slants[index]
-        size = np.exp(unevenness * rng.normal(0, 0.1))
-        shear = own_slant - slant + rng.normal(0, 0.03)
-        rotation = unevenness * rng.normal(0, 0.05)
-        glyphs.append(size * points @ [[stretch, rotation], [shear, 1]] - [0, lift])
+            points, own_slant = _choose_digit(int(symbol), slant, rng)
+        points = points + waves[index] * np.sin(3 * points[::-1] + phases[index])
+        matrix = np.array([[stretch, own_slant - slants[index]], [turns[index], 1]])
+        glyphs.append(sizes[index] * matrix @ points - [[0], [lifts[index]]])
     return glyphs
+
+
+def _choose_digit(digit: int, slant: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Points and slant of the digit of MNIST, of a few, that is nearest to this slant."""
+    digits, slants = load_digits()[digit]
+    candidates = rng.integers(len(digits), size=CANDIDATES)
+    index = candidates[np.abs(slants[candidates] - slant).argmin()]
+    return digits[index], slants[index]
 
 
 def _place(
@@ -156,36 +164,39 @@ def _place(
     frontier = np.full(4 * ROWS_PER_HEIGHT, -np.inf)  # the rightmost point in every row
     placed = []
     for glyph, gap in zip(glyphs, gaps, strict=True):
-        x = glyph[:, 0]
-        rows = ((glyph[:, 1] + 2) * ROWS_PER_HEIGHT).astype(int).clip(0, len(frontier) - 1)
+        x, y = glyph
+        rows = ((y + 2) * ROWS_PER_HEIGHT).astype(int).clip(0, len(frontier) - 1)
         shift = 0.0
         if placed:
             box_shift = frontier.max() - x.min() - MAX_OVERLAP
             shift = max((frontier[rows] - x).max(), box_shift) + gap
         np.maximum.at(frontier, rows, x + shift)
-        placed.append(glyph + np.array([shift, 0]))
+        placed.append(np.stack([x + shift, y]))
     return placed
 
 
 def _choose_frame(
     digits: np.ndarray, written: np.ndarray, half_stroke: float, rng: np.random.Generator
 ) -> tuple[float, np.ndarray]:
-    """Scale, in pixels per digit height, and position at which the digits are on the plate."""
-    start = digits.min(axis=0) - half_stroke
-    extent = np.ptp(digits, axis=0) + 2 * half_stroke
+    """Scale, in pixels per digit height, and position of the digits; marks may be cut off."""
+    start = digits.min(axis=1) - half_stroke
+    extent = digits.max(axis=1) + half_stroke - start
     free = PLATE_SIZE - 2 * (MARGIN + 2)
-    width = extent[0] if rng.random() < 0.4 else np.ptp(written[:, 0])  # else marks may be cut off
-    scale = min(rng.uniform(*DIGIT_HEIGHTS), free[0] / max(width, extent[0]), free[1] / extent[1])
-    return scale, MARGIN + 2 + rng.random(2) * (free - scale * extent) - scale * start
+    width = extent[0] if rng.random() < 0.4 else max(extent[0], np.ptp(written[0]))
+    scale = min(rng.uniform(*DIGIT_HEIGHTS), free[0] / width, free[1] / extent[1])
+    position = MARGIN + 2 + rng.random(2) * (free - scale * extent) - scale * start
+    return scale, position[:, None]
 
 
 def _draw(points: np.ndarray, half_strokes: np.ndarray, density: np.ndarray) -> np.ndarray:
-    """Draw pen strokes through points, in pixels, on 255, uint8 (64, 128)."""
+    """Draw pen strokes through points, float (2, n), in pixels, on 255, uint8 (64, 128)."""
     paper = np.ones((OVERSAMPLING * PLATE_HEIGHT, OVERSAMPLING * PLATE_WIDTH), np.uint8)
-    columns, rows = np.rint(OVERSAMPLING * (points + 0.5) - 0.5).astype(int).T
+    columns, rows = np.rint(OVERSAMPLING * (points + 0.5) - 0.5).astype(int)
     seen = (columns >= 0) & (columns < paper.shape[1]) & (rows >= 0) & (rows < paper.shape[0])
     paper[rows[seen], columns[seen]] = 0
-    distances = cv2.distanceTransform(paper, cv2.DIST_L2, 3)
+    distances = np.full(paper.shape, FAR, np.float32)
+    near = slice(max(rows.min() - FAR, 0), rows.max() + FAR)
+    distances[near] = cv2.distanceTransform(paper[near], cv2.DIST_L2, 3)
     distances = cv2.resize(distances, PLATE_SIZE, interpolation=cv2.INTER_AREA) / OVERSAMPLING
     coverage = np.clip(0.5 + half_strokes - distances, 0, 1)
     return to_uint8(255 - 255 * density * coverage)
@@ -215,15 +226,15 @@ def _draw_rules(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 @cache
 def load_digits() -> list[tuple[list[np.ndarray], np.ndarray]]:
-    """MNIST's digits from 0 to 9: points, float32 (n, 2), on a base line at 0, and slants (m,)."""
+    """MNIST's digits from 0 to 9: points, float (2, n), on a base line at 0, and slants."""
     with np.load(resource_path("fonts") / "handwritten_digits.npz") as file:
         points, counts, labels = file["points"], file["counts"], file["labels"]
-    digits = np.split(points.astype(np.float32) / MNIST_HEIGHT, np.cumsum(counts)[:-1])
+    digits = np.split(points.T / MNIST_HEIGHT, np.cumsum(counts)[:-1], axis=1)
     slants = np.empty(len(digits))
-    for index, digit in enumerate(digits):
-        digit -= [digit[:, 0].min(), digit[:, 1].max()]
-        x, y = (digit - digit.mean(axis=0)).T
-        slants[index] = -(x @ y) / (y @ y)
+    for index, (x, y) in enumerate(digits):
+        deviations = y - y.mean()
+        slants[index] = -(x @ deviations) / (deviations @ deviations)
+        digits[index] = np.stack([x, y - y.max()]) / np.sqrt(np.ptp(y))  # of more equal heights
     return [
         ([digits[index] for index in own], slants[own] - slants[own].mean())
         for own in (np.flatnonzero(labels == label) for label in range(10))
@@ -231,39 +242,29 @@ def load_digits() -> list[tuple[list[np.ndarray], np.ndarray]]:
 
 
 @cache
-def parse_template(notation: str) -> tuple[np.ndarray, np.ndarray]:
-    """Parse the notation of `STROKE_TEMPLATES`.
-
-    Returns:
-        Control points, float (k, 2), in digit heights, and their weights in every point of the
-        trajectory, float (m, k).
-    """
-    points: list[list[float]] = []
-    pieces = []
+def trace_template(notation: str) -> np.ndarray:
+    """Points along the strokes of a template, float (2, n), in digit heights, base line at 0."""
+    lines = []
     for stroke in notation.split(";"):
-        for index, piece in enumerate(stroke.split("/")):
-            start = len(points) - bool(index)  # a piece starts in the corner that ends the last one
-            points += [[int(value) / 100 for value in pair.split(",")] for pair in piece.split()]
-            pieces.append((start, catmull_rom_basis(len(points) - start)))
-    padded = [
-        np.pad(basis, ((0, 0), (start, len(points) - start - basis.shape[1])))
-        for start, basis in pieces
-    ]
-    return np.array(points) - [0, 1], np.concatenate(padded)
+        corner: list[list[float]] = []
+        for piece in stroke.split("/"):
+            # A piece starts in the corner that ends the last one.
+            pairs = [pair.split(",") for pair in piece.split()]
+            points = corner + [[float(x), float(y)] for x, y in pairs]
+            lines.append(catmull_rom(np.array(points)))
+            corner = points[-1:]
+    return np.concatenate(lines).T / 100 - [[0], [1]]
 
 
-def catmull_rom_basis(count: int) -> np.ndarray:
-    """The weights of `count` control points in every point of the smooth line through them.
+def catmull_rom(points: np.ndarray) -> np.ndarray:
+    """A smooth line through points, float (n, 2), continued straight at both ends.
 
-    A uniform Catmull-Rom spline (Catmull and Rom, "A class of local interpolating splines", 1974),
-    continued straight at both ends; float (m, count).
+    A uniform Catmull-Rom spline (Catmull and Rom, "A class of local interpolating splines", 1974).
     """
-    points = np.eye(count)
-    first, last = 2 * points[:1] - points[1:2], 2 * points[-1:] - points[-2:-1]
-    padded = np.concatenate([first, points, last])[:, None]
-    p0, p1, p2, p3 = (padded[start : start + count - 1] for start in range(4))
-    t = np.linspace(0, 1, POINTS_PER_SEGMENT + 1)[:, None]
+    padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    p0, p1, p2, p3 = (padded[start : start + len(points) - 1, None] for start in range(4))
+    t = np.linspace(0, 1, POINTS_PER_SEGMENT)[:, None]
     spline = p1 + t / 2 * (
         p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3) + t**2 * (3 * (p1 - p2) + p3 - p0)
     )
-    return spline.reshape(-1, count)
+    return spline.reshape(-1, 2)
