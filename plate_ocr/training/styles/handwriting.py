@@ -73,7 +73,7 @@ HALF_STROKES = (0.028, 0.08)  # in digit heights, from ballpoint to felt pen
 MIN_HALF_STROKE = 0.5  # pixels
 DIGIT_HEIGHTS = (13, 38)  # pixels
 MAX_OVERLAP = 0.15  # of the boxes of neighboring symbols, in digit heights
-ROWS_PER_HEIGHT = 7  # in which the distances between symbols are measured
+ROWS_PER_HEIGHT = 5  # in which the distances between symbols are measured
 PLATE_SIZE = np.array([PLATE_WIDTH, PLATE_HEIGHT])
 OVERSAMPLING = 2  # of a plate while it is drawn
 FAR = 12  # from a line, in pixels of an oversampled plate: no ink
@@ -158,8 +158,8 @@ def _place(
     symbols: str, glyphs: list[np.ndarray], half_stroke: float, rng: np.random.Generator
 ) -> list[np.ndarray]:
     """Move symbols to the right so that they stand side by side; some touch or overlap."""
-    mean_gap = rng.uniform(-0.06, 0.1) if rng.random() < 0.6 else rng.uniform(0.1, 0.4)
-    gaps = 2 * half_stroke + mean_gap + rng.normal(0, rng.uniform(0.01, 0.04), len(glyphs))
+    mean_gap = rng.uniform(-0.03, 0.12) if rng.random() < 0.6 else rng.uniform(0.1, 0.4)
+    gaps = 2 * half_stroke + mean_gap + rng.normal(0, rng.uniform(0, 0.03), len(glyphs))
     gaps += [0.15 * (not LOOSE_MARKS.isdisjoint(pair)) for pair in pairwise(" " + symbols)]
     frontier = np.full(4 * ROWS_PER_HEIGHT, -np.inf)  # the rightmost point in every row
     placed = []
