@@ -124,8 +124,7 @@ def _write(symbols: str, template_prob: float, rng: np.random.Generator) -> list
     count, unevenness = len(symbols), rng.uniform(0.2, 1)
     slant = np.clip(rng.normal(0.1, 0.2), -0.3, 0.5)  # to the right, per height
     stretch = np.exp(rng.normal(0, 0.12))
-    slope = rng.normal(0, 0.04)
-    lifts = np.cumsum(unevenness * rng.normal(slope, 0.03, count))
+    lifts = np.cumsum(unevenness * rng.normal(rng.normal(0, 0.04), 0.03, count))
     sizes = np.exp(unevenness * rng.normal(0, 0.13, count))
     turns = unevenness * rng.normal(0, 0.05, count)
     slants = slant + rng.normal(0, 0.03, count)
@@ -208,19 +207,18 @@ def _draw_rules(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     gray, thickness = int(rng.integers(0, 170)), int(rng.integers(1, 3))
     rules = np.full_like(ink, 255)
     kind = rng.random()
-    if kind < 0.25:  # a box
-        pad_x, pad_y = (int(pad) for pad in rng.integers(2, 14, 2))
+    if kind < 0.25:
+        pad_x, pad_y = rng.integers(2, 14, 2).tolist()
         corners = (x - pad_x, y - pad_y), (x + width + pad_x, y + height + pad_y)
         cv2.rectangle(rules, *corners, gray, thickness)
         return rules
-    bottom = y + height + rng.uniform(-0.12, 0.2) * height
     is_ruled = kind < 0.65  # the paper's line, else an underline
     start, end = (-10, PLATE_WIDTH + 10) if is_ruled else (x - 4, x + width + rng.integers(-6, 12))
-    slopes = rng.normal(0, 1.5, 2)
-    for offset in (0, rng.uniform(3, 6))[: 1 + (rng.random() < 0.35)]:
-        heights = np.rint(16 * (bottom + offset + slopes)).astype(int)
-        line = [(16 * int(start), int(heights[0])), (16 * int(end), int(heights[1]))]
-        cv2.line(rules, *line, gray, thickness, cv2.LINE_AA, shift=4)
+    bottom = y + height * rng.uniform(0.88, 1.2)
+    slope = rng.normal(0, 1.5, 2)
+    for offset in (0, rng.uniform(3, 6))[: 1 + (rng.random() < 0.35)]:  # some are double
+        left, right = (bottom + offset + slope).astype(int).tolist()
+        cv2.line(rules, (start, left), (int(end), right), gray, thickness, cv2.LINE_AA)
     return rules
 
 
