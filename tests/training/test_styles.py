@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from plate_ocr.plates.rendering import MARGIN
-from plate_ocr.training.styles.handwriting import render_handwriting, write_digits
 from plate_ocr.training.styles.interpolation import FontInterpolator
 
 
@@ -11,22 +10,19 @@ def interpolator(fonts):
     return FontInterpolator(fonts[::5])
 
 
-@pytest.fixture(params=["interpolated", "handwriting"])
-def render(request, interpolator):
-    return interpolator.render if request.param == "interpolated" else render_handwriting
-
-
-def test_a_plate_depends_on_its_generator_alone(render):
-    first, same, other = (render("01234", np.random.default_rng(seed)) for seed in (1, 1, 2))
+def test_a_plate_depends_on_its_generator_alone(interpolator):
+    first, same, other = (
+        interpolator.render("01234", np.random.default_rng(seed)).ink for seed in (1, 1, 2)
+    )
     assert first.shape == (64, 128) and first.dtype == np.uint8
     assert np.array_equal(first, same) and not np.array_equal(first, other)
 
 
-def test_five_dark_digits_are_inside_the_margins(render):
+def test_five_dark_digits_are_inside_the_margins(interpolator):
     rng = np.random.default_rng(0)
     separate = 0
     for _ in range(300):
-        plate = render(f"{rng.integers(100_000):05d}", rng)
+        plate = interpolator.render(f"{rng.integers(100_000):05d}", rng).ink
         assert plate.max() == 255 and plate.min() < 100
         ink = plate < 200
         edge = MARGIN - 1
@@ -34,10 +30,3 @@ def test_five_dark_digits_are_inside_the_margins(render):
         columns = np.diff(ink.any(axis=0).astype(int), prepend=0, append=0)
         separate += (columns == 1).sum() >= 5
     assert separate > 0.7 * 300  # slanted and close digits share columns
-
-
-def test_a_writer_repeats_a_digit_with_small_changes():
-    fields, boxes, _, _ = write_digits([8, 3, 8], np.random.default_rng(5))
-    difference = np.abs(fields[0] - fields[2]).mean()
-    assert 0 < difference < 0.5 * np.abs(fields[0] - fields[1]).mean()
-    assert np.abs(boxes[0] - boxes[2]).max() < 0.15

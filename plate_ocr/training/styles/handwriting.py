@@ -1,215 +1,268 @@
-"""Digits in synthetic handwriting: shapes that no font file has.
+"""Handwritten amounts: digits of MNIST, European forms that it lacks, and marks around them.
 
-A stroke template is a pen trajectory through control points. Each writer picks one template per
-digit, moves its points once, and repeats it with a small jitter. Round and broad nibs draw it.
+All are points on the middle lines of pen strokes. MNIST's digits are American; stroke templates,
+smooth pen trajectories through control points, add the forms of other countries.
 """
 
-from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from itertools import pairwise
 
 import cv2
 import numpy as np
 
-from plate_ocr.training.styles.row import (
-    SDF_PADDING,
-    SDF_SIZE,
-    Drawing,
-    GlyphFields,
-    render_row,
-)
+from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.training.styles.row import Drawing, to_uint8
+from plate_ocr.utils import resource_path
 
-# Control points "x,y" in hundredths of the height, x to the right and y down. The pen runs
-# smoothly through them, turns sharply at "/" and is lifted at ";".
-STROKE_TEMPLATES = (
-    (  # 0
-        "30,0 8,14 0,50 8,86 30,100 52,86 60,50 52,14 30,0",
-        "38,1 12,12 0,45 6,85 28,100 52,88 60,48 48,10 26,4 12,12",
-        "12,6 40,1 58,25 58,70 34,100 6,82 2,40 18,10 34,2",
-        "44,10 24,2 4,28 2,70 22,99 48,90 60,55 52,16 36,0",
-        "0,0 / 0,100 / 58,100 / 58,0 / 0,0",
+# Control points "x,y" in hundredths of the height, x to the right and y down to the base line at
+# 100. The pen turns sharply at "/" and is lifted at ";".
+STROKE_TEMPLATES = {
+    "0": ("30,0 8,14 0,50 8,86 30,100 52,86 60,50 52,14 30,0 ; 62,4 / -2,96",),
+    "1": (
+        "0,58 / 36,0 / 32,100",
+        "0,40 16,24 30,0 / 28,100",
+        "0,30 / 24,0 / 24,98 ; 4,100 / 46,97",
     ),
-    (  # 1
-        "20,0 / 20,100",
-        "0,24 / 24,0 / 24,100",
-        "0,18 16,12 26,0 / 26,100",
-        "4,20 / 26,0 / 26,100 ; 2,100 / 52,100",
-        "4,10 / 26,4 / 26,98 ; 6,99 / 46,97",
-    ),
-    (  # 2
-        "2,24 10,6 32,0 54,10 56,32 38,62 0,100 / 60,100",
-        "4,16 24,0 50,6 54,30 34,64 10,94 / 6,98 30,92 62,98",
+    "2": (
         "4,20 22,2 48,4 54,28 36,66 14,94 2,96 2,84 16,82 36,94 62,96",
-        "0,8 26,0 52,10 54,34 30,56 4,74 / 2,100 / 58,100",
-        "0,0 / 58,0 / 58,46 / 0,54 / 0,100 / 58,100",
+        "20,34 4,26 10,6 34,0 54,12 52,36 34,66 0,98 / 30,94 66,98",
     ),
-    (  # 3
-        "4,12 28,0 53,10 50,36 22,46 / 54,58 58,84 30,100 0,88",
-        "4,0 / 56,0 / 26,40 / 54,52 58,82 32,100 0,90",
-        "6,8 34,0 52,14 44,36 20,47 48,56 58,76 42,96 16,100 0,88",
-        "2,10 30,0 52,20 16,44 / 56,60 46,94 20,100 0,96",
-        "0,0 / 58,0 / 58,100 / 0,100 ; 10,48 / 58,48",
+    "4": (
+        "14,0 / 2,58 / 62,56 ; 46,28 / 42,118",
+        "12,2 8,30 2,56 20,60 60,54 ; 50,4 / 44,106",
+        "0,2 4,38 24,52 50,36 ; 54,0 52,40 46,108",
     ),
-    (  # 4
-        "42,100 / 42,0 / 0,68 / 62,68",
-        "14,0 / 2,58 / 62,56 ; 46,28 / 42,100",
-        "12,2 8,30 2,56 20,60 60,54 ; 50,4 / 44,100",
-        "0,0 / 0,52 / 56,52 ; 52,0 / 52,100",
-        "44,100 46,50 48,2 24,32 0,66 30,66 64,64",
-        "28,0 / 0,70 / 62,70 ; 46,42 / 46,100",
+    "5": (
+        "12,8 / 8,42 32,40 54,60 46,88 20,100 0,94 ; 20,2 / 66,-4",
+        "10,12 / 6,44 30,38 54,54 52,86 24,100 0,96 ; 12,0 40,4 72,-2",
+        "64,-2 34,0 14,6 10,30 40,48 54,68 44,92 18,100 0,92",
     ),
-    (  # 5
-        "54,0 / 10,0 / 6,42 28,35 56,48 56,82 30,100 0,92",
-        "10,2 / 6,42 30,36 56,52 54,84 28,100 0,90 ; 10,2 / 60,0",
-        "56,2 20,4 12,12 10,40 36,40 56,58 50,88 22,100 0,94",
-        "52,0 / 6,2 / 4,46 / 30,42 56,58 52,88 24,100 0,98",
-        "14,6 / 10,40 34,42 54,62 46,90 20,100 0,96 ; 16,0 / 58,3",
-        "58,0 / 0,0 / 0,46 / 58,50 / 58,100 / 0,100",
+    "7": (
+        "0,2 / 58,2 / 22,100 ; 12,50 / 56,48",
+        "2,16 / 4,2 30,5 58,0 / 24,100 ; 14,54 / 58,46",
+        "0,10 14,2 34,6 58,0 / 40,36 26,70 22,104 ; 14,48 / 58,52",
     ),
-    (  # 6
-        "50,4 22,18 2,58 8,90 30,100 54,90 57,66 34,50 6,62",
-        "40,0 16,36 2,70 16,98 44,98 56,74 42,54 18,58 4,74",
-        "54,10 34,0 10,16 0,56 8,90 32,100 56,84 54,58 32,46 8,58",
-        "30,0 6,50 6,84 28,100 52,88 50,66 28,60 8,80",
-        "56,0 / 0,0 / 0,100 / 58,100 / 58,48 / 0,48",
-    ),
-    (  # 7
-        "0,0 / 58,0 / 20,100",
-        "0,4 / 56,0 / 34,42 22,100",
-        "0,2 / 58,2 / 22,100 ; 12,50 / 52,48",
-        "2,16 / 2,0 / 58,0 / 24,100",
-        "0,10 14,2 34,6 58,0 / 40,36 26,70 22,100",
-        "0,0 / 54,0 / 50,100",
-    ),
-    (  # 8
-        "50,10 28,0 8,14 16,38 42,56 56,78 32,100 4,84 12,58 40,40 52,20 46,4",
+    "8": (
         "30,48 10,36 8,12 30,0 52,12 50,36 30,48 ; 30,48 4,62 4,88 30,100 56,88 56,62 30,48",
-        "54,8 30,0 10,16 28,44 54,68 48,94 22,100 4,82 22,54 48,30 56,12",
-        "32,46 12,30 24,2 46,6 48,30 30,46 8,66 8,92 34,100 54,86 48,60 28,46",
-        "0,0 / 58,0 / 58,100 / 0,100 / 0,0 ; 0,48 / 58,48",
+        "28,46 12,34 10,12 26,2 44,12 42,34 28,46 ; 34,44 8,60 8,90 34,100 60,86 56,58 34,44",
     ),
-    (  # 9
-        "52,10 28,0 4,16 6,42 30,52 50,36 / 54,6 / 52,100",
-        "54,16 32,0 4,14 4,42 28,52 54,36 / 54,8 56,56 42,92 10,100",
-        "50,14 28,0 4,18 10,46 36,46 52,10 / 32,100",
-        "44,8 20,6 2,30 16,50 42,36 50,8 / 46,50 48,100",
-        "34,52 8,42 6,12 32,0 54,14 56,46 44,80 20,100",
-        "38,4 12,6 3,30 20,48 52,34 ; 53,2 / 47,100",
-        "58,48 / 0,48 / 0,0 / 58,0 / 58,100 / 2,100",
+    "9": (
+        "50,12 28,0 4,18 8,44 34,44 52,14 / 52,74 40,100 12,112 0,98",
+        "54,16 32,0 4,14 4,42 28,52 54,36 / 54,8 56,56 42,96 8,108",
+        "46,8 22,0 4,22 16,46 40,34 48,10 / 52,60 34,104 4,106 12,88 56,70",
     ),
-)
-POINTS_PER_SEGMENT = 6  # of the trajectory, between two control points
-RASTER_HEIGHT = 48  # pixels per digit height at which distances are measured
-HALF_STROKE = (0.035, 0.09)  # in digit heights
-COUNTER_RADIUS = 0.1  # assumed for all templates, in digit heights
-WRITER_STD, SAMPLE_STD = 0.035, 0.012  # of a point, per writer and per digit; in digit heights
-P_BROAD_NIB = 0.3
+    ".": ("0,97 3,100",),
+    ",": ("6,92 8,100 0,118",),
+    "-": ("0,56 44,53", "0,54 20,48 40,60 64,50", "0,55 60,51 150,56"),
+    "=": ("0,46 40,43 ; 2,64 42,60", "0,50 50,46 ; 4,64 40,62"),
+    "#": (
+        "14,16 / 2,94 ; 36,12 / 24,92 ; 0,42 / 46,38 ; -4,68 / 42,64",
+        "0,56 / 90,50 ; 34,32 / 24,76 ; 54,30 / 44,74",
+    ),
+    "x": ("0,30 / 50,84 ; 46,28 / 2,86",),
+}
+SUFFIXES = (".", ",", "-", "=", "#", ".-", ",-", "xx", "--", ".=")
+LOOSE_MARKS = frozenset("-=#x")  # do not touch digits, which they could change
+TEMPLATE_PROB = 0.3  # of a digit that has templates
+P_AMOUNT = 0.5  # of a text to get separators, rules and what else is written around an amount
+POINTS_PER_SEGMENT = 24  # of a trajectory, between two control points
+BEND_STD = 0.04  # of waves that move points, in digit heights
+MNIST_HEIGHT = 60  # of the digits, in units of their points
+CANDIDATES = 4  # digits of MNIST of which the one that suits the row's slant best is taken
+HALF_STROKES = (0.028, 0.08)  # in digit heights, from ballpoint to felt pen
+MIN_HALF_STROKE = 0.5  # pixels
+DIGIT_HEIGHTS = (13, 38)  # pixels
+MAX_OVERLAP = 0.15  # of the boxes of neighboring symbols, in digit heights
+ROWS_PER_HEIGHT = 5  # in which the distances between symbols are measured
+PLATE_SIZE = np.array([PLATE_WIDTH, PLATE_HEIGHT])
+OVERSAMPLING = 2  # of a plate while it is drawn
+FAR = 12  # from a line, in pixels of an oversampled plate: no ink
 
 
-class StrokeTemplate(NamedTuple):
-    """A pen trajectory as a linear function of its control points."""
+def render_handwriting(
+    text: str, rng: np.random.Generator, template_prob: float = TEMPLATE_PROB
+) -> Drawing:
+    """Draw a text by hand, half of the time as an amount with marks around its digits."""
+    is_amount = rng.random() < P_AMOUNT
+    symbols = _add_marks(text, rng) if is_amount else text
+    half_stroke = float(np.exp(rng.uniform(*np.log(HALF_STROKES))))
+    glyphs = _place(symbols, _write(symbols, template_prob, rng), half_stroke, rng)
+    digits = np.concatenate(
+        [glyph for symbol, glyph in zip(symbols, glyphs, strict=True) if symbol.isdigit()], axis=1
+    )
+    written = np.concatenate(glyphs, axis=1)
+    scale, position = _choose_frame(digits, written, half_stroke, rng)
+    half_stroke = max(half_stroke * scale, MIN_HALF_STROKE)
 
-    points: np.ndarray  # float (k, 2), in digit heights
-    basis: np.ndarray  # float (m, k); trajectory = basis @ points
-    pen_up: tuple[int, ...]  # indices of trajectory points before which the pen is lifted
+    # Pressure changes the weight of the strokes and the density of the ink.
+    grid = rng.standard_normal((5, 10), np.float32)
+    pressure = cv2.resize(grid, PLATE_SIZE, interpolation=cv2.INTER_CUBIC)
+    half_strokes = half_stroke + min(0.2 * half_stroke, 0.3) * pressure.clip(-1, 1)
+    density = np.clip(rng.uniform(0.65, 1.05) + 0.08 * pressure, 0.6, 1)
+    ink = _draw(digits * scale + position, half_strokes, density)
+    if not is_amount:
+        return Drawing(ink, ink)
+    plate = _draw(written * scale + position, half_strokes, density)
+    if rng.random() < 0.5:
+        plate = np.minimum(plate, _draw_rules(ink, rng))
+    return Drawing(plate, ink, has_surroundings=True)
 
 
-def render_handwriting(text: str, rng: np.random.Generator) -> Drawing:
-    """Draw a text in the hand of a new writer, as `render_row` does."""
-    return render_row(write_digits, text, rng)
+def _add_marks(text: str, rng: np.random.Generator) -> str:
+    """Put a separator between digits, and marks before and after them."""
+    kind = rng.random()
+    if kind < 0.6:
+        position = len(text) - (3 if kind < 0.5 else 2)
+        text = f"{text[:position]}{'.' if rng.random() < 0.7 else ','}{text[position:]}"
+    if rng.random() < 0.15:
+        text = rng.choice(["#", "=", "-"]) + text
+    return text + rng.choice(SUFFIXES) if rng.random() < 0.6 else text
 
 
-def write_digits(digits: Sequence[int], rng: np.random.Generator) -> GlyphFields:
-    """Signed distance fields of digits, all by one writer."""
-    half_stroke = float(np.exp(rng.uniform(*np.log(HALF_STROKE))))
-    # The nib is an ellipse, which this matrix maps to a circle.
-    flatness = rng.uniform(0.4, 1) if rng.random() < P_BROAD_NIB else 1.0
-    angle = rng.uniform(0, np.pi)
-    cosine, sine = np.cos(angle), np.sin(angle)
-    rotation = np.array([[cosine, sine], [-sine, cosine]])
-    nib = rotation.T @ np.diag([1, 1 / flatness]) @ rotation
-    width = np.exp(rng.normal(0, 0.15))
-    slant = np.clip(rng.normal(0, 0.1), -0.25, 0.25)
-    writer: dict[int, tuple[StrokeTemplate, np.ndarray]] = {}  # its template and points per digit
-    fields, boxes = [], []
-    for digit in digits:
-        if digit not in writer:
-            templates = STROKE_TEMPLATES[digit]
-            template = parse_template(templates[rng.integers(len(templates))])
-            points = template.points + rng.normal(0, WRITER_STD, template.points.shape)
-            writer[digit] = template, points
-        template, points = writer[digit]
-        points = points + rng.normal(0, SAMPLE_STD, points.shape)
-        shear = np.array([[width, 0], [-slant - rng.normal(0, 0.03), 1]])
-        trajectory = template.basis @ points @ shear
-        origin = trajectory.min(axis=0) - half_stroke
-        extent = trajectory.max(axis=0) + half_stroke - origin
-        distances = _distances(
-            trajectory - origin + SDF_PADDING, template.pen_up, nib, extent + 2 * SDF_PADDING
-        )
-        fields.append(half_stroke - distances)
-        boxes.append((*extent, 1 + half_stroke - origin[1]))
-    return GlyphFields(np.stack(fields), np.array(boxes), half_stroke, COUNTER_RADIUS)
+def _write(symbols: str, template_prob: float, rng: np.random.Generator) -> list[np.ndarray]:
+    """Points of symbols in one hand, float (2, n), in digit heights on a base line at 0."""
+    count, unevenness = len(symbols), rng.uniform(0.2, 1)
+    slant = np.clip(rng.normal(0.1, 0.2), -0.3, 0.5)  # to the right, per height
+    stretch = np.exp(rng.normal(0, 0.12))
+    lifts = np.cumsum(unevenness * rng.normal(rng.normal(0, 0.04), 0.03, count))
+    sizes = np.exp(unevenness * rng.normal(0, 0.13, count))
+    turns = unevenness * rng.normal(0, 0.05, count)
+    slants = slant + rng.normal(0, 0.03, count)
+    waves, phases = rng.normal(0, BEND_STD, (count, 2, 1)), rng.uniform(0, 6, count)
+    forms = {}  # of this writer, who writes a symbol always in the same template
+    for symbol in sorted(set(symbols) & set(STROKE_TEMPLATES)):
+        if not symbol.isdigit() or rng.random() < template_prob:
+            forms[symbol] = rng.integers(len(STROKE_TEMPLATES[symbol]))
+    glyphs = []
+    for index, symbol in enumerate(symbols):
+        if symbol in forms:
+            points, own_slant = trace_template(STROKE_TEMPLATES[symbol][forms[symbol]]), 0.0
+        else:
+            points, own_slant = _choose_digit(int(symbol), slant, rng)
+        points = points + waves[index] * np.sin(3 * points[::-1] + phases[index])
+        matrix = np.array([[stretch, own_slant - slants[index]], [turns[index], 1]])
+        glyphs.append(sizes[index] * matrix @ points - [[0], [lifts[index]]])
+    return glyphs
+
+
+def _choose_digit(digit: int, slant: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Points and slant of the digit of MNIST, of a few, that is nearest to this slant."""
+    digits, slants = load_digits()[digit]
+    candidates = rng.integers(len(digits), size=CANDIDATES)
+    index = candidates[np.abs(slants[candidates] - slant).argmin()]
+    return digits[index], slants[index]
+
+
+def _place(
+    symbols: str, glyphs: list[np.ndarray], half_stroke: float, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Move symbols to the right so that they stand side by side; some touch or overlap."""
+    mean_gap = rng.uniform(-0.03, 0.12) if rng.random() < 0.6 else rng.uniform(0.1, 0.4)
+    gaps = 2 * half_stroke + mean_gap + rng.normal(0, rng.uniform(0, 0.03), len(glyphs))
+    gaps += [0.15 * (not LOOSE_MARKS.isdisjoint(pair)) for pair in pairwise(" " + symbols)]
+    frontier = np.full(4 * ROWS_PER_HEIGHT, -np.inf)  # the rightmost point in every row
+    placed = []
+    for glyph, gap in zip(glyphs, gaps, strict=True):
+        x, y = glyph
+        rows = ((y + 2) * ROWS_PER_HEIGHT).astype(int).clip(0, len(frontier) - 1)
+        shift = 0.0
+        if placed:
+            box_shift = frontier.max() - x.min() - MAX_OVERLAP
+            shift = max((frontier[rows] - x).max(), box_shift) + gap
+        np.maximum.at(frontier, rows, x + shift)
+        placed.append(np.stack([x + shift, y]))
+    return placed
+
+
+def _choose_frame(
+    digits: np.ndarray, written: np.ndarray, half_stroke: float, rng: np.random.Generator
+) -> tuple[float, np.ndarray]:
+    """Scale, in pixels per digit height, and position of the digits; marks may be cut off."""
+    start = digits.min(axis=1) - half_stroke
+    extent = digits.max(axis=1) + half_stroke - start
+    free = PLATE_SIZE - 2 * (MARGIN + 2)
+    width = extent[0] if rng.random() < 0.4 else max(extent[0], np.ptp(written[0]))
+    scale = min(rng.uniform(*DIGIT_HEIGHTS), free[0] / width, free[1] / extent[1])
+    position = MARGIN + 2 + rng.random(2) * (free - scale * extent) - scale * start
+    return scale, position[:, None]
+
+
+def _draw(points: np.ndarray, half_strokes: np.ndarray, density: np.ndarray) -> np.ndarray:
+    """Draw pen strokes through points, float (2, n), in pixels, on 255, uint8 (64, 128)."""
+    paper = np.ones((OVERSAMPLING * PLATE_HEIGHT, OVERSAMPLING * PLATE_WIDTH), np.uint8)
+    columns, rows = np.rint(OVERSAMPLING * (points + 0.5) - 0.5).astype(int)
+    seen = (columns >= 0) & (columns < paper.shape[1]) & (rows >= 0) & (rows < paper.shape[0])
+    paper[rows[seen], columns[seen]] = 0
+    distances = np.full(paper.shape, FAR, np.float32)
+    near = slice(max(rows.min() - FAR, 0), rows.max() + FAR)
+    distances[near] = cv2.distanceTransform(paper[near], cv2.DIST_L2, 3)
+    distances = cv2.resize(distances, PLATE_SIZE, interpolation=cv2.INTER_AREA) / OVERSAMPLING
+    coverage = np.clip(0.5 + half_strokes - distances, 0, 1)
+    return to_uint8(255 - 255 * density * coverage)
+
+
+def _draw_rules(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw an underline, a ruled base line or a box on 255, uint8 (64, 128)."""
+    x, y, width, height = cv2.boundingRect(255 - ink)
+    gray, thickness = int(rng.integers(0, 170)), int(rng.integers(1, 3))
+    rules = np.full_like(ink, 255)
+    kind = rng.random()
+    if kind < 0.25:
+        pad_x, pad_y = rng.integers(2, 14, 2).tolist()
+        corners = (x - pad_x, y - pad_y), (x + width + pad_x, y + height + pad_y)
+        cv2.rectangle(rules, *corners, gray, thickness)
+        return rules
+    is_ruled = kind < 0.65  # the paper's line, else an underline
+    start, end = (-10, PLATE_WIDTH + 10) if is_ruled else (x - 4, x + width + rng.integers(-6, 12))
+    bottom = y + height * rng.uniform(0.88, 1.2)
+    slope = rng.normal(0, 1.5, 2)
+    for offset in (0, rng.uniform(3, 6))[: 1 + (rng.random() < 0.35)]:  # some are double
+        left, right = (bottom + offset + slope).astype(int).tolist()
+        cv2.line(rules, (start, left), (int(end), right), gray, thickness, cv2.LINE_AA)
+    return rules
 
 
 @cache
-def parse_template(notation: str) -> StrokeTemplate:
-    """Parse the notation of `STROKE_TEMPLATES`."""
-    points: list[list[float]] = []
-    pieces, pen_up, length = [], [], 0
-    for stroke in notation.split(";"):
-        pen_up.append(length)
-        for index, piece in enumerate(stroke.split("/")):
-            start = len(points) - bool(index)  # a piece starts in the corner that ends the last one
-            points += [[int(value) / 100 for value in pair.split(",")] for pair in piece.split()]
-            pieces.append((start, catmull_rom_basis(len(points) - start)))
-            length += len(pieces[-1][1])
-    padded = [
-        np.pad(basis, ((0, 0), (start, len(points) - start - basis.shape[1])))
-        for start, basis in pieces
+def load_digits() -> list[tuple[list[np.ndarray], np.ndarray]]:
+    """MNIST's digits from 0 to 9: points, float (2, n), on a base line at 0, and slants."""
+    with np.load(resource_path("fonts") / "handwritten_digits.npz") as file:
+        points, counts, labels = file["points"], file["counts"], file["labels"]
+    digits = np.split(points.T / MNIST_HEIGHT, np.cumsum(counts)[:-1], axis=1)
+    slants = np.empty(len(digits))
+    for index, (x, y) in enumerate(digits):
+        deviations = y - y.mean()
+        slants[index] = -(x @ deviations) / (deviations @ deviations)
+        digits[index] = np.stack([x, y - y.max()]) / np.sqrt(np.ptp(y))  # of more equal heights
+    return [
+        ([digits[index] for index in own], slants[own] - slants[own].mean())
+        for own in (np.flatnonzero(labels == label) for label in range(10))
     ]
-    return StrokeTemplate(np.array(points), np.concatenate(padded), tuple(pen_up[1:]))
 
 
-def catmull_rom_basis(count: int) -> np.ndarray:
-    """The weights of `count` control points in every point of the smooth line through them.
+@cache
+def trace_template(notation: str) -> np.ndarray:
+    """Points along the strokes of a template, float (2, n), in digit heights, base line at 0."""
+    lines = []
+    for stroke in notation.split(";"):
+        corner: list[list[float]] = []
+        for piece in stroke.split("/"):
+            # A piece starts in the corner that ends the last one.
+            pairs = [pair.split(",") for pair in piece.split()]
+            points = corner + [[float(x), float(y)] for x, y in pairs]
+            lines.append(catmull_rom(np.array(points)))
+            corner = points[-1:]
+    return np.concatenate(lines).T / 100 - [[0], [1]]
 
-    A uniform Catmull-Rom spline (Catmull and Rom, "A class of local interpolating splines", 1974),
-    continued straight at both ends; float (m, count).
+
+def catmull_rom(points: np.ndarray) -> np.ndarray:
+    """A smooth line through points, float (n, 2), continued straight at both ends.
+
+    A uniform Catmull-Rom spline (Catmull and Rom, "A class of local interpolating splines", 1974).
     """
-    points = np.eye(count)
-    first, last = 2 * points[:1] - points[1:2], 2 * points[-1:] - points[-2:-1]
-    padded = np.concatenate([first, points, last])[:, None]
-    p0, p1, p2, p3 = (padded[start : start + count - 1] for start in range(4))
-    t = np.linspace(0, 1, POINTS_PER_SEGMENT + 1)[:, None]
+    padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    p0, p1, p2, p3 = (padded[start : start + len(points) - 1, None] for start in range(4))
+    t = np.linspace(0, 1, POINTS_PER_SEGMENT)[:, None]
     spline = p1 + t / 2 * (
         p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3) + t**2 * (3 * (p1 - p2) + p3 - p0)
     )
-    return spline.reshape(-1, count)
-
-
-def _distances(
-    trajectory: np.ndarray, pen_up: Sequence[int], nib: np.ndarray, extent: np.ndarray
-) -> np.ndarray:
-    """Distances from the trajectory in a box of this extent, float32 (40, 32), in digit heights.
-
-    They are measured on a raster where the nib is round, then resampled.
-    """
-    to_raster = RASTER_HEIGHT * nib
-    corners = [[0, 0], [0, 1], [1, 0], [1, 1]] * extent @ to_raster.T
-    origin = corners.min(axis=0)
-    width, height = np.ceil(corners.max(axis=0) - origin).astype(int) + 1
-    raster = np.ones((height, width), np.uint8)
-    points = np.round(16 * (trajectory @ to_raster.T - origin)).astype(np.int32)
-    strokes = np.split(points, pen_up)
-    cv2.polylines(raster, strokes, isClosed=False, color=0, shift=4)  # in sixteenths of a pixel
-    distances = cv2.distanceTransform(raster, cv2.DIST_L2, 3) / np.float32(RASTER_HEIGHT)
-    matrix = to_raster * (extent / SDF_SIZE)
-    from_field = np.column_stack([matrix, matrix.sum(axis=1) / 2 - origin])
-    return cv2.warpAffine(
-        distances,
-        from_field,
-        SDF_SIZE,
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    return spline.reshape(-1, 2)
