@@ -11,8 +11,9 @@ from plate_ocr.plates.fonts import FONT_DIRECTORY, load_fonts
 from plate_ocr.training.styles.handwriting import render_handwriting
 from plate_ocr.training.styles.interpolation import FontInterpolator
 from plate_ocr.training.styles.row import Style
+from plate_ocr.training.styles.segments import render_segments
 
-STYLES = ("interpolated", "handwriting")
+STYLES = ("interpolated", "handwriting", "segments")
 
 
 @cache
@@ -20,4 +21,4 @@ def load_style(name: str, fonts: Path | str = FONT_DIRECTORY) -> Style:
     """The style of this name, which may draw with these fonts; loading takes up to seconds."""
     if name == "interpolated":
         return FontInterpolator(load_fonts(fonts)).render
-    return {"handwriting": render_handwriting}[name]
+    return {"handwriting": render_handwriting, "segments": render_segments}[name]
