@@ -12,8 +12,9 @@ from plate_ocr.training.styles.handwriting import render_handwriting
 from plate_ocr.training.styles.interpolation import FontInterpolator
 from plate_ocr.training.styles.row import Style
 from plate_ocr.training.styles.segments import render_segments
+from plate_ocr.training.styles.squared import render_squared
 
-STYLES = ("interpolated", "handwriting", "segments")
+STYLES = ("interpolated", "handwriting", "segments", "squared")
 
 
 @cache
@@ -21,4 +22,8 @@ def load_style(name: str, fonts: Path | str = FONT_DIRECTORY) -> Style:
     """The style of this name, which may draw with these fonts; loading takes up to seconds."""
     if name == "interpolated":
         return FontInterpolator(load_fonts(fonts)).render
-    return {"handwriting": render_handwriting, "segments": render_segments}[name]
+    return {
+        "handwriting": render_handwriting,
+        "segments": render_segments,
+        "squared": render_squared,
+    }[name]
