@@ -32,6 +32,9 @@ MITRED = np.array([ACROSS, np.minimum(ACROSS, 0), POINTED])
 END_SHAPES = np.stack([*(np.tile(shape, (3, 1)) for shape in (POINTED, FLAT, ROUND)), MITRED])
 # 0: in a corner; 1 and 2: in the middle row, of a vertical segment and of the middle one.
 KINDS = np.where(ENDS[..., 1] != 1, 0, np.where(IS_VERTICAL, 1, 2)[:, None])
+# A round decimal point.
+ANGLES = 2 * np.pi * np.arange(8) / 8
+DOT = np.column_stack([np.cos(ANGLES), np.sin(ANGLES)])
 SCALE = 4  # segments are drawn this many times larger, then averaged
 SUBPIXEL_BITS = 4  # of coordinates given to OpenCV
 PLATE_SIZE = np.array([PLATE_WIDTH, PLATE_HEIGHT])
@@ -40,38 +43,34 @@ GAPS = (0.12, 0.5)  # between cells
 MIN_CONTRAST = 100  # gray levels between lit segments and what lies around them
 MAX_UNLIT = 0.28  # contrast of unlit segments and shadows, as a part of that of lit ones
 P_PLAIN, P_TILES = 0.25, 0.25  # digits on an empty background; digits as tiles
-P_LIGHT_DIGITS = 0.25
-P_MIXED = 0.15  # of tiles, of both polarities
+P_LIGHT_DIGITS, P_MIXED = 0.25, 0.15  # of all with surroundings; of tiles of both polarities
 P_MARK, P_FRAME, P_UNLIT, P_SHADOW, P_GLOW = 0.35, 0.5, 0.4, 0.15, 0.2
 
 
 class Display(NamedTuple):
-    """A design of seven segments."""
+    """Digits in one design of seven segments."""
 
     segments: np.ndarray  # convex polygons, float (7, 14, 2)
-    lit: np.ndarray  # which of them every digit lights, bool (10, 7)
-    width: float  # of a cell
+    lit: np.ndarray  # which of them every digit lights, bool (n, 7)
+    width: float  # of a digit's cell
 
 
 def render_segments(text: str, rng: np.random.Generator) -> Drawing:
     """Draw a text on a new display: plain, with its surroundings, or as tiles."""
-    display = _design_display(rng)
-    digits = [int(digit) for digit in text]
+    display = _design_display([int(digit) for digit in text], rng)
     kind = rng.random()
     if kind < P_PLAIN:
-        gaps = np.full(len(digits) - 1, rng.uniform(*GAPS))
-        matrices = _place_row(display, digits, gaps, rng, proportional=rng.random() < 0.5)
-        ink = _draw_ink(display, digits, matrices)
+        gaps = np.full(len(text) - 1, rng.uniform(*GAPS))
+        ink = _draw_ink(display, _place_row(display, gaps, rng, proportional=rng.random() < 0.5))
         return Drawing(ink, ink)
-    draw = _draw_tiles if kind < P_PLAIN + P_TILES else _draw_display
-    plate, ink = draw(display, digits, rng)
+    plate, ink = (_draw_tiles if kind < P_PLAIN + P_TILES else _draw_panel)(display, rng)
     if rng.random() < P_LIGHT_DIGITS:
         plate = 255 - plate
     return Drawing(plate, ink, has_surroundings=True)
 
 
-def _design_display(rng: np.random.Generator) -> Display:
-    """A new design, in which segments touch or stand wide apart."""
+def _design_display(digits: Sequence[int], rng: np.random.Generator) -> Display:
+    """Digits in a new design, in which segments touch or stand wide apart."""
     width, middle = rng.uniform(0.4, 0.75), rng.uniform(0.45, 0.54)
     half = np.exp(rng.uniform(*np.log([0.03, 0.1])))  # of the thickness
     half_x, half_y = min(half * rng.uniform(0.8, 1.25), 0.15 * width), min(half, 0.085)
@@ -94,114 +93,58 @@ def _design_display(rng: np.random.Generator) -> Display:
         OTHER_LIT[digit] if digit in OTHER_LIT and rng.random() < 0.5 else names
         for digit, names in enumerate(LIT)
     ]
-    return Display(segments, np.array([[s in lit for s in "abcdefg"] for lit in names]), width)
-
-
-def _dot(rng: np.random.Generator) -> np.ndarray:
-    """A square or an octagon around a circle of radius 1, float (corners, 2)."""
-    corners = 4 if rng.random() < 0.5 else 8
-    angles = 2 * np.pi * (np.arange(corners) + 0.5) / corners
-    return np.column_stack([np.cos(angles), np.sin(angles)]) / np.cos(np.pi / corners)
+    lit = np.array([[segment in names[digit] for segment in "abcdefg"] for digit in digits])
+    return Display(segments, lit, width)
 
 
 def _place_row(
-    display: Display,
-    digits: Sequence[int],
-    gaps: np.ndarray,
-    rng: np.random.Generator,
-    proportional: bool = False,
+    display: Display, gaps: np.ndarray, rng: np.random.Generator, proportional: bool = False
 ) -> np.ndarray:
     """For every digit the matrix from its cell to pixels of the plate, float (n, 2, 3)."""
-    lefts, widths = np.zeros(len(digits)), np.full(len(digits), display.width)
+    lefts, widths = np.zeros(len(display.lit)), np.full(len(display.lit), display.width)
     if proportional:
-        lit = [display.segments[display.lit[digit], :, 0] for digit in digits]
-        lefts, widths = np.array([(x.min(), np.ptp(x)) for x in lit]).T
+        columns = [display.segments[lit, :, 0] for lit in display.lit]
+        lefts, widths = np.array([(x.min(), np.ptp(x)) for x in columns]).T
     starts = np.append(0, np.cumsum(widths[:-1] + gaps))
     slant = np.clip(rng.normal(0.07, 0.09), -0.1, 0.25)
     size = np.array([starts[-1] + widths[-1] + abs(slant), 1])
     free = PLATE_SIZE - 2 * MARGIN - 2
     height = min(np.exp(rng.uniform(*np.log(HEIGHTS))), *(free / size))
-    matrices = np.zeros((len(digits), 2, 3))
+    matrices = np.zeros((len(starts), 2, 3))
     matrices[:, :, :2] = height * np.array([[1, -slant], [0, 1]])
     matrices[:, 0, 2] = height * (starts - lefts + max(slant, 0))
     matrices[:, :, 2] += MARGIN + 1 + rng.uniform(0, 1, 2) * (free - height * size)
     return matrices
 
 
-def _draw_display(
-    display: Display, digits: Sequence[int], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """One display with its unlit segments, marks, shadows, frame and glow: the plate and its ink."""
-    gaps = np.full(len(digits) - 1, rng.uniform(*GAPS))
+def _draw_panel(display: Display, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Digits with unlit segments, a mark, shadows, a frame and a glow: the plate and its ink."""
+    gaps = np.full(len(display.lit) - 1, rng.uniform(*GAPS))
     mark = rng.uniform(0.04, 0.09) if rng.random() < P_MARK else 0.0  # its radius
     marked = int(rng.integers(len(gaps)))
     gaps[marked] += 3 * mark
-    matrices = _place_row(display, digits, gaps, rng)
-    (paper,), (lit,) = _sample_levels(1, rng)
-    faint, faintest = paper - MAX_UNLIT * rng.uniform(0.1, 1, 2) * (paper - lit)
-    canvas = _blank(paper)
+    matrices = _place_row(display, gaps, rng)
+    paper, lit = _sample_levels(1, rng)
+    faint, faintest = paper - MAX_UNLIT * rng.uniform(0.1, 1, (2, 1)) * (paper - lit)
+    canvas = _blank(paper[0])
     if rng.random() < P_FRAME:
-        _draw_frame(canvas, display, matrices, paper, rng)
+        _draw_frame(canvas, display, matrices, paper[0], rng)
     if rng.random() < P_SHADOW:
         shadow = display._replace(segments=display.segments + rng.uniform(-0.08, 0.08, 2))
-        _draw_digits(canvas, shadow, digits, matrices, [faint] * len(digits))
-    unlit = [faintest] * len(digits) if rng.random() < P_UNLIT else None
-    _draw_digits(canvas, display, digits, matrices, [lit] * len(digits), unlit)
+        _draw_digits(canvas, shadow, matrices, faint)
+    if rng.random() < P_UNLIT:
+        _draw_digits(canvas, display._replace(lit=~display.lit), matrices, faintest)
+    _draw_digits(canvas, display, matrices, lit)
     if mark:  # a point, a colon or an apostrophe
         rows = ((1 - mark,), (0.3, 0.7), (mark,))[rng.choice(3, p=(0.6, 0.3, 0.1))]
         centers = np.array([[(-gaps[marked] / 2, row)] for row in rows])
-        _fill(canvas, centers + mark * _dot(rng), matrices[marked + 1], lit)
-    plate, ink = _reduce(canvas), _draw_ink(display, digits, matrices)
+        _fill(canvas, centers + mark * DOT, matrices[marked + 1], lit[0])
+    plate, ink = _reduce(canvas), _draw_ink(display, matrices)
     if rng.random() < P_GLOW:
         halo = cv2.GaussianBlur(255 - ink, (0, 0), matrices[0, 1, 1] * rng.uniform(0.05, 0.15))
-        strength = rng.uniform(0.15, 0.45) * (paper - lit) / 255
+        strength = rng.uniform(0.15, 0.45) * (paper - lit)[0] / 255
         plate = cv2.addWeighted(plate, 1, halo, -strength, 0)
     return plate, ink
-
-
-def _draw_tiles(
-    display: Display, digits: Sequence[int], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Every digit on a tile of its own light, size, slant and rotation: the plate and its ink."""
-    count = len(digits)
-    tile = np.array([display.width * rng.uniform(1.25, 1.8), rng.uniform(1.1, 1.5)])
-    tile *= rng.uniform(0.6, 1) * (PLATE_SIZE / (tile * (count, 1))).min()  # now in pixels
-    start = rng.uniform(0, 1, 2) * (PLATE_SIZE - tile * (count, 1))
-    starts = start + tile * np.column_stack([np.arange(count), np.zeros(count)])
-    slants, rotations = np.clip(rng.normal(0, 0.06, (2, count)), -0.12, 0.12)
-    slants += rng.uniform(0, 0.12)
-    ones = np.ones(count)
-    linear = np.array([[ones, -slants - rotations], [rotations, ones]]).transpose(2, 0, 1)
-    corners = _cell_corners(display) @ linear.transpose(0, 2, 1)
-    extents, room = np.ptp(corners, axis=1), tile - 2 * MARGIN
-    scales = (room / extents).min(axis=1, keepdims=True) * rng.uniform(0.8, 1, (count, 1))
-    positions = starts + MARGIN + rng.uniform(0, 1, (count, 2)) * (room - scales * extents)
-    origins = positions - scales * corners.min(axis=1)
-    matrices = np.concatenate([scales[..., None] * linear, origins[..., None]], axis=2)
-
-    paper, lit = _sample_levels(count, rng)
-    if rng.random() < P_MIXED:
-        paper, lit = np.where(rng.random(count) < 0.5, (paper, lit), (lit, paper))
-    unlit = None
-    if rng.random() < P_UNLIT:
-        unlit = paper - MAX_UNLIT * rng.uniform(0, 1, count) * (paper - lit)
-    canvas = _blank(rng.uniform(0, 255))
-    for corner, gray in zip(starts, paper, strict=True):
-        _fill_rectangle(canvas, corner, corner + tile, gray)
-    _draw_digits(canvas, display, digits, matrices, lit, unlit)
-    return _reduce(canvas), _draw_ink(display, digits, matrices)
-
-
-def _sample_levels(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Gray levels of displays and of what they light, float (count,) each; often far apart."""
-    dark, faint = rng.uniform(0, 1, (2, count)) ** 1.5
-    paper = 255 - dark * (255 - MIN_CONTRAST)
-    return paper, faint * (paper - MIN_CONTRAST)
-
-
-def _cell_corners(display: Display) -> np.ndarray:
-    """Corners of a cell, float (4, 2)."""
-    return np.array([[0, 0], [display.width, 0], [0, 1], [display.width, 1]])
 
 
 def _draw_frame(
@@ -222,27 +165,63 @@ def _draw_frame(
     _fill_rectangle(canvas, start, end, paper)
 
 
-def _draw_ink(display: Display, digits: Sequence[int], matrices: np.ndarray) -> np.ndarray:
+def _draw_tiles(display: Display, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Every digit on a tile of its own light, size, slant and rotation: the plate and its ink."""
+    count = len(display.lit)
+    tile = np.array([display.width * rng.uniform(1.25, 1.8), rng.uniform(1.1, 1.5)])
+    tile *= rng.uniform(0.6, 1) * (PLATE_SIZE / (tile * (count, 1))).min()  # now in pixels
+    starts = np.outer(np.arange(count), tile * (1, 0))
+    starts += rng.uniform(0, 1, 2) * (PLATE_SIZE - tile * (count, 1))
+    slants, rotations = np.clip(rng.normal(0, 0.06, (2, count)), -0.12, 0.12)
+    slants += rng.uniform(0, 0.12)
+    ones = np.ones(count)
+    linear = np.array([[ones, -slants - rotations], [rotations, ones]]).transpose(2, 0, 1)
+    corners = _cell_corners(display) @ linear.transpose(0, 2, 1)
+    extents, room = np.ptp(corners, axis=1), tile - 2 * MARGIN
+    scales = (room / extents).min(axis=1, keepdims=True) * rng.uniform(0.8, 1, (count, 1))
+    positions = starts + MARGIN + rng.uniform(0, 1, (count, 2)) * (room - scales * extents)
+    origins = positions - scales * corners.min(axis=1)
+    matrices = np.concatenate([scales[..., None] * linear, origins[..., None]], axis=2)
+
+    paper, lit = _sample_levels(count, rng)
+    if rng.random() < P_MIXED:
+        paper, lit = np.where(rng.random(count) < 0.5, (paper, lit), (lit, paper))
+    canvas = _blank(rng.uniform(0, 255))
+    for start, gray in zip(starts, paper, strict=True):
+        _fill_rectangle(canvas, start, start + tile, gray)
+    if rng.random() < P_UNLIT:
+        faint = paper - MAX_UNLIT * rng.uniform(0, 1, count) * (paper - lit)
+        _draw_digits(canvas, display._replace(lit=~display.lit), matrices, faint)
+    _draw_digits(canvas, display, matrices, lit)
+    return _reduce(canvas), _draw_ink(display, matrices)
+
+
+def _sample_levels(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Gray levels around lit segments and of these, float (count,) each; often far apart."""
+    dark, faint = rng.uniform(0, 1, (2, count)) ** 1.5
+    paper = 255 - dark * (255 - MIN_CONTRAST)
+    return paper, faint * (paper - MIN_CONTRAST)
+
+
+def _cell_corners(display: Display) -> np.ndarray:
+    """Corners of a cell, float (4, 2)."""
+    return np.array([[0, 0], [display.width, 0], [0, 1], [display.width, 1]])
+
+
+def _draw_ink(display: Display, matrices: np.ndarray) -> np.ndarray:
     """The lit segments alone, black on 255."""
     canvas = _blank(255)
-    _draw_digits(canvas, display, digits, matrices, [0] * len(digits))
+    _draw_digits(canvas, display, matrices, np.zeros(1))
     return _reduce(canvas)
 
 
 def _draw_digits(
-    canvas: np.ndarray,
-    display: Display,
-    digits: Sequence[int],
-    matrices: np.ndarray,
-    lit: Sequence[float],
-    unlit: Sequence[float] | None = None,
+    canvas: np.ndarray, display: Display, matrices: np.ndarray, grays: np.ndarray
 ) -> None:
-    """Draw every digit in its gray level, over its unlit segments if these are visible."""
-    for index, (digit, matrix) in enumerate(zip(digits, matrices, strict=True)):
-        is_lit = display.lit[digit]
-        if unlit is not None:
-            _fill(canvas, display.segments[~is_lit], matrix, unlit[index])
-        _fill(canvas, display.segments[is_lit], matrix, lit[index])
+    """Draw the lit segments; `grays` holds one level for all digits, or one for each."""
+    grays = np.broadcast_to(grays, len(matrices))
+    for lit, matrix, gray in zip(display.lit, matrices, grays, strict=True):
+        _fill(canvas, display.segments[lit], matrix, gray)
 
 
 def _blank(gray: float) -> np.ndarray:
