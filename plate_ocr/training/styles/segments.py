@@ -73,10 +73,10 @@ def _design_display(digits: Sequence[int], rng: np.random.Generator) -> Display:
     """Digits in a new design, in which segments touch or stand wide apart."""
     width, middle = rng.uniform(0.4, 0.75), rng.uniform(0.45, 0.54)
     half = np.exp(rng.uniform(*np.log([0.03, 0.1])))  # of the thickness
-    half_x, half_y = min(half * rng.uniform(0.8, 1.25), 0.15 * width), min(half, 0.085)
-    shortest = min(width - 4 * half_x, 0.5 - 3 * half_y)  # flat segment without gaps
+    half_x, half_y = min(half * rng.uniform(0.8, 1.25), 0.13 * width, 0.08), min(half, 0.075)
+    # From a corner to a segment; short segments stay longer than thick, even with flat ends.
     gap = rng.uniform(0, 0.02) if rng.random() < 0.5 else rng.uniform(0.02, 0.07)
-    gap = min(gap, 0.2 * shortest)  # on either side of a corner
+    gap = min(gap, (0.5 - 3 * half_y - 3.2 * half_x) / 2, (width - 4 * half_x - 2.6 * half_y) / 2)
     first, second = END_SHAPES[rng.integers(len(END_SHAPES), size=2)]
     shape = first + rng.uniform(0, 0.5) * (second - first)
     columns, rows = np.array([half_x, width - half_x]), np.array([half_y, middle, 1 - half_y])
