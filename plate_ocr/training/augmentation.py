@@ -262,7 +262,9 @@ def _warp(
     else:
         # The stub asks for a second map; OpenCV takes none where the first holds points.
         warped = cv2.remap(image, source, None, cv2.INTER_LINEAR, borderValue=background)  # type: ignore[call-overload]
-    if sharpening > 1:  # enlarged strokes have soft edges; digits drawn at that size have sharp ones
+    if (
+        sharpening > 1
+    ):  # enlarged strokes have soft edges; digits drawn at that size have sharp ones
         warped = cv2.addWeighted(warped, sharpening, warped, 0, -127 * (sharpening - 1))
     return warped
 

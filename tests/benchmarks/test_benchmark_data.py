@@ -19,6 +19,7 @@ SIZES = {
     "layout": 3000,
     "cross_generator": 2000,
     "captcha": 500,
+    "segments": 1000,
     "no_plate": 3000,
     "tuning": 3000,
 }
@@ -50,7 +51,15 @@ def test_every_set_holds_its_plates_and_tags():
 
 
 @pytest.mark.parametrize(
-    "names", [("held_out_fonts",), CORRUPTIONS, ("layout",), ("cross_generator",), ("captcha",)]
+    "names",
+    [
+        ("held_out_fonts",),
+        CORRUPTIONS,
+        ("layout",),
+        ("cross_generator",),
+        ("captcha",),
+        ("segments",),
+    ],
 )
 def test_numbers_are_held_out_and_unique(names):
     texts = np.concatenate([load(name)["texts"] for name in names])
