@@ -57,7 +57,7 @@ class Display(NamedTuple):
 
 def render_segments(text: str, rng: np.random.Generator) -> Drawing:
     """Draw a text on a new display: plain, with its surroundings, or as tiles."""
-    display = _design_display([int(digit) for digit in text], rng)
+    display = design_display([int(digit) for digit in text], rng)
     kind = rng.random()
     if kind < P_PLAIN:
         gaps = np.full(len(text) - 1, rng.uniform(*GAPS))
@@ -69,7 +69,7 @@ def render_segments(text: str, rng: np.random.Generator) -> Drawing:
     return Drawing(plate, ink, has_surroundings=True)
 
 
-def _design_display(digits: Sequence[int], rng: np.random.Generator) -> Display:
+def design_display(digits: Sequence[int], rng: np.random.Generator) -> Display:
     """Digits in a new design, in which segments touch or stand wide apart."""
     width, middle = rng.uniform(0.4, 0.75), rng.uniform(0.45, 0.54)
     half = np.exp(rng.uniform(*np.log([0.03, 0.1])))  # of the thickness
