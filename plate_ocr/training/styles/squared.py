@@ -18,25 +18,24 @@ from plate_ocr.training.styles.row import (
 )
 
 # Corners of strokes, column and row from "00" to "46"; row 3 is the waist, ";" lifts the pen.
-# The first two of every digit are plain.
+# Stencils cut the first of every digit; the first two need little room between the strokes.
 TEMPLATES = (
     ("00 40 46 06 00", "00 40 46 06 00", "00 40 46 06 00;22 24", "00 40 46 06 00;14 32"),
-    ("20 26", "02 20 26", "11 20 26", "11 20 26;06 46", "10 20 26;06 46", "20 26;16 36"),
-    ("00 40 43 03 06 46", "01 00 40 43 03 06 46", "00 40 42 06 46", "01 00 40 42 05 06 46"),
+    ("20 26", "11 20 26;06 46", "02 20 26", "11 20 26", "10 20 26;06 46", "20 26;16 36"),
+    ("00 40 43 03 06 46", "00 40 42 06 46", "01 00 40 43 03 06 46", "01 00 40 42 05 06 46"),
     ("00 40 46 06;03 43", "00 40 46 06;13 43", "00 40 46 06;23 43", "00 40 23 43 46 06"),
     ("00 03 43;40 46", "00 04 44;30 36", "00 04 44;40 46", "00 04 44;32 36", "36 30 20 04 44"),
     ("40 00 03 43 46 06", "40 00 02 42 46 06", "40 00 03 43 46 06 05"),
-    ("40 00 06 46 43 03", "30 00 06 46 43 03", "00 06 46 43 03", "20 03 06 46 43 03"),
+    ("40 00 06 46 43 03", "00 06 46 43 03", "30 00 06 46 43 03", "20 03 06 46 43 03"),
     ("00 40 46", "00 40 16", "01 00 40 46", "00 40 42 16", "00 40 42 24 26"),
     ("00 40 46 06 00;03 43", "00 40 46 06 00;03 43", "10 30 33 13 10;03 43 46 06 03"),
-    ("06 46 40 00 03 43", "16 46 40 00 03 43", "46 40 00 03 43", "26 43 40 00 03 43"),
+    ("06 46 40 00 03 43", "46 40 00 03 43", "16 46 40 00 03 43", "26 43 40 00 03 43"),
 )  # fmt: skip
 RASTER = 48  # pixels per digit height at which distances are measured
 # Distances that make the ends and corners of strokes square, round and chamfered.
 METRICS = (cv2.DIST_C, cv2.DIST_L2, cv2.DIST_L1)
 MIN_COUNTER = 0.1  # slit between two strokes, in digit heights
 P_STENCIL = 0.15
-AIRY = (0, 4, 8)  # all but their plain templates need room inside
 UNCUT = (1, 4, 7)  # a slit would take their stem
 
 
@@ -51,14 +50,14 @@ def square_digits(digits: Sequence[int], rng: np.random.Generator) -> GlyphField
     half_y = np.exp(rng.uniform(*np.log([0.025, 0.12])))
     half_x = min(half_y * rng.uniform(0.8, 1.6), (width - MIN_COUNTER) / 4)
     waist = rng.uniform(0.46, 0.54)
-    cut = rng.uniform(0.05, 0.2) * (rng.random() < 0.5)  # of corners, in digit heights
     slit = rng.uniform(0.1, 0.16) * width if rng.random() < P_STENCIL and width > 0.45 else 0.0
     metric = METRICS[rng.integers(len(METRICS))]
-    is_tight = width < 10 * half_x
-    design = [
-        templates[rng.integers(2 if slit or (is_tight and digit in AIRY) else len(templates))]
-        for digit, templates in enumerate(TEMPLATES)
-    ]
+    is_tight = half_x > 0.1 * width or half_y > 0.085
+    cut = 0 if is_tight else max(rng.uniform(-0.2, 0.2), 0)  # of corners, in digit heights
+    choices = [2 if is_tight and digit != 7 else len(TEMPLATES[digit]) for digit in range(10)]
+    if slit:
+        choices = [1] * 10
+    design = [templates[rng.integers(n)] for templates, n in zip(TEMPLATES, choices, strict=True)]
     columns = np.linspace(0, width - 2 * half_x, 5)
     rows = np.interp(np.arange(7), [0, 3, 6], [0, waist, 1]) * (1 - 2 * half_y)
     fields, boxes = [], []
