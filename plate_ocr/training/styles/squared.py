@@ -5,6 +5,7 @@ with a short bar and a 1. A design picks one template per digit and draws it wit
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -63,10 +64,8 @@ def square_digits(digits: Sequence[int], rng: np.random.Generator) -> GlyphField
     fields, boxes = [], []
     for digit in digits:
         strokes = [
-            _cut_corners(
-                np.array([(columns[int(x)], rows[int(y)]) for x, y in stroke.split()]), cut
-            )
-            for stroke in design[digit].split(";")
+            _cut_corners(np.column_stack([columns[x], rows[y]]), cut)
+            for x, y in _parse_template(design[digit])
         ]
         field, box = _measure(strokes, np.array([half_x, half_y]), metric)
         if slit and digit not in UNCUT:
@@ -76,6 +75,15 @@ def square_digits(digits: Sequence[int], rng: np.random.Generator) -> GlyphField
         boxes.append((*box, box[1]))
     counter = min(width - 4 * half_x, (1 - 6 * half_y) / 2, slit or 1)
     return GlyphFields(np.stack(fields), np.array(boxes), min(half_x, half_y), counter / 2)
+
+
+@cache
+def _parse_template(template: str) -> list[np.ndarray]:
+    """Columns and rows of the corners of every stroke, int (2, n) each."""
+    strokes = [stroke.split() for stroke in template.split(";")]
+    return [
+        np.array([[int(digit) for digit in corner] for corner in stroke]).T for stroke in strokes
+    ]
 
 
 def _cut_corners(stroke: np.ndarray, cut: float) -> np.ndarray:
