@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.datasets import negatives
+from benchmarks.datasets import negatives, segments
 from benchmarks.datasets.corruptions import CORRUPTIONS, FAMILIES, SEVERITIES, corrupt
 from benchmarks.datasets.fonts import DIGITS, Face, digit_height, load_faces, open_font
 from benchmarks.datasets.layout import LAYOUTS, render_plate
@@ -27,6 +27,7 @@ DIRECTORY = PROJECT / "data" / "benchmark"
 # One seed per set; together with a plate's index in the set it seeds that plate.
 SETS = (
     "held_out_fonts", "corruptions", "layout", "cross_generator", "captcha", "no_plate", "tuning",
+    "segments",
 )  # fmt: skip
 SEEDS = {name: 20_261_100 + index for index, name in enumerate(SETS)}
 HELD_OUT = range(92_000, 99_940)  # positions in the permutation of all numbers
@@ -117,6 +118,14 @@ def negative(faces: list[Face], index: int, text: str, rng: Generator) -> Sample
     return Sample(image, text, {"kind": kind, "font": face.family if text else ""})
 
 
+def segments_plate(faces: list[Face], index: int, text: str, rng: Generator) -> Sample:
+    """A seven-segment display, of a kind that shows on the text."""
+    kind = segments.choose_kind(text, rng)
+    plate = segments.draw_display(text, kind, rng)
+    tags = {"font": "seven segments", "kind": kind, "polarity": plate.polarity}
+    return Sample(plate.image, text, tags | {"height": plate.height})
+
+
 def tuning_plate(faces: list[Face], index: int, text: str, rng: Generator) -> Sample:
     """A plate that is clean, corrupted or in an unusual layout, in turn; first the faces do."""
     face, variant = faces[index % len(faces)], index // len(faces) % 3
@@ -191,6 +200,7 @@ def main() -> None:
         write(f"corruptions_{family}", chosen)
     write("layout", draw_set("layout", layout_plate, ordinary, 3000))
     write("no_plate", draw_set("no_plate", negative, unseen, 3000))
+    write("segments", draw_set("segments", segments_plate, [], 1000))
     write("tuning", draw_set("tuning", tuning_plate, tuning, 3000))
     write("cross_generator", third_party_set("cross_generator", "trdg", 2000))
     write("captcha", third_party_set("captcha", "captcha", 500))

@@ -22,6 +22,7 @@ SETS = {
     "layout": ("layout",),
     "cross_generator": ("cross_generator",),
     "captcha": ("captcha",),
+    "segments": ("segments",),
     "no_plate": ("no_plate",),
     "tuning": ("tuning",),
 }
@@ -40,7 +41,7 @@ class BenchmarkSet:
 
     images: np.ndarray  # uint8 (n, 64, 128, 1)
     labels: list[str]
-    tags: dict[str, np.ndarray]  # font, kind, corruption, severity, layout, height: (n,) each
+    tags: dict[str, np.ndarray]  # font, kind, severity and others, (n,) each
 
     @classmethod
     def from_plates(cls, plates: PlateDataset, *tags: str) -> "BenchmarkSet":

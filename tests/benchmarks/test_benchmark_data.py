@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 from functools import cache
 
@@ -19,6 +20,7 @@ SIZES = {
     "layout": 3000,
     "cross_generator": 2000,
     "captcha": 500,
+    "segments": 1000,
     "no_plate": 3000,
     "tuning": 3000,
 }
@@ -50,7 +52,15 @@ def test_every_set_holds_its_plates_and_tags():
 
 
 @pytest.mark.parametrize(
-    "names", [("held_out_fonts",), CORRUPTIONS, ("layout",), ("cross_generator",), ("captcha",)]
+    "names",
+    [
+        ("held_out_fonts",),
+        CORRUPTIONS,
+        ("layout",),
+        ("cross_generator",),
+        ("captcha",),
+        ("segments",),
+    ],
 )
 def test_numbers_are_held_out_and_unique(names):
     texts = np.concatenate([load(name)["texts"] for name in names])
@@ -108,3 +118,12 @@ def test_no_plate_holds_no_five_digits():
     for kind in ("blank", "noise", "texture"):
         assert set(texts[kinds == kind]) == {""}
     assert not set("".join(texts[kinds == "letters"])) & set("0123456789OIlSZB")
+
+
+def test_every_display_shows_what_its_kind_says():
+    file = load("segments")
+    shown = {"four-segment 7": "7", "no tails": "[69]", "all three": "7.*[69]|[69].*7"}
+    assert set(file["kind"]) == {"usual", "wide gaps", *shown}
+    for kind, pattern in shown.items():
+        texts = file["texts"][file["kind"] == kind]
+        assert len(texts) > 50 and all(re.search(pattern, text) for text in texts)

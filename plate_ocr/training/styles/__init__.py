@@ -12,8 +12,10 @@ from plate_ocr.training.styles.counters import CounterRenderer
 from plate_ocr.training.styles.handwriting import render_handwriting
 from plate_ocr.training.styles.interpolation import FontInterpolator
 from plate_ocr.training.styles.row import Style
+from plate_ocr.training.styles.segments import render_segments
+from plate_ocr.training.styles.squared import render_squared
 
-STYLES = ("interpolated", "handwriting", "counters")
+STYLES = ("interpolated", "handwriting", "segments", "squared", "counters")
 
 
 @cache
@@ -23,7 +25,12 @@ def load_style(name: str, fonts: Path | str = FONT_DIRECTORY) -> Style:
         return _interpolator(fonts).render
     if name == "counters":
         return CounterRenderer(_interpolator(fonts).interpolate).render
-    return {"handwriting": render_handwriting}[name]
+    drawn = {
+        "handwriting": render_handwriting,
+        "segments": render_segments,
+        "squared": render_squared,
+    }
+    return drawn[name]
 
 
 @cache

@@ -46,6 +46,7 @@ class FontInterpolator:
         return render_row(self.interpolate, text, rng)
 
     def interpolate(self, digits: Sequence[int], rng: np.random.Generator) -> GlyphFields:
+        """Signed distance fields of digits, all in a new mixture."""
         first, second = self._sample_instance(rng), self._sample_instance(rng)
         # Hairlines survive little mixing, because they seldom overlap.
         thinnest = self.strokes[first, digits, 0].min()
