@@ -80,8 +80,9 @@ class PlateAugmentation:
             if 0 <= value < probability:
                 drawing = load_style(style, self.fonts)(text, rng)
             value -= probability
-        if not drawing.has_surroundings and rng.random() < self.surroundings_prob:
-            drawing = add_surroundings(drawing.ink, rng)
+        is_on_white = np.median(border_pixels(drawing.plate)) == 255
+        if is_on_white and rng.random() < self.surroundings_prob:
+            drawing = add_surroundings(drawing, rng)
         return drawing
 
 

@@ -46,17 +46,18 @@ class Row(NamedTuple):
 Mark = Callable[[np.ndarray, Row, np.random.Generator], None]  # draws on a surface
 
 
-def add_surroundings(ink: np.ndarray, rng: np.random.Generator) -> Drawing:
-    """Put digits, dark ink on 255, uint8 (64, 128), in random surroundings."""
+def add_surroundings(drawing: Drawing, rng: np.random.Generator) -> Drawing:
+    """Put a drawing, dark on 255, in random surroundings."""
+    plate, ink, _ = drawing
     if ink.min() == 255:
-        return Drawing(ink, ink)  # a blank plate stays blank
+        return drawing  # a blank plate stays blank
     row = _measure_row(ink)
     surface = np.zeros(ink.shape, np.float32)
     sure = rng.integers(len(MARKS))
     for index, (mark, probability) in enumerate(MARKS.items()):
         if index == sure or rng.random() < probability:
             mark(surface, row, rng)
-    surface += (1 - surface) * row.coverage
+    surface += (1 - surface) * ((255 - plate) / np.float32(255 - int(plate.min())))
     if row.gap and rng.random() < P_TILES:
         plate = _light_tiles(surface, row, rng)
     else:
