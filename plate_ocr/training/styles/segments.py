@@ -24,14 +24,14 @@ AWAY = np.sign(ENDS - ENDS[:, ::-1])  # direction of either end
 IS_VERTICAL = OUTWARD[:, 0] != 0
 LIT = ("abcdef", "bc", "abdeg", "abcdg", "bcfg", "acdfg", "acdefg", "abc", "abcdefg", "abcdfg")
 OTHER_LIT = {1: "ef", 6: "cdefg", 7: "abcf", 9: "abcfg"}  # left 1, tailless 6 and 9, hooked 7
-# Ends of a segment: how far it reaches beyond the corner, in half strokes, at seven points across
-# it from the inner to the outer edge. There are three kinds of ends, see `KINDS`.
+# Shapes of an end: how far it reaches beyond the corner, in half strokes, at seven points across it
+# from the inner to the outer edge. A mitred end has another shape in the middle row.
 ACROSS = np.linspace(-1, 1, 7)
 POINTED, FLAT, ROUND = -np.abs(ACROSS), np.full(7, -1.0), np.sqrt(1 - ACROSS**2) - 1
 MITRED = np.array([ACROSS, np.minimum(ACROSS, 0), POINTED])
 END_SHAPES = np.stack([*(np.tile(shape, (3, 1)) for shape in (POINTED, FLAT, ROUND)), MITRED])
-# 0: in a corner; 1 and 2: in the middle row, of a vertical segment and of the middle one.
-KINDS = np.where(ENDS[..., 1] != 1, 0, np.where(IS_VERTICAL, 1, 2)[:, None])
+# Place of every end: in a corner, or in the middle row of a vertical or of the middle segment.
+PLACES = np.where(ENDS[..., 1] != 1, 0, np.where(IS_VERTICAL, 1, 2)[:, None])
 # A round decimal point.
 ANGLES = 2 * np.pi * np.arange(8) / 8
 DOT = np.column_stack([np.cos(ANGLES), np.sin(ANGLES)])
@@ -41,7 +41,7 @@ PLATE_SIZE = np.array([PLATE_WIDTH, PLATE_HEIGHT])
 HEIGHTS = (12, 56)  # of digits in pixels, as far as they fit
 GAPS = (0.12, 0.5)  # between cells
 MIN_CONTRAST = 100  # gray levels between lit segments and what lies around them
-MAX_UNLIT = 0.28  # contrast of unlit segments and shadows, as a part of that of lit ones
+MAX_UNLIT = 0.22  # contrast of unlit segments and shadows, as a part of that of lit ones
 P_PLAIN, P_TILES = 0.25, 0.25  # digits on an empty background; digits as tiles
 P_LIGHT_DIGITS, P_MIXED = 0.25, 0.15  # of all with surroundings; of tiles of both polarities
 P_MARK, P_FRAME, P_UNLIT, P_SHADOW, P_GLOW = 0.35, 0.5, 0.4, 0.15, 0.2
@@ -60,7 +60,7 @@ def render_segments(text: str, rng: np.random.Generator) -> Drawing:
     display = design_display([int(digit) for digit in text], rng)
     kind = rng.random()
     if kind < P_PLAIN:
-        gaps = np.full(len(text) - 1, rng.uniform(*GAPS))
+        gaps = np.full(len(text), rng.uniform(*GAPS))
         ink = _draw_ink(display, _place_row(display, gaps, rng, proportional=rng.random() < 0.5))
         return Drawing(ink, ink)
     plate, ink = (_draw_tiles if kind < P_PLAIN + P_TILES else _draw_panel)(display, rng)
@@ -86,7 +86,7 @@ def design_display(digits: Sequence[int], rng: np.random.Generator) -> Display:
     edges = (  # segments, ends, points across, coordinates
         corners[:, :, None]
         + (across * ACROSS)[..., None] * OUTWARD[:, None, None]
-        + (shape[KINDS] * along - gap)[..., None] * AWAY[:, :, None]
+        + (shape[PLACES] * along - gap)[..., None] * AWAY[:, :, None]
     )
     segments = np.concatenate([edges[:, 0], edges[:, 1, ::-1]], axis=1)
     names = [
@@ -100,12 +100,15 @@ def design_display(digits: Sequence[int], rng: np.random.Generator) -> Display:
 def _place_row(
     display: Display, gaps: np.ndarray, rng: np.random.Generator, proportional: bool = False
 ) -> np.ndarray:
-    """For every digit the matrix from its cell to pixels of the plate, float (n, 2, 3)."""
+    """For every digit the matrix from its cell to pixels of the plate, float (n, 2, 3).
+
+    `gaps` are those behind every digit, float (n,); `proportional` cells are as wide as digits.
+    """
     lefts, widths = np.zeros(len(display.lit)), np.full(len(display.lit), display.width)
     if proportional:
         columns = [display.segments[lit, :, 0] for lit in display.lit]
         lefts, widths = np.array([(x.min(), np.ptp(x)) for x in columns]).T
-    starts = np.append(0, np.cumsum(widths[:-1] + gaps))
+    starts = np.cumsum(widths + gaps) - widths - gaps
     slant = np.clip(rng.normal(0.07, 0.09), -0.1, 0.25)
     size = np.array([starts[-1] + widths[-1] + abs(slant), 1])
     free = PLATE_SIZE - 2 * MARGIN - 2
@@ -119,9 +122,9 @@ def _place_row(
 
 def _draw_panel(display: Display, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Digits with unlit segments, a mark, shadows, a frame and a glow: the plate and its ink."""
-    gaps = np.full(len(display.lit) - 1, rng.uniform(*GAPS))
+    gaps = np.full(len(display.lit), rng.uniform(*GAPS))
     mark = rng.uniform(0.04, 0.09) if rng.random() < P_MARK else 0.0  # its radius
-    marked = int(rng.integers(len(gaps)))
+    marked = int(rng.integers(len(gaps)))  # digit before it
     gaps[marked] += 3 * mark
     matrices = _place_row(display, gaps, rng)
     paper, lit = _sample_levels(1, rng)
@@ -137,8 +140,8 @@ def _draw_panel(display: Display, rng: np.random.Generator) -> tuple[np.ndarray,
     _draw_digits(canvas, display, matrices, lit)
     if mark:  # a point, a colon or an apostrophe
         rows = ((1 - mark,), (0.3, 0.7), (mark,))[rng.choice(3, p=(0.6, 0.3, 0.1))]
-        centers = np.array([[(-gaps[marked] / 2, row)] for row in rows])
-        _fill(canvas, centers + mark * DOT, matrices[marked + 1], lit[0])
+        centers = np.array([[(display.width + gaps[marked] / 2, row)] for row in rows])
+        _fill(canvas, centers + mark * DOT, matrices[marked], lit[0])
     plate, ink = _reduce(canvas), _draw_ink(display, matrices)
     if rng.random() < P_GLOW:
         halo = cv2.GaussianBlur(255 - ink, (0, 0), matrices[0, 1, 1] * rng.uniform(0.05, 0.15))

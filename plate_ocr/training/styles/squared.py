@@ -28,7 +28,7 @@ TEMPLATES = (
     ("00 03 43;40 46", "00 04 44;30 36", "00 04 44;40 46", "00 04 44;32 36", "36 30 20 04 44"),
     ("40 00 03 43 46 06", "40 00 02 42 46 06", "40 00 03 43 46 06 05"),
     ("40 00 06 46 43 03", "00 06 46 43 03", "30 00 06 46 43 03", "20 03 06 46 43 03"),
-    ("00 40 46", "00 40 16", "01 00 40 46", "00 40 42 16", "00 40 42 24 26"),
+    ("00 40 46", "00 40 16", "01 00 40 46", "00 40 42 16"),
     ("00 40 46 06 00;03 43", "00 40 46 06 00;03 43", "10 30 33 13 10;03 43 46 06 03"),
     ("06 46 40 00 03 43", "46 40 00 03 43", "16 46 40 00 03 43", "26 43 40 00 03 43"),
 )  # fmt: skip
@@ -36,7 +36,7 @@ RASTER = 48  # pixels per digit height at which distances are measured
 # Distances that make the ends and corners of strokes square, round and chamfered.
 METRICS = (cv2.DIST_C, cv2.DIST_L2, cv2.DIST_L1)
 MIN_COUNTER = 0.1  # slit between two strokes, in digit heights
-P_STENCIL = 0.15
+P_STENCIL = 0.2  # of designs that are wide enough
 UNCUT = (1, 4, 7)  # a slit would take their stem
 
 
@@ -51,11 +51,14 @@ def square_digits(digits: Sequence[int], rng: np.random.Generator) -> GlyphField
     half_y = np.exp(rng.uniform(*np.log([0.025, 0.12])))
     half_x = min(half_y * rng.uniform(0.8, 1.6), (width - MIN_COUNTER) / 4)
     waist = rng.uniform(0.46, 0.54)
-    slit = rng.uniform(0.1, 0.16) * width if rng.random() < P_STENCIL and width > 0.45 else 0.0
+    is_narrow = width < 0.55
+    slit = 0 if is_narrow or rng.random() > P_STENCIL else rng.uniform(0.1, 0.16) * width
     metric = METRICS[rng.integers(len(METRICS))]
     is_tight = half_x > 0.1 * width or half_y > 0.085
     cut = 0 if is_tight else max(rng.uniform(-0.2, 0.2), 0)  # of corners, in digit heights
     choices = [2 if is_tight and digit != 7 else len(TEMPLATES[digit]) for digit in range(10)]
+    if is_narrow:
+        choices[0], choices[4] = 2, min(choices[4], 4)  # 0 without a mark, 4 open on top
     if slit:
         choices = [1] * 10
     design = [templates[rng.integers(n)] for templates, n in zip(TEMPLATES, choices, strict=True)]
