@@ -74,16 +74,21 @@ class PlateAugmentation:
 
     def _draw(self, image: np.ndarray, text: str, rng: np.random.Generator) -> Drawing:
         """The plate itself, or its text in a style; with or without surroundings."""
-        drawing = Drawing(image, normalize_background(image))
-        value = rng.random()
+        drawing, value = None, rng.random()
         for style, probability in self.styles.items():
             if 0 <= value < probability:
                 drawing = load_style(style, self.fonts)(text, rng)
             value -= probability
-        is_on_white = np.median(border_pixels(drawing.plate)) == 255
-        if is_on_white and rng.random() < self.surroundings_prob:
+        if drawing is None:
+            drawing = Drawing(image, normalize_background(image))
+        if rng.random() < self.surroundings_prob and is_on_white(drawing.plate):
             drawing = add_surroundings(drawing, rng)
         return drawing
+
+
+def is_on_white(plate: np.ndarray) -> bool:
+    """Whether most of the border of a plate is white."""
+    return bool(np.median(border_pixels(plate)) == 255)
 
 
 def augment(
