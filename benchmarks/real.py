@@ -77,7 +77,7 @@ def measure_sets(results: dict[str, EvaluationResult]) -> dict[str, dict]:
     return {name: measure(result) for name, result in (results | {ALL: pooled}).items()}
 
 
-def markdown(measured: dict) -> str:
+def result_table(measured: dict) -> str:
     """The table of what `real.json` holds."""
     accepted = [f"coverage at confidence {threshold} or more" for threshold in THRESHOLDS]
     head = ["%", "images", "greedy decoding", "exact match", "character error rate",
@@ -160,10 +160,10 @@ def main(arguments: list[str] | None = None) -> None:
         "sets": measure_sets(results),
         "tta": {"sets": measure_sets(tta_results)},
     }
-    print(markdown(measured), end="")
+    print(result_table(measured), end="")
+    write_text(options.output, json.dumps(measured, indent=1) + "\n")
     if options.mistakes:
         plots.save_figure(draw_mistakes(sets, results), options.mistakes)
-    write_text(options.output, json.dumps(measured, indent=1) + "\n")
 
 
 if __name__ == "__main__":
