@@ -57,13 +57,13 @@ def load_sets(folders: list[Path], digits: int) -> dict[str, BenchmarkSet]:
 def measure(result: EvaluationResult) -> dict:
     """Metrics of texts and confidence; AUROC is `None` if all or no texts are correct."""
     confidence, correct = result.confidence, result.correct
-    separable = 0 < correct.sum() < len(correct)
+    separation = None
+    if 0 < correct.sum() < len(correct):
+        separation = auroc(confidence[correct], confidence[~correct])
     accepted = {str(threshold): confidence >= threshold for threshold in THRESHOLDS}
     return result.metrics() | {
         "ece": expected_calibration_error(confidence, correct),
-        "auroc_error_detection": auroc(confidence[correct], confidence[~correct])
-        if separable
-        else None,
+        "auroc_error_detection": separation,
         "accepted": {
             threshold: {"coverage": float(rows.mean()), "wrong": int((rows & ~correct).sum())}
             for threshold, rows in accepted.items()
@@ -102,24 +102,17 @@ def result_table(measured: dict) -> str:
 
 
 def draw_mistakes(sets: dict[str, BenchmarkSet], results: dict[str, EvaluationResult]) -> Figure:
-    """The most confident mistakes, each with folder, file, text and label.
-
-    Raises:
-        DatasetError: there are no mistakes.
-    """
+    """The most confident mistakes, of which there is one at least: folder, file, text, label."""
     places = [(name, row) for name in sets for row in np.flatnonzero(~results[name].correct)]
-    if not places:
-        raise DatasetError("all images are read correctly: there are no mistakes to draw")
     places.sort(key=lambda place: -results[place[0]].confidence[place[1]])
     images, captions = [], []
     for name, row in places[:MAX_MISTAKES]:
         result = results[name]
         images.append(sets[name].images[row])
-        percent_sure = 100 * result.confidence[row]
-        captions.append(
-            f"{name}\n{result.tags['file'][row]}\n"
-            f"{result.texts[row]}  {percent_sure:.1f} %\nlabel {result.labels[row]}"
-        )
+        reading = f"{result.texts[row]}  {100 * result.confidence[row]:.1f} %"
+        file, label = result.tags["file"][row], result.labels[row]
+        caption = f"{name}\n{file}\n{reading}\nlabel {label}"
+        captions.append(caption.replace("$", r"\$"))  # else Matplotlib reads a formula
     title = f"The {len(images)} most confident of {len(places)} mistakes"
     return plots.plate_grid(images, captions, title=title, columns=8)
 
@@ -132,7 +125,7 @@ def parse_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--backend", choices=BACKENDS, default="onnx")
     output = PROJECT / "results" / "real.json"
     parser.add_argument("--output", type=path_argument, default=output, help="a JSON file")
-    text = "PNG file for a picture of the most confident mistakes"
+    text = "PNG file for the most confident mistakes, if there are any"
     parser.add_argument("--mistakes", type=path_argument, metavar="PICTURE", help=text)
     options = parser.parse_args(arguments)
     if options.mistakes and options.mistakes.suffix != ".png":
@@ -162,7 +155,8 @@ def main(arguments: list[str] | None = None) -> None:
     }
     print(result_table(measured), end="")
     write_text(options.output, json.dumps(measured, indent=1) + "\n")
-    if options.mistakes:
+    has_mistakes = any(not result.correct.all() for result in results.values())
+    if options.mistakes and has_mistakes:
         plots.save_figure(draw_mistakes(sets, results), options.mistakes)
 
 

@@ -100,7 +100,7 @@ def confidence() -> str:
 
 
 def real() -> str:
-    """Accuracy and confidence on real images. They are not in the repository, so it may lack these."""
+    """Accuracy and confidence on real images, which are not in the repository."""
     if not (RESULTS / "real.json").exists():
         return "not measured with these weights"
     return result_table(load("real"))
