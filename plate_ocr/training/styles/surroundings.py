@@ -278,7 +278,7 @@ def _draw_frame(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None
 MARKS: dict[Mark, float] = {  # in the order of drawing: its probability, besides one for sure
     _draw_grain: 0.15,
     _draw_fibres: 0.04,
-    _draw_guilloche: 0.12,
+    _draw_guilloche: 0.25,
     _draw_shading: 0.08,
     _draw_neighbours: 0.08,
     _draw_text: 0.08,
