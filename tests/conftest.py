@@ -89,13 +89,13 @@ def random_weights(tmp_path_factory):
     import keras
 
     from plate_ocr.network.crnn import build_model
-    from plate_ocr.training.export import export_onnx
+    from plate_ocr.training.export import export_weights
     from plate_ocr.training.fit import save_model
 
     keras.utils.set_random_seed(0)
     path = tmp_path_factory.mktemp("weights") / "random.h5"
     save_model(build_model(), path)
-    export_onnx(path)
+    export_weights(path)
     return path
 
 
