@@ -298,7 +298,12 @@ def _add_train_and_fine_tune(add: Add) -> None:
         metavar="DIRECTORY",
         help="where to resume from; all hosts share it; default: WEIGHTS with .checkpoints",
     )
-    train.add_argument("--initial-weights", type=path_argument, metavar="WEIGHTS")
+    train.add_argument(
+        "--initial-weights",
+        type=path_argument,
+        metavar="WEIGHTS",
+        help="HDF5 file to go on from; default: fresh weights",
+    )
     train.add_argument("--coordinator-address", metavar="HOST:PORT", help="of process 0")
     train.add_argument("--num-processes", type=int, default=1, metavar="N", help="hosts")
     train.add_argument("--process-id", type=int, default=0, metavar="I", help="this host, from 0")
