@@ -88,14 +88,16 @@ def draw_tta() -> Figure:
 
 
 def draw_styles() -> Figure:
-    """Two plates in each style that training draws, before augmentation."""
-    rng = np.random.default_rng(DEFAULT_SEED)
-    texts = [plate_text(DEFAULT_SEED, index) for index in range(2 * len(STYLES))]
-    captions = [style for style in STYLES for _ in range(2)]
-    drawings = [load_style(style)(text, rng) for style, text in zip(captions, texts, strict=True)]
-    drawings += [add_surroundings(drawing, rng) for drawing in drawings[:2]]
-    captions += ["surroundings"] * 2
-    return plots.plate_grid([drawing.plate for drawing in drawings], captions, columns=4)
+    """A row of plates in each style that training draws, before augmentation."""
+    rng, columns = np.random.default_rng(DEFAULT_SEED), 4
+    captions = [style for style in (*STYLES, "surroundings") for _ in range(columns)]
+    plates = []
+    for index, style in enumerate(captions):
+        has_style = style in STYLES
+        draw = load_style(style if has_style else "interpolated")
+        drawing = draw(plate_text(DEFAULT_SEED, index), rng)
+        plates.append((drawing if has_style else add_surroundings(drawing, rng)).plate)
+    return plots.plate_grid(plates, captions, columns=columns)
 
 
 def draw_all(directory: Path) -> None:

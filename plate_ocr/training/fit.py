@@ -44,6 +44,7 @@ from plate_ocr.utils import (
 )
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises its own format at every save
+MONITOR = "logits_loss"  # the CTC loss on the training plates
 PROBE_STEPS = (0, 25, 50, 75, 100, 150, 200, 300, 400, 800, 1_600, 3_200)
 # Settings of layers that Keras 3.15 writes and 3.13 refuses. Here they stand at their defaults.
 NEWER_SETTINGS = ("input_axes", "output_axes", "renorm", "renorm_clipping", "renorm_momentum")
@@ -131,7 +132,7 @@ def in_process_pool(augment: AugmentFn | None, processes: int) -> Iterator[Augme
 
 
 class ResumableCheckpoint(keras.callbacks.Callback):
-    """Early stopping on the training loss, with checkpoints from which a killed run resumes.
+    """Early stopping on the CTC loss of training, with checkpoints from which a killed run resumes.
 
     After every epoch come the weights and the optimizer, then `state.json` with the history and
     the SHA-256 of the weights. Files are replaced atomically, so a kill at any moment leaves the
@@ -203,7 +204,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Add the epoch to the history and write it."""
-        state, loss = self.state, float(logs["loss"])
+        state, loss = self.state, float(logs[MONITOR])
         if not np.isfinite(loss):
             raise TrainingError(f"the loss became {loss} in epoch {epoch + 1}")
         row = {
@@ -213,8 +214,8 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             "device": device_name(),  # may change when a run is resumed
         }
         state["history"].append(row)
-        best = min(state["history"], key=lambda row: row["loss"])
-        state |= {"epoch": epoch + 1, "best_epoch": best["epoch"], "best_loss": best["loss"]}
+        best = min(state["history"], key=lambda row: row[MONITOR])
+        state |= {"epoch": epoch + 1, "best_epoch": best["epoch"], "best_loss": best[MONITOR]}
         state["stopped"] = state["epoch"] - state["best_epoch"] >= self.patience
         self.model.stop_training = state["stopped"]
         self._write_epoch()
