@@ -24,6 +24,7 @@ from plate_ocr.reading.reader import PlateReader, Reading
 from plate_ocr.reading.tta import VIEWS, make_views
 from plate_ocr.training.fit import load_runs
 from plate_ocr.training.styles import STYLES, load_style
+from plate_ocr.training.styles.row import Drawing
 from plate_ocr.training.styles.surroundings import add_surroundings
 from tools import tables
 
@@ -89,15 +90,15 @@ def draw_tta() -> Figure:
 
 def draw_styles() -> Figure:
     """A row of plates in each style that training draws, before augmentation."""
-    rng, columns = np.random.default_rng(DEFAULT_SEED), 4
-    captions = [style for style in (*STYLES, "surroundings") for _ in range(columns)]
-    plates = []
-    for index, style in enumerate(captions):
-        has_style = style in STYLES
-        draw = load_style(style if has_style else "interpolated")
-        drawing = draw(plate_text(DEFAULT_SEED, index), rng)
-        plates.append((drawing if has_style else add_surroundings(drawing, rng)).plate)
-    return plots.plate_grid(plates, captions, columns=columns)
+
+    def with_surroundings(text: str, rng: np.random.Generator) -> Drawing:
+        return add_surroundings(load_style("interpolated")(text, rng), rng)
+
+    styles = {style: load_style(style) for style in STYLES} | {"surroundings": with_surroundings}
+    captions, rng = np.repeat(list(styles), 4).tolist(), np.random.default_rng(DEFAULT_SEED)
+    texts = [plate_text(DEFAULT_SEED, index) for index in range(len(captions))]
+    plates = [styles[name](text, rng).plate for name, text in zip(captions, texts, strict=True)]
+    return plots.plate_grid(plates, captions, columns=4)
 
 
 def draw_all(directory: Path) -> None:

@@ -196,7 +196,7 @@ def run_epochs(folder, losses, patience=2):
     callback.set_model(FakeModel())
     for epoch, loss in enumerate(losses, start=callback.state["epoch"]):
         callback.on_epoch_begin(epoch)
-        callback.on_epoch_end(epoch, {"loss": loss})
+        callback.on_epoch_end(epoch, {fit.MONITOR: loss})
     return callback
 
 
