@@ -1,6 +1,7 @@
-"""Ablation study: variants of the default configuration, trained in equal short runs.
+"""Ablation study: variants of the configuration `robust`, trained in equal short runs.
 
-Every run takes the same number of optimizer steps, a fraction of the full run. A finished run in
+Every run starts with fresh weights and takes the same number of optimizer steps, a fraction of the
+full run. A finished run in
 results/ablations.json is not repeated. 5 to 10 minutes per run on 2 cores.
 
 $ python -m benchmarks.ablations [VARIANT ...]
@@ -10,7 +11,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,51 +25,35 @@ from plate_ocr.cli import run_command
 from plate_ocr.evaluation.benchmark import SETS, BenchmarkSet, load_benchmark
 from plate_ocr.evaluation.metrics import EvaluationResult
 from plate_ocr.network import crnn
-from plate_ocr.network.spatial_transformer import normalize_input
+from plate_ocr.network.spatial_transformer import localization_network, normalize_input
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.plates.fonts import FONT_DIRECTORY
 from plate_ocr.plates.rendering import HELD_OUT_START, PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.backends import NETWORK_BATCH
 from plate_ocr.reading.ctc import decode_logits
-from plate_ocr.training import augmentation, fit
+from plate_ocr.training import fit
 from plate_ocr.training.config import CONFIGS, TrainConfig
+from plate_ocr.training.styles import STYLES
 from plate_ocr.utils import read_json, write_text
 
 RESULTS = PROJECT / "results" / "ablations.json"
-CONFIG = replace(
-    CONFIGS["default"], name="ablation", batch_size=256, epochs=4, localization_epochs=2,
-    warmup_steps=300,
-)  # fmt: skip
-CLEAN_DIGIT_HEIGHT = 14.0  # pixels of a digit before augmentation
+CONFIG = replace(CONFIGS["robust"], name="ablation", batch_size=256, epochs=4)
 
 
-def augment_part(part: str) -> fit.AugmentFn:
-    """Augment only "geometry" or only "photometry"; the usual fraction of plates stays clean."""
-
-    def augment(images: np.ndarray, texts: Sequence[str], rng: np.random.Generator) -> tuple:
-        changed, boxes = [], []
-        for plate in images[..., 0]:
-            is_clean = rng.random() < augmentation.P_CLEAN
-            if part == "geometry" and not is_clean:
-                plate, _ = augmentation.random_geometry(plate, rng)
-            boxes.append(augmentation.bounding_box(plate))
-            if part == "photometry" and not is_clean:
-                plate = augmentation.random_photometry(plate, CLEAN_DIGIT_HEIGHT, rng)
-            changed.append(plate)
-        return np.stack(changed)[..., None], np.array(boxes)
-
-    return augment
+def build_with_crop() -> keras.Model:
+    """The network as it is trained."""
+    return crnn.with_box(crnn.build_model())
 
 
-def build_without_localization(rows_as_time: bool = False) -> keras.Model:
-    """The recognition network on the whole plate; its time axis is the width or the height."""
+def build_without_crop() -> keras.Model:
+    """The recognition network reads the whole plate; the box is predicted for comparison only."""
     plates = keras.Input((PLATE_HEIGHT, PLATE_WIDTH, 1), dtype="uint8", name="plates")
-    ink, shape = normalize_input(plates), (PLATE_HEIGHT, PLATE_WIDTH, 1)
-    if rows_as_time:
-        ink, shape = layers.Permute((2, 1))(ink), (PLATE_WIDTH, PLATE_HEIGHT, 1)
+    ink = normalize_input(plates)
+    image = layers.Reshape((PLATE_HEIGHT, PLATE_WIDTH, 1))(ink)
     # One column per time step: the digits are narrower here than in the crop.
-    logits = crnn.recognition_network(layers.Reshape(shape)(ink), columns_per_step=1)
-    return keras.Model(plates, logits)
+    logits = crnn.recognition_network(image, columns_per_step=1)
+    box = layers.Concatenate(dtype="float32", name="box")(localization_network(ink))
+    return keras.Model(plates, {"logits": logits, "box": box})
 
 
 def make_font_folder(
@@ -85,42 +70,34 @@ def make_font_folder(
     return folder
 
 
-def fewer_plates(count: int) -> dict[str, int]:
+def without_style(name: str) -> dict[str, Any]:
+    """Settings without one style; its share of the plates keeps the training fonts."""
+    return {"styles": {style: p for style, p in CONFIG.styles.items() if style != name}}
+
+
+def fewer_plates(count: int) -> dict[str, Any]:
     """Settings for as many optimizer steps with fewer plates."""
-    repeats, settings = CONFIG.plates // count, ("epochs", "localization_epochs", "clean_epochs")
-    return {"plates": count} | {name: repeats * getattr(CONFIG, name) for name in settings}
+    return {"plates": count, "epochs": CONFIG.epochs * CONFIG.plates // count}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One change to the default configuration."""
+    """One change to `CONFIG`."""
 
     change: str
     config: dict[str, Any] = field(default_factory=dict)  # settings in place of `CONFIG`'s
     fonts: dict[str, int] = field(default_factory=dict)  # arguments of `make_font_folder`
-    augment: fit.AugmentFn | None = None  # in place of the configuration's augmentation
-    build: Callable[[], keras.Model] = crnn.build_model
+    build: Callable[[], keras.Model] = build_with_crop
 
 
 VARIANTS = {
-    "default": Variant("default configuration"),
-    "rows_as_time": Variant(
-        "image rows as time steps, no localization",
-        build=lambda: build_without_localization(rows_as_time=True),
-    ),
-    "whole_plate": Variant("no localization", build=build_without_localization),
-    "no_augmentation": Variant("no augmentation", {"clean_epochs": None}),
-    "no_styles": Variant(
-        "no synthetic fonts", {"font_interpolation_prob": 0.0, "handwriting_prob": 0.0}
-    ),
-    "no_handwriting": Variant(
-        "no handwriting, more interpolated fonts",
-        {"font_interpolation_prob": 0.5, "handwriting_prob": 0.0},
-    ),
-    "geometry_only": Variant("geometry only, no synthetic fonts", augment=augment_part("geometry")),
-    "photometry_only": Variant(
-        "photometry only, no synthetic fonts", augment=augment_part("photometry")
-    ),
+    "robust": Variant("configuration `robust`"),
+    "no_crop": Variant("no crop", build=build_without_crop),
+    "no_box": Variant("localization trained by the CTC loss alone", {"box_weight": 1e-6}),
+    "no_augmentation": Variant("no augmentation", {"augment": False}),
+    "no_styles": Variant("no styles, no surroundings", {"styles": {}, "surroundings_prob": 0.0}),
+    **{f"no_{style}": Variant(f"no {style}", without_style(style)) for style in STYLES},
+    "no_surroundings": Variant("no surroundings", {"surroundings_prob": 0.0}),
     "5_fonts": Variant("5 fonts", fonts={"step": 4, "count": 5}),
     "11_fonts": Variant("11 fonts", fonts={"step": 2}),
     "static_fonts": Variant("one instance per font", fonts={"instances": 1}),
@@ -131,7 +108,8 @@ VARIANTS = {
 
 def metrics_of(model: keras.Model, dataset: BenchmarkSet) -> dict[str, float]:
     """The metrics of a model on a set."""
-    predictions = decode_logits(model.predict(dataset.images, NETWORK_BATCH, verbose=0))
+    logits = model.predict(dataset.images, NETWORK_BATCH, verbose=0)["logits"]
+    predictions = decode_logits(logits)
     return EvaluationResult(
         labels=np.array(dataset.labels),
         texts=np.array(predictions.texts),
@@ -146,27 +124,23 @@ def fit_variant(name: str, config: TrainConfig) -> tuple[keras.Model, dict[str, 
     variant = VARIANTS[name]
     fonts = make_font_folder(name, **variant.fonts) if variant.fonts else FONT_DIRECTORY
     plates = render_plates(range(config.plates), fonts=fonts)
-    augment = variant.augment or fit.make_augmentation(config, fonts)
+    augment = fit.make_augmentation(config, fonts)
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(fit.best_dtype_policy())
     model = variant.build()
-    if variant.build is crnn.build_model:
-        coverage = fit.CoverageBatches(plates, config.batch_size, config.seed, augment)
-        fit.train_localization(model, coverage, config.localization_epochs)
-        crnn.localization_model(model).trainable = False
-    clean = config.clean_epochs or 0
-    batches = fit.PlateBatches(plates, config.batch_size, config.seed, augment, clean)
+    batches = fit.PlateBatches(plates, config.batch_size, config.seed, augment)
     steps = config.epochs * len(batches)
-    crnn.compile_model(model, fit.warmup_cosine(config.learning_rate, steps, config.warmup_steps))
+    rate = fit.warmup_cosine(config.learning_rate, steps, config.warmup_steps)
+    crnn.compile_model(model, rate, config.box_weight)
     start = time.perf_counter()
     fit.fit_epochs(model, batches, config.epochs)
     minutes = (time.perf_counter() - start) / 60
-    loss = model.history.history["loss"][-1]
+    loss = model.history.history["logits_loss"][-1]
 
     keras.config.set_dtype_policy("float32")
     trained = variant.build()
     trained.set_weights(model.get_weights())
-    return trained, {"steps": steps, "training_loss": loss, "minutes": round(minutes, 1)}
+    return trained, {"steps": steps, "ctc_loss": loss, "minutes": round(minutes, 1)}
 
 
 def run_variant(name: str, config: TrainConfig, sets: dict[str, BenchmarkSet]) -> dict:

@@ -284,27 +284,32 @@ def _add_train_and_fine_tune(add: Add) -> None:
     fine_tune = add(
         "fine-tune",
         _fine_tune,
-        "Adapt the shipped weights to your own plates. Trains with the configuration fine_tuning, "
+        "Adapt the shipped weights to your own plates. Trains with the configuration fine_tune, "
         "then exports, so that `plate-ocr read --weights` takes the new weights. Needs the extra "
         "[train].",
     )
     for command in (train, fine_tune):
         command.add_argument("directory", type=path_argument, help="folder of labelled plates")
         command.add_argument("weights", type=weights_output, help="HDF5 file to write")
-    train.add_argument("--config", choices=CONFIGS, default="default", help="default: %(default)s")
+    train.add_argument("--config", choices=CONFIGS, default="robust", help="default: %(default)s")
     train.add_argument(
         "--checkpoints",
         type=path_argument,
         metavar="DIRECTORY",
         help="where to resume from; all hosts share it; default: WEIGHTS with .checkpoints",
     )
-    train.add_argument("--initial-weights", type=path_argument, metavar="WEIGHTS")
+    train.add_argument(
+        "--initial-weights",
+        type=path_argument,
+        metavar="WEIGHTS",
+        help="HDF5 file to go on from; default: fresh weights",
+    )
     train.add_argument("--coordinator-address", metavar="HOST:PORT", help="of process 0")
     train.add_argument("--num-processes", type=int, default=1, metavar="N", help="hosts")
     train.add_argument("--process-id", type=int, default=0, metavar="I", help="this host, from 0")
     fine_tune.add_argument("--initial-weights", metavar="WEIGHTS", **WEIGHTS)
     fine_tune.set_defaults(
-        config="fine_tuning", checkpoints=None, coordinator_address=None, format="onnx"
+        config="fine_tune", checkpoints=None, coordinator_address=None, format="onnx"
     )
 
 
@@ -386,10 +391,9 @@ def _calibrate(options: Options) -> int:
 
 
 def _export(options: Options) -> int:
-    from plate_ocr.training.export import export_litert, export_onnx  # imports Keras
+    from plate_ocr.training.export import export_weights  # imports Keras
 
-    export = export_litert if options.format == "litert" else export_onnx
-    print(export(options.weights))
+    print(export_weights(options.weights, options.format))
     return 0
 
 

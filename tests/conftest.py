@@ -10,6 +10,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
+import numpy as np
 import pytest
 
 from plate_ocr.plates.fonts import load_fonts
@@ -31,6 +32,21 @@ def run_python(*command, cwd=PROJECT, **options):
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
+
+
+def predict_in_plain_keras(weights, images, folder):
+    """The logits of whole-model weights, from Keras in a process without this package."""
+    code = """
+import sys
+import keras, numpy
+path, arrays = sys.argv[1:]
+model = keras.models.load_model(path, compile=False)
+numpy.save(arrays, model.predict(numpy.load(arrays), verbose=0))
+assert "plate_ocr" not in sys.modules
+"""
+    np.save(folder / "arrays.npy", images)
+    assert run_python("-c", code, weights, folder / "arrays.npy", cwd=folder).returncode == 0
+    return np.load(folder / "arrays.npy")
 
 
 def start_interruptible(*command, cwd=PROJECT, **options):
@@ -89,13 +105,13 @@ def random_weights(tmp_path_factory):
     import keras
 
     from plate_ocr.network.crnn import build_model
-    from plate_ocr.training.export import export_onnx
+    from plate_ocr.training.export import export_weights
     from plate_ocr.training.fit import save_model
 
     keras.utils.set_random_seed(0)
     path = tmp_path_factory.mktemp("weights") / "random.h5"
     save_model(build_model(), path)
-    export_onnx(path)
+    export_weights(path)
     return path
 
 

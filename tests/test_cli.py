@@ -97,7 +97,7 @@ def test_what_cannot_be_read_costs_no_other_image_its_reading(plates, tmp_path):
         (("train", TEST, "mine.weights.h5"), "mine.weights.h5"),
         (("train", "nowhere", "mine.h5"), "nowhere"),
         (("train", ".", "x.h5", "--num-processes", "2"), "--coordinator-address"),
-        (("train", ".", "x.h5", "--config", "x"), "fine_tuning"),
+        (("train", ".", "x.h5", "--config", "x"), "fine_tune"),
         (("export", "--weights", "none.h5"), "none.h5"),
     ],
 )

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from plate_ocr.plates.dataset import DatasetError, generate_dataset
-from plate_ocr.training.fit import ResumableCheckpoint
+from plate_ocr.training.fit import MONITOR, ResumableCheckpoint
 from plate_ocr.utils import write_text
 
 
@@ -47,7 +47,7 @@ def write_checkpoint(path):
     callback.set_model(Model())
     for _ in range(5):
         callback.on_epoch_begin(0)
-        callback.on_epoch_end(callback.state["epoch"], {"loss": 9.0})
+        callback.on_epoch_end(callback.state["epoch"], {MONITOR: 9.0})
 
 
 @pytest.mark.parametrize(

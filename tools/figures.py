@@ -18,14 +18,14 @@ from plate_ocr.cli import run_command
 from plate_ocr.evaluation import plots
 from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.plates.alphabet import DIGITS, NUM_CLASSES
-from plate_ocr.plates.fonts import load_fonts
 from plate_ocr.plates.rendering import DEFAULT_SEED, plate_text
 from plate_ocr.reading.ctc import softmax
 from plate_ocr.reading.reader import PlateReader, Reading
 from plate_ocr.reading.tta import VIEWS, make_views
 from plate_ocr.training.fit import load_runs
-from plate_ocr.training.styles.handwriting import render_handwriting
-from plate_ocr.training.styles.interpolation import FontInterpolator
+from plate_ocr.training.styles import STYLES, load_style
+from plate_ocr.training.styles.row import Drawing
+from plate_ocr.training.styles.surroundings import add_surroundings
 from tools import tables
 
 PIPELINE_PLATE = "corruptions", 3297  # a shadow, off centre, and a digit that repeats
@@ -89,12 +89,15 @@ def draw_tta() -> Figure:
 
 
 def draw_styles() -> Figure:
-    """Plates in interpolated fonts and in synthetic handwriting, before augmentation."""
-    interpolator, rng = FontInterpolator(load_fonts()), np.random.default_rng(DEFAULT_SEED)
-    texts = [plate_text(DEFAULT_SEED, index) for index in range(8)]
-    plates = [interpolator.render(text, rng) for text in texts[:4]]
-    plates += [render_handwriting(text, rng) for text in texts[4:]]
-    captions = ["interpolated"] * 4 + ["handwriting"] * 4
+    """A row of plates in each style that training draws, before augmentation."""
+
+    def with_surroundings(text: str, rng: np.random.Generator) -> Drawing:
+        return add_surroundings(load_style("interpolated")(text, rng), rng)
+
+    styles = {style: load_style(style) for style in STYLES} | {"surroundings": with_surroundings}
+    captions, rng = np.repeat(list(styles), 4).tolist(), np.random.default_rng(DEFAULT_SEED)
+    texts = [plate_text(DEFAULT_SEED, index) for index in range(len(captions))]
+    plates = [styles[name](text, rng).plate for name, text in zip(captions, texts, strict=True)]
     return plots.plate_grid(plates, captions, columns=4)
 
 

@@ -6,12 +6,14 @@ A page marks where one belongs: `<!-- results: NAME -->` before it, `<!-- end --
 
 import re
 from pathlib import Path
+from typing import Any
 
 from benchmarks import report
 from benchmarks.baselines import READERS
 from benchmarks.real import result_table
 from benchmarks.report import NOTHING, percent, table, titles
 from plate_ocr.network.crnn import build_model, count_macs
+from plate_ocr.training.fit import load_runs
 from plate_ocr.utils import read_json, write_text
 
 PROJECT = Path(__file__).parents[1]
@@ -107,29 +109,31 @@ def real() -> str:
 
 
 def training_runs() -> str:
-    """Configuration and outcome of the default and the baseline run."""
+    """Configuration and outcome of every run."""
     columns = {}
-    for name in ("default", "baseline"):
-        run = load(f"training_{name}")
-        config, measured = run["config"], run["measured"]
-        clean = config["clean_epochs"]
+    for name, (run, _) in load_runs(RESULTS).items():
+        measured = run["measured"]
+        del run["config"]["name"], run["config"]["seed"]
         columns[f"`{name}`"] = {
-            "training plates": f"{config['plates']:,}",
-            "augmentation": "none" if clean is None else f"from epoch {clean + 1}",
-            "peak learning rate": f"{config['learning_rate']:g}",
-            "warm-up steps": f"{config['warmup_steps']}",
-            "batch size": f"{config['batch_size']}",
-            "dropout before the LSTM": f"{config['dropout']:g}",
+            **{f"`{key}`": setting(value) for key, value in run["config"].items()},
             "epochs": f"{run['epochs']}, best {run['best_epoch']}",
-            "minutes, after localization pre-training": f"{run['minutes']:.1f}",
+            "minutes": f"{run['minutes']:.1f}",
             "device, precision": f"{run['device']}, {run['precision']}",
             "CTC loss on clean training plates": f"{measured['loss_on_training_plates']:.6f}",
             "correct, held-out plates": f"{measured['held_out_correct']:,} of "
             f"{measured['held_out_plates']:,}",
             "correct, `data/test`": f"{measured['test_correct']} of {measured['test_plates']}",
         }
-    titles = columns["`default`"]
+    titles = next(iter(columns.values()))
     return grid("", {title: {run: columns[run][title] for run in columns} for title in titles})
+
+
+def setting(value: Any) -> str:
+    """A setting of a configuration, as a cell."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {share:g}" for name, share in value.items()) or "none"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:,g}" if is_number else str(value)
 
 
 def tta_ablation() -> str:

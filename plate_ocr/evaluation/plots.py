@@ -114,13 +114,13 @@ def training_curves(runs: Mapping[str, tuple[dict, list[dict]]], title_suffix: s
     figure, (losses, matches) = plt.subplots(2, 1, figsize=(7, 5), sharex=True, gridspec_kw=ratios)
     for color, (name, (result, history)) in zip(COLORS, runs.items(), strict=False):
         epochs, best = [row["epoch"] for row in history], result["best_epoch"]
-        loss = [row["loss"] for row in history]
+        loss = [row["logits_loss"] for row in history]
         label = f"{name}, train (best: epoch {best}, {loss[best - 1]:.1g})"
         losses.semilogy(epochs, loss, color=color, label=label)
         losses.plot(best, loss[best - 1], "o", color=color)
-        validation = [row["val_loss"] for row in history]
+        validation = [row["val_logits_loss"] for row in history]
         losses.semilogy(epochs, validation, ":", color=color, label=f"{name}, validation")
-        exact_match = [100 * row["val_exact_match"] for row in history]
+        exact_match = [100 * row["val_logits_exact_match"] for row in history]
         matches.plot(epochs, exact_match, color=color, label=name)
     losses.set(title=f"CTC loss{title_suffix}")
     losses.legend(loc="upper right", ncols=2)

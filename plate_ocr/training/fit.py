@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 
@@ -45,6 +46,8 @@ from plate_ocr.utils import (
 logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises its own format at every save
 MONITOR = "logits_loss"  # the CTC loss on the training plates
 PROBE_STEPS = (0, 25, 50, 75, 100, 150, 200, 300, 400, 800, 1_600, 3_200)
+# Settings of layers that Keras 3.15 writes and 3.13 refuses. Here they stand at their defaults.
+NEWER_SETTINGS = ("input_axes", "output_axes", "renorm", "renorm_clipping", "renorm_momentum")
 BYTES_PER_PARAMETER = 16  # of a checkpoint: weights, two moments of Adam, and some for HDF5
 AugmentFn = Callable[
     [np.ndarray, Sequence[str], np.random.Generator], tuple[np.ndarray, np.ndarray]
@@ -378,7 +381,8 @@ def fit_epochs(
 def save_model(model: keras.Model, path: Path | str, digits: int = NUM_DIGITS) -> None:
     """Write a trained network as a whole-model HDF5 file, with metadata in `<name>.json`.
 
-    The number of digits on the plates is for the metadata alone: the network could read any.
+    `keras.models.load_model` restores it without this package, from Keras 3.13 on. The number of
+    digits on the plates is for the metadata alone: the network could read any.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -386,6 +390,7 @@ def save_model(model: keras.Model, path: Path | str, digits: int = NUM_DIGITS) -
     network.set_weights(model.get_weights())
     with atomic_write(path) as temporary:
         network.save(temporary)
+        _drop_newer_settings(temporary)
         metadata = {
             "alphabet": DIGITS,
             "blank": BLANK,
@@ -397,6 +402,17 @@ def save_model(model: keras.Model, path: Path | str, digits: int = NUM_DIGITS) -
             "versions": versions(),
         }
         write_metadata(path, metadata)  # first: after a kill the old weights do not match it
+
+
+def _drop_newer_settings(path: Path) -> None:
+    """Let older versions of Keras load a saved model."""
+
+    def drop(settings: dict) -> dict:
+        return {name: value for name, value in settings.items() if name not in NEWER_SETTINGS}
+
+    with h5py.File(path, "r+") as file:
+        layers = json.loads(file.attrs["model_config"], object_hook=drop)
+        file.attrs["model_config"] = json.dumps(layers).encode()
 
 
 def versions() -> dict[str, str]:

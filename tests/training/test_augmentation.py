@@ -1,18 +1,24 @@
+from collections import Counter
+
 import cv2
 import numpy as np
 import pytest
 
 from plate_ocr.plates.dataset import render_plates
+from plate_ocr.training import augmentation as module
 from plate_ocr.training.augmentation import (
     MIN_CONTRAST,
     MIN_DIGIT_HEIGHT,
     P_CLEAN,
+    PlateAugmentation,
     augment,
-    augment_batch,
     bounding_box,
     normalize_background,
     random_geometry,
 )
+from plate_ocr.training.styles.row import Drawing
+
+TEXTS = ["00000"] * 600
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +26,20 @@ def plates():
     return render_plates(range(600)).images
 
 
+@pytest.fixture(scope="module")
+def augmentation():
+    """Without other styles, so that its plates can be compared with the clean ones."""
+    return PlateAugmentation(styles={})
+
+
 def box_size(plate, threshold=128):
     return cv2.boundingRect((plate < threshold).astype(np.uint8))[2:]
 
 
-def test_a_batch_depends_on_its_generator_alone_and_a_fraction_stays_clean(plates):
+def test_a_batch_depends_on_its_generator_alone_and_a_fraction_stays_clean(plates, augmentation):
     before = plates.copy()
     (first, boxes), (same, same_boxes), (other, _) = (
-        augment_batch(plates, np.random.default_rng(seed)) for seed in (1, 1, 2)
+        augmentation(plates, TEXTS, np.random.default_rng(seed)) for seed in (1, 1, 2)
     )
     assert first.shape == plates.shape and first.dtype == np.uint8
     assert np.array_equal(first, same) and np.array_equal(boxes, same_boxes)
@@ -37,8 +49,25 @@ def test_a_batch_depends_on_its_generator_alone_and_a_fraction_stays_clean(plate
     assert clean == pytest.approx(P_CLEAN, abs=0.04)
 
 
-def test_boxes_hold_the_digits_and_every_plate_keeps_some_contrast(plates):
-    augmented, boxes = augment_batch(plates, np.random.default_rng(1))
+def test_styles_and_surroundings_are_drawn_as_often_as_stated(plates, monkeypatch):
+    drawn = Counter()
+
+    def draw(name, drawing):
+        drawn[name] += 1
+        return drawing
+
+    plain = Drawing(plates[0, ..., 0], plates[0, ..., 0])
+    monkeypatch.setattr(module, "load_style", lambda name, fonts: lambda *_: draw(name, plain))
+    monkeypatch.setattr(module, "add_surroundings", lambda drawing, rng: draw("marks", drawing))
+    expected = {"a": 0.3, "b": 0.5, "marks": 0.25}
+    augmentation = PlateAugmentation({"a": 0.3, "b": 0.5}, surroundings_prob=0.25)
+    augmentation(plates, TEXTS, np.random.default_rng(0))
+    rates = {name: count / len(plates) for name, count in drawn.items()}
+    assert rates == pytest.approx(expected, abs=0.06)
+
+
+def test_boxes_hold_the_digits_and_every_plate_keeps_some_contrast(plates, augmentation):
+    augmented, boxes = augmentation(plates, TEXTS, np.random.default_rng(1))
     assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= [128, 64]).all()
     assert (boxes[:, 2:] - boxes[:, :2] > [25, 6]).all()
     more_contrast = 0
@@ -68,7 +97,7 @@ def test_own_plates_become_dark_ink_on_white(plates):
 def test_a_blank_plate_stays_blank():
     blank = np.full((64, 128), 255, np.uint8)
     for seed in range(20):
-        plate, box = augment(blank, np.random.default_rng(seed))
+        plate, box = augment(Drawing(blank, blank), np.random.default_rng(seed))
         assert (plate == 255).all() and box == (0, 0, 0, 0)
 
 
@@ -76,7 +105,7 @@ def test_no_digit_leaves_the_plate_or_becomes_too_small(plates):
     rng = np.random.default_rng(0)
     stated, found = [], []
     for plate in plates[..., 0]:
-        warped, height = random_geometry(plate, rng)
+        _, warped, height = random_geometry(Drawing(plate, plate), rng)
         # Nothing is cut off: about as much ink as before, for its size.
         scale = height / box_size(plate)[1]
         ink = (255.0 - warped).sum() / (255.0 - plate).sum() / scale**2

@@ -26,12 +26,6 @@ def digit_slices(ink):
     return [slice(start, end) for start, end in edges]
 
 
-def test_a_counter_depends_on_its_generator_alone(render):
-    first, same, other = (render("00123", np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert np.array_equal(first.plate, same.plate) and np.array_equal(first.ink, same.ink)
-    assert not np.array_equal(first.plate, other.plate)
-
-
 def test_ink_holds_five_separate_digits_inside_the_margins(drawings):
     for plate, ink, has_surroundings in drawings:
         assert has_surroundings and plate.dtype == ink.dtype == np.uint8

@@ -44,7 +44,7 @@ def write_plates(folder, positions, change=lambda plate: plate):
 def test_a_new_style_is_learned_and_the_others_are_not_forgotten(tmp_path, shipped):
     own = load_folder(write_plates(tmp_path / "own", range(70_000, 70_200), outline))
     test = load_folder(write_plates(tmp_path / "test", range(80_000, 80_400), outline))
-    config = CONFIGS["fine_tuning"]
+    config = CONFIGS["fine_tune"]
     plates = mix_with_replay(own, render_plates(range(config.replay_plates)))
     validation = render_plates(held_out_range(config.val_plates), exclude_labels=own.labels)
     initial_weights = PROJECT / "dr_model.h5"
@@ -61,7 +61,7 @@ def test_a_new_style_is_learned_and_the_others_are_not_forgotten(tmp_path, shipp
 
 def test_the_command_fine_tunes_on_one_folder_after_another(tmp_path, random_weights, monkeypatch):
     tiny = {"batch_size": 8, "epochs": 1, "replay_plates": 8, "val_plates": 10}
-    monkeypatch.setitem(CONFIGS, "fine_tuning", replace(CONFIGS["fine_tuning"], **tiny))
+    monkeypatch.setitem(CONFIGS, "fine_tune", replace(CONFIGS["fine_tune"], **tiny))
     for start in (90_000, 90_004):  # of the numbers to validate with
         folder = write_plates(tmp_path / str(start), range(start, start + 8))
         command = ["fine-tune", str(folder), str(tmp_path / "mine.h5")]

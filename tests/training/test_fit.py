@@ -5,22 +5,24 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from conftest import predict_in_plain_keras
 
 from plate_ocr import utils
 from plate_ocr.network.checkpoint import WeightsError, load_metadata, load_model
-from plate_ocr.network.crnn import build_model, localization_model
+from plate_ocr.network.crnn import NUM_TIME_STEPS, freeze_localization
+from plate_ocr.plates.alphabet import NUM_CLASSES, encode
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.training import fit
 from plate_ocr.training.config import CONFIGS, TrainingError
 from plate_ocr.training.distributed import Distributed
 from plate_ocr.training.fit import (
-    CoverageBatches,
     PlateBatches,
     ResumableCheckpoint,
     best_dtype_policy,
     in_process_pool,
     load_runs,
     make_augmentation,
+    make_targets,
     save_model,
     save_run,
     train,
@@ -28,9 +30,8 @@ from plate_ocr.training.fit import (
 )
 
 # With everything a configuration can ask for.
-TINY = replace(
-    CONFIGS["default"], name="tiny", batch_size=16, epochs=4, warmup_steps=3, dropout=0.2
-)
+TINY = replace(CONFIGS["robust"], name="tiny", batch_size=16, epochs=4, warmup_steps=3, dropout=0.2)
+PROBES = [0, 2, 5, 8, 11]  # of 12 steps
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,13 @@ def plates():
 @pytest.fixture(scope="module")
 def validation():
     return render_plates(range(90_000, 90_008))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def probes():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "PROBE_STEPS", PROBES)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +75,7 @@ def test_every_epoch_takes_every_plate_once_in_its_own_order(plates):
     def images_of(epoch):
         batches.shuffle(epoch)
         loaded = [batches[batch] for batch in range(len(batches))]
-        assert [len(labels) for _, labels in loaded] == [20, 20, 8]
+        assert [len(targets["logits"]) for _, targets in loaded] == [20, 20, 8]
         return np.concatenate([images for images, _ in loaded])
 
     first, second = images_of(0), images_of(1)
@@ -76,79 +84,91 @@ def test_every_epoch_takes_every_plate_once_in_its_own_order(plates):
     assert ordered[0] == ordered[1] == ordered[2]
 
 
-def test_augmentation_starts_after_the_clean_epochs_and_is_reproducible(plates):
-    augmented = PlateBatches(plates, 20, 1, make_augmentation(TINY), clean_epochs=1)
-    clean = PlateBatches(plates, 20, 1)
-    for epoch in range(3):
-        augmented.shuffle(epoch)
-        clean.shuffle(epoch)
-        images, labels = augmented[0]
-        assert np.array_equal(labels, clean[0][1])
-        assert np.array_equal(images, clean[0][0]) == (epoch == 0)
-        assert np.array_equal(images, augmented[0][0])
+def test_targets_are_labels_and_edges_in_plate_widths_and_heights():
+    labels = encode(["00123", "98765"])
+    targets = make_targets(labels, np.array([[0, 16, 128, 48], [32, 0, 64, 64]]))
+    assert targets["logits"] is labels and targets["box"].dtype == np.float32
+    assert targets["box"].tolist() == [[0, 1, 0.25, 0.75], [0.25, 0.5, 0, 1]]
 
 
-@pytest.mark.parametrize("config", [TINY, CONFIGS["baseline"]])
-def test_coverage_targets_belong_to_the_same_plates(plates, config):
-    augment = make_augmentation(config)
-    images, coverage = CoverageBatches(plates, 20, 1, augment)[1]
-    assert np.array_equal(images, PlateBatches(plates, 20, 1, augment)[1][0])
-    assert coverage.shape == (20, 48) and ((coverage >= 0) & (coverage <= 1)).all()
-    if augment is None:  # columns with ink are covered
-        ink = (images[..., 0] < 200).reshape(20, 64, 32, 4).any(axis=(1, 3))
-        assert (coverage[:, :32][ink] > 0).all()
+def assert_equal_batches(actual, expected):
+    assert np.array_equal(actual[0], expected[0]) and actual[1].keys() == expected[1].keys()
+    for name, target in actual[1].items():
+        assert np.array_equal(target, expected[1][name])
+
+
+def test_augmentation_is_reproducible_and_keeps_the_labels(plates):
+    augmented = PlateBatches(plates, 20, 1, make_augmentation(TINY))
+    clean = PlateBatches(plates, 20, 1, make_augmentation(CONFIGS["described"]))
+    (images, targets), (clean_images, clean_targets) = augmented[0], clean[0]
+    assert np.array_equal(targets["logits"], clean_targets["logits"])
+    assert not np.array_equal(images, clean_images)
+    assert_equal_batches(augmented[0], (images, targets))
+    augmented.shuffle(epoch=1)
+    assert not np.array_equal(augmented[0][0], images)
+    boxes = (clean_targets["box"] * [128, 128, 64, 64]).astype(int)
+    for image, (left, right, top, bottom) in zip(clean_images, boxes, strict=True):
+        ink = image[..., 0] < 128
+        assert ink.any() and ink.sum() == ink[top:bottom, left:right].sum()
 
 
 def test_processes_augment_as_threads_do(plates):
     augment = make_augmentation(TINY)
     with in_process_pool(augment, processes=3) as in_processes:
         assert in_processes is not augment
-        expected, actual = (PlateBatches(plates, 20, 1, a)[2] for a in (augment, in_processes))
-    assert np.array_equal(expected[0], actual[0])
+        assert_equal_batches(*(PlateBatches(plates, 20, 1, a)[2] for a in (augment, in_processes)))
 
 
-@pytest.mark.parametrize("kind", [PlateBatches, CoverageBatches])
-def test_every_host_takes_its_own_shard_of_a_batch(plates, kind):
-    whole = kind(plates, 12, 1)[0]
-    shards = [kind(plates, 12, 1, host=Distributed(index, 3, 3))[0] for index in range(3)]
-    for part, expected in enumerate(whole):
-        assert np.array_equal(np.concatenate([shard[part] for shard in shards]), expected)
+def test_every_host_takes_its_own_shard_of_a_batch(plates):
+    images, targets = PlateBatches(plates, 12, 1)[0]
+    shards = [PlateBatches(plates, 12, 1, host=Distributed(index, 3, 3))[0] for index in range(3)]
+    joined = {name: np.concatenate([shard[1][name] for shard in shards]) for name in targets}
+    assert_equal_batches(
+        (np.concatenate([shard[0] for shard in shards]), joined), (images, targets)
+    )
     with pytest.raises(TrainingError, match="5 devices"):
-        kind(plates, 12, 0, host=Distributed(0, 5, 5))
+        PlateBatches(plates, 12, 0, host=Distributed(0, 5, 5))
 
 
 class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("stage", [pytest.param("localization", marks=pytest.mark.slow), "."])
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    plates, validation, uninterrupted, tmp_path, monkeypatch, stage
+    plates, validation, uninterrupted, tmp_path, monkeypatch
 ):
     """Killed between the weights of epoch 3 and the state that names them; then run again."""
-    write_text, killed = fit.write_text, tmp_path / stage
+    write_text = fit.write_text
 
     def write(path, text):
-        if path.parent == killed and json.loads(text)["epoch"] == 3:
+        if json.loads(text)["epoch"] == 3:
             raise Killed
         write_text(path, text)
 
     monkeypatch.setattr(fit, "write_text", write)
     with pytest.raises(Killed):
         train(plates, validation, TINY, tmp_path, validation.images[:2])
-    monkeypatch.undo()
-    assert json.loads((killed / "state.json").read_text(encoding="utf-8"))["epoch"] == 2
+    monkeypatch.setattr(fit, "write_text", write_text)
+    assert json.loads((tmp_path / "state.json").read_text(encoding="utf-8"))["epoch"] == 2
     model, state = train(plates, validation, TINY, tmp_path, validation.images[:2])
     expected_model, expected, _ = uninterrupted
-    for name in ("epoch", "loss", "val_loss"):
+    for name in ("epoch", "loss", "logits_loss", "box_loss", "val_loss"):
         assert [row[name] for row in state["history"]] == pytest.approx(
             [row[name] for row in expected["history"]], rel=1e-4
         )
     assert state["best_epoch"] == expected["best_epoch"]
     assert_equal_weights(model, expected_model, rtol=1e-4, atol=1e-5)
+    for run in (state, expected):
+        assert [probe["step"] for probe in run["probes"]] == PROBES
+    logits, others = (
+        np.array([probe["logits"] for probe in run["probes"]]) for run in (state, expected)
+    )
+    assert logits.shape == (len(PROBES), 2, NUM_TIME_STEPS, NUM_CLASSES)
+    np.testing.assert_allclose(logits, others, atol=2e-3)
+    assert np.abs(np.diff(logits, axis=0)).max(axis=(1, 2, 3)).min() > 1e-2  # it learns
     # The best and the last epoch are kept, nothing else and nothing half-written.
     names = {f"epoch-{epoch:03d}.weights.h5" for epoch in (4, state["best_epoch"])}
-    assert {path.name for path in tmp_path.iterdir()} == names | {"state.json", "localization"}
+    assert {path.name for path in tmp_path.iterdir()} == names | {"state.json"}
 
 
 def test_a_finished_run_is_not_trained_again(plates, validation, uninterrupted, monkeypatch):
@@ -176,7 +196,7 @@ def run_epochs(folder, losses, patience=2):
     callback.set_model(FakeModel())
     for epoch, loss in enumerate(losses, start=callback.state["epoch"]):
         callback.on_epoch_begin(epoch)
-        callback.on_epoch_end(epoch, {"loss": loss})
+        callback.on_epoch_end(epoch, {fit.MONITOR: loss})
     return callback
 
 
@@ -215,35 +235,43 @@ def test_damaged_checkpoints_are_refused_before_weights_are_opened(tmp_path, nam
 
 
 def test_shared_plates_and_untrained_localization_are_refused(plates, validation, tmp_path):
-    config = replace(TINY, localization_epochs=0)
+    config = replace(TINY, box_weight=0.0)
     for arguments in ((plates, plates, TINY), (plates, validation, config)):
         with pytest.raises(TrainingError):
             train(*arguments, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_training_starts_from_initial_weights(plates, validation, random_weights, tmp_path):
-    config = replace(TINY, learning_rate=0.0, warmup_steps=0, epochs=1)
+def test_without_box_weight_the_reader_alone_goes_on_from_initial_weights(
+    plates, validation, random_weights, tmp_path
+):
+    config = replace(TINY, box_weight=0.0, learning_rate=1e-5, warmup_steps=0, epochs=1)
     model, _ = train(plates, validation, config, tmp_path, initial_weights=random_weights)
     given = load_model(random_weights, load_metadata(random_weights))
-    localization_model(given).trainable = False  # as in training
+    freeze_localization(given)
+    localization = [layer for layer in given.layers if not layer.trainable]
+    assert {"localization_convolution_1", "rows_edge_logits"} < {la.name for la in localization}
+    for layer in localization:
+        assert_equal_weights(model.get_layer(layer.name), layer)
     for weight, expected in zip(model.trainable_weights, given.trainable_weights, strict=True):
-        assert np.array_equal(weight, expected)
-    assert_equal_weights(localization_model(model), localization_model(given))
+        assert not np.array_equal(weight, expected)
+        np.testing.assert_allclose(weight, expected, atol=1e-4)
     with pytest.raises(WeightsError, match=r"none\.h5"):
         train(plates, validation, config, tmp_path, initial_weights="none.h5")
 
 
-def test_saved_weights_carry_no_optimizer_and_load_both_ways(uninterrupted, tmp_path):
+def test_saved_weights_restore_the_network_with_and_without_this_package(
+    uninterrupted, validation, tmp_path
+):
     model, path = uninterrupted[0], tmp_path / "saved.h5"
     assert model.get_layer("dropout").rate == TINY.dropout
     save_model(model, path)
     with h5py.File(path) as file:
         assert "optimizer_weights" not in file
-    rebuilt = build_model()
-    rebuilt.load_weights(path)
-    for restored in (rebuilt, keras.models.load_model(path)):
-        assert_equal_weights(restored, model)
+    assert_equal_weights(load_model(path, load_metadata(path)), model)
+    expected = model.predict(validation.images, verbose=0)
+    logits = predict_in_plain_keras(path, validation.images, tmp_path)
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
 def test_results_come_back_as_they_were_written(uninterrupted, tmp_path):

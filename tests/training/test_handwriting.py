@@ -14,16 +14,6 @@ def drawings():
     return [render_handwriting(f"{rng.integers(100_000):05d}", rng) for _ in range(300)]
 
 
-def test_a_plate_depends_on_its_generator_alone():
-    first, same, other = (
-        render_handwriting("01234", np.random.default_rng(seed)) for seed in (1, 1, 2)
-    )
-    for image, same_image in zip(first[:2], same[:2], strict=True):
-        assert image.shape == (64, 128) and image.dtype == np.uint8
-        assert np.array_equal(image, same_image)
-    assert not np.array_equal(first.ink, other.ink)
-
-
 def test_all_digits_are_dark_and_inside_the_margins(drawings):
     for _, ink, _ in drawings:
         inner = ink[MARGIN:-MARGIN, MARGIN:-MARGIN]

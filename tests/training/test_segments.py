@@ -12,13 +12,6 @@ def render(request):
     return request.param
 
 
-def test_a_plate_depends_on_its_generator_alone(render):
-    first, same, other = (render("01234", np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert first.plate.shape == (64, 128) and first.plate.dtype == np.uint8
-    assert np.array_equal(first.plate, same.plate) and np.array_equal(first.ink, same.ink)
-    assert not np.array_equal(first.plate, other.plate)
-
-
 def test_the_ink_is_where_digits_stand_out_from_the_plate(render):
     rng = np.random.default_rng(0)
     edge, near = MARGIN - 1, np.ones((15, 15), np.uint8)
