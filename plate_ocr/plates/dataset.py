@@ -68,6 +68,11 @@ class PlateDataset:
         """The number of digits on a plate."""
         return len(self.labels[0])
 
+    def take(self, rows: np.ndarray) -> "PlateDataset":
+        """Some of the plates."""
+        labels, records = ([values[row] for row in rows] for values in (self.labels, self.records))
+        return PlateDataset(self.images[rows], labels, records)
+
 
 def split_range(
     name: str, start: int | None = None, count: int | None = None, digits: int = NUM_DIGITS

@@ -4,19 +4,145 @@ Half of every batch is your images and half is drawn plates. Replaying what the 
 keeps it from forgetting (Robins 1995, "Catastrophic forgetting, rehearsal and pseudorehearsal").
 """
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from plate_ocr.network.crnn import with_box
+from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, load_metadata, load_model
+from plate_ocr.network.crnn import compile_model, freeze_localization, with_box
 from plate_ocr.plates.alphabet import encode
-from plate_ocr.plates.dataset import PlateDataset
+from plate_ocr.plates.dataset import (
+    DatasetError,
+    PlateDataset,
+    load_folder,
+    render_plates,
+)
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.training.augmentation import AugmentFn, augment
-from plate_ocr.training.fit import make_targets
+from plate_ocr.training.augmentation import augment
+from plate_ocr.training.config import CONFIGS, TrainConfig
+from plate_ocr.training.fit import (
+    AugmentFn,
+    ResumableCheckpoint,
+    fit_epochs,
+    make_augmentation,
+    make_targets,
+    warmup_cosine,
+)
 from plate_ocr.training.styles.row import Drawing
+
+MIN_IMAGES = 10
+HELD_OUT_PERCENT = 20  # of the images, where no test folder is given
+NUM_DOUBTFUL = 10  # readings to look at again
+MIN_CONTRADICTION = 0.9  # confidence with which a reading contradicts a label
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What a fine-tuning has brought."""
+
+    weights: Path
+    own: PlateDataset  # trained on
+    held_out: PlateDataset  # measured on
+    before: list  # readings of the held-out images by the initial weights
+    after: list  # and by the new ones
+    history: list[dict]
+    seconds: float
+    drawn: dict[str, tuple[int, int]]  # correct before and after, of `DRAWN_PLATES`
+
+
+def fine_tune(
+    folder: Path | str,
+    output: Path | str,
+    *,
+    test: Path | str | None = None,
+    initial_weights: Path | str = DEFAULT_WEIGHTS,
+    config: TrainConfig = CONFIGS["fine_tune"],
+) -> tuple[keras.Model, ResumableCheckpoint, PlateDataset, PlateDataset]:
+    """Teach the reader labelled images of your own; an interrupted run goes on.
+
+    Args:
+        folder: labelled images, as `load_folder` takes them; at least `MIN_IMAGES`.
+        output: a new folder for dr_model.h5, its metadata and export.
+        test: labelled images to measure on; by default some of `folder` are held back.
+        initial_weights: the HDF5 file to start from.
+        config: the hyperparameters.
+
+    Raises:
+        DatasetError: the images or their labels cannot be used.
+        TrainingError: the output folder holds another run.
+        WeightsError: the initial weights cannot be used.
+    """
+    initial_weights, output = Path(initial_weights), Path(output)
+    metadata = load_metadata(initial_weights)
+    own, held_out = split_images(folder, test, metadata["digits"], config.seed)
+    keras.utils.set_random_seed(config.seed)
+    model = load_model(initial_weights, metadata)
+    batches = OwnAndDrawnBatches(
+        own,
+        boxes=predict_boxes(model, own.images),
+        drawn=render_plates(range(config.replay_plates), digits=metadata["digits"]),
+        augment_drawn=make_augmentation(CONFIGS["robust"]),
+        batch_size=config.batch_size,
+        repeats=max(1, round(config.plates / len(own))),
+        seed=config.seed,
+    )
+    run = {
+        "config": asdict(config),
+        "images": digest(own),
+        "initial_weights": metadata["sha256"][initial_weights.name],
+    }
+    checkpoint = ResumableCheckpoint(
+        output / "checkpoints", run, config.patience, rank=held_out_error
+    )
+    if not config.box_weight:
+        freeze_localization(model)
+    trained = with_box(model)
+    rate = warmup_cosine(config.learning_rate, config.epochs * len(batches), config.warmup_steps)
+    compile_model(trained, rate, config.box_weight)
+    targets = make_targets(
+        encode(held_out.labels, held_out.digits), predict_boxes(model, held_out.images)
+    )
+    fit_epochs(trained, batches, config.epochs, checkpoint, (held_out.images, targets))
+    checkpoint.restore(trained, checkpoint.state["best_epoch"])
+    return model, checkpoint, own, held_out
+
+
+def held_out_error(row: dict) -> tuple[float, float]:
+    """Ranks epochs by the held-out images that are read wrongly, then by their loss."""
+    return -row["val_logits_exact_match"], row["val_logits_loss"]
+
+
+def digest(plates: PlateDataset) -> str:
+    """SHA-256 of images and labels."""
+    return hashlib.sha256(plates.images.tobytes() + "".join(plates.labels).encode()).hexdigest()
+
+
+def split_images(
+    folder: Path | str, test: Path | str | None, digits: int, seed: int
+) -> tuple[PlateDataset, PlateDataset]:
+    """Load the images to train on and those to measure on.
+
+    Raises:
+        DatasetError: too few images, equal labels only, or an image in both folders.
+    """
+    own = load_folder(folder, digits)
+    if len(own) < MIN_IMAGES:
+        raise DatasetError(f"{folder}: {len(own)} images; fine-tuning takes {MIN_IMAGES}")
+    if len(set(own.labels)) == 1:
+        raise DatasetError(f"{folder}: every image has the label {own.labels[0]}")
+    if test is not None:
+        held_out = load_folder(test, digits)
+        known = {image.tobytes() for image in own.images}
+        shared = sum(image.tobytes() in known for image in held_out.images)
+        if shared:
+            raise DatasetError(f"{test}: {shared} of its images are also in {folder}")
+        return own, held_out
+    order = np.random.default_rng(seed).permutation(len(own))
+    count = max(2, len(own) * HELD_OUT_PERCENT // 100)
+    return own.take(np.sort(order[count:])), own.take(np.sort(order[:count]))
 
 
 class OwnAndDrawnBatches(keras.utils.PyDataset):

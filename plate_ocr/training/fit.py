@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,9 @@ def in_process_pool(augment: AugmentFn | None, processes: int) -> Iterator[Augme
 
 
 class ResumableCheckpoint(keras.callbacks.Callback):
-    """Early stopping on the CTC loss of training, with checkpoints from which a killed run resumes.
+    """Early stopping, with checkpoints from which a killed run resumes.
+
+    The best epoch has the lowest `rank`; by default that is the CTC loss of training.
 
     After every epoch come the weights and the optimizer, then `state.json` with the history and
     the SHA-256 of the weights. Files are replaced atomically, so a kill at any moment leaves the
@@ -148,8 +151,10 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         patience: int,
         probe_images: np.ndarray | None = None,
         host: Distributed = SINGLE_HOST,
+        rank: Callable[[dict], Any] = itemgetter(MONITOR),
     ):
         super().__init__()
+        self.rank = rank
         self.directory = Path(directory)
         self.patience = patience
         self.probe_images = probe_images
@@ -214,7 +219,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             "device": device_name(),  # may change when a run is resumed
         }
         state["history"].append(row)
-        best = min(state["history"], key=lambda row: row[MONITOR])
+        best = min(state["history"], key=self.rank)
         state |= {"epoch": epoch + 1, "best_epoch": best["epoch"], "best_loss": best[MONITOR]}
         state["stopped"] = state["epoch"] - state["best_epoch"] >= self.patience
         self.model.stop_training = state["stopped"]
