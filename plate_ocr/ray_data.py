@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache, partial
@@ -19,7 +19,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
 
 import pyarrow
 import ray
-from pyarrow import dataset, parquet
+from pyarrow import dataset
 
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS
 from plate_ocr.plates.dataset import DatasetError, encode_png, list_images
@@ -29,6 +29,7 @@ from plate_ocr.plates.rendering import DEFAULT_SEED, render_plate
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.utils import atomic_write
 
+PLATE_COLUMNS = ["file_name", "image"]  # that `read_many` needs
 PLATES_PER_TASK = 2_000  # seconds of work; a dying host loses at most its tasks
 # `error` is null where an image was read; `image` is a PNG file; `axes` is JSON.
 READING_SCHEMA = pyarrow.schema(
@@ -53,9 +54,10 @@ def draw_many(output: Path | str, start: int, count: int, seed: int = DEFAULT_SE
     """
     if start < 0 or count < 1:
         raise DatasetError(f"{output}: no such plates: start {start:,}, count {count:,}")
-    with _writer(output, count) as write:
+    with _new_folder(output) as folder:
         indices = ray.data.range(count, override_num_blocks=ceil(count / PLATES_PER_TASK))
-        write(indices.map_batches(_draw_batch, batch_size=None, fn_args=(start, seed)))
+        plates = indices.map_batches(_draw_batch, batch_size=None, fn_args=(start, seed))
+        plates.write_parquet(folder)
 
 
 def _draw_batch(batch: dict, start: int, seed: int) -> pyarrow.Table:
@@ -82,21 +84,25 @@ def read_many(source: Path | str, output: Path | str, weights: Path | str = DEFA
     if tables:
         if images := [path for path in source.iterdir() if is_image_name(path.name)]:
             raise DatasetError(f"{min(images)}: lies beside Parquet files; use a folder for each")
-        count = sum(map(_count_plates, tables))
+        try:
+            count = dataset.dataset(tables).scanner(columns=PLATE_COLUMNS).count_rows()
+        except (OSError, pyarrow.ArrowException) as error:
+            raise DatasetError(f"{source}: {str(error).partition(chr(10))[0]}") from error
+        if not count:
+            raise DatasetError(f"{source}: holds no plates")
     else:
         # A file name that is not valid Unicode becomes one that is not found: an error in its row.
         images = list_images(source)
         names = [path.name.encode(errors="backslashreplace").decode() for path in images]
-        count = len(names)
-    if not count:
-        raise DatasetError(f"{source}: holds no plates")
-    with _writer(output, count) as write:
+        table = pyarrow.table({"file_name": names})
+    with _new_folder(output) as folder:
         if tables:
-            plates = ray.data.read_parquet(tables, columns=["file_name", "image"])
+            plates = ray.data.read_parquet(tables, columns=PLATE_COLUMNS)
         else:
-            table = pyarrow.table({"file_name": names})
-            plates = ray.data.from_arrow(table, override_num_blocks=ceil(count / PLATES_PER_TASK))
-        write(plates.map_batches(_read_batch, batch_size=None, fn_args=(source, weights)))
+            blocks = ceil(len(names) / PLATES_PER_TASK)
+            plates = ray.data.from_arrow(table, override_num_blocks=blocks)
+        readings = plates.map_batches(_read_batch, batch_size=None, fn_args=(source, weights))
+        readings.write_parquet(folder)
     return dataset.dataset(output).count_rows(filter=dataset.field("error").is_valid())
 
 
@@ -111,19 +117,9 @@ def _read_batch(batch: dict, source: Path, weights: Path) -> pyarrow.Table:
     return pyarrow.Table.from_pylist(rows, READING_SCHEMA)
 
 
-def _count_plates(table: str) -> int:
-    try:
-        metadata = parquet.read_metadata(table)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DatasetError(f"{table}: not a Parquet file") from error
-    if not {"file_name", "image"} <= set(metadata.schema.names):
-        raise DatasetError(f"{table}: has no columns file_name and image")
-    return metadata.num_rows
-
-
 @contextmanager
-def _writer(output: Path | str, count: int) -> Iterator[Callable[[ray.data.Dataset], None]]:
-    """Yield a function that writes `count` rows to the folder `output`, atomically."""
+def _new_folder(output: Path | str) -> Iterator[str]:
+    """Start Ray, and yield a temporary folder that becomes `output` at the end."""
     output = Path(output).absolute()
     if output.exists():
         raise DatasetError(f"{output}: exists already; choose another")
@@ -140,10 +136,7 @@ def _writer(output: Path | str, count: int) -> Iterator[Callable[[ray.data.Datas
     try:
         with atomic_write(output) as temporary:
             temporary.mkdir()
-            yield lambda plates: plates.write_parquet(str(temporary))
-            written = dataset.dataset(temporary).count_rows()
-            if written != count:
-                raise DatasetError(f"{output}: {written:,} plates were written, not {count:,}")
+            yield str(temporary)
     except OSError as error:
         raise DatasetError(f"{output}: {error.strerror or error}") from error
     except ray.exceptions.RayError as error:

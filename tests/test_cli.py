@@ -129,22 +129,15 @@ def test_a_generated_folder_is_valid_until_a_plate_is_lost(tmp_path):
     assert code == 1 and path.name in out
 
 
-@pytest.mark.parametrize("moment", ["processes start", "plates are drawn"])
-def test_ctrl_c_while_a_folder_is_drawn(tmp_path, moment):
-    command = ["-m", "plate_ocr", "generate", tmp_path / "mine", "--start", "0", "--count", "60000"]
-    process = start_interruptible(*command, start_new_session=True)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    if moment == "processes start":
-        while len(children.read_text().split()) < 2:  # one of them tracks resources
-            time.sleep(0.002)
-        time.sleep(0.1)
-    while moment == "plates are drawn" and not any(tmp_path.glob("mine/[0-9]*.png")):
+def test_ctrl_c_while_a_folder_is_written(tmp_path):
+    command = ["-m", "plate_ocr", "generate", tmp_path / "mine", "--start", "0", "--count", "6000"]
+    process = start_interruptible(*command)
+    while not any(tmp_path.glob("mine/[0-9]*.png")):
         assert process.poll() is None
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and err.splitlines()[-1] == "interrupted", err
-    assert "Traceback" not in err
+    assert (process.returncode, err) == (130, "interrupted\n")
 
 
 def in_shell(command):

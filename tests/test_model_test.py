@@ -115,7 +115,7 @@ def test_without_labels_it_only_reads(folder):
     ("arguments", "named"),
     [
         (["nowhere"], "nowhere"),
-        (["broken"], "metadata.jsonl:1"),
+        (["broken"], "metadata.jsonl: "),
         (["plates", "--weights", "plates/none.h5"], "none.h5"),
         (["plates", "--plot", "plot.docx", "--json", "out.json"], "plot.docx"),
         (["plates", "--json", "plates"], "plates"),

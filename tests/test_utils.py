@@ -1,7 +1,10 @@
+import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
+from conftest import run_python, start_interruptible
 
 from plate_ocr.utils import (
     atomic_write,
@@ -80,18 +83,6 @@ def test_results_come_in_the_order_of_the_items(num_threads, count):
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("count", [0, 5, 70])
-def test_an_error_of_the_items_comes_after_the_results_before_it(count):
-    def items():
-        yield from range(count)
-        raise OSError
-
-    results = []
-    with pytest.raises(OSError):
-        results.extend(map_batches(double, items(), num_threads=2, size=7))
-    assert results == [2 * number for number in range(count)]
-
-
 def test_a_stream_that_is_left_ends_its_threads_and_took_few_items():
     before, taken = threading.active_count(), []
     items = (taken.append(number) or number for number in range(10_000))
@@ -99,3 +90,33 @@ def test_a_stream_that_is_left_ends_its_threads_and_took_few_items():
     assert next(stream) == 0
     stream.close()
     assert threading.active_count() == before and len(taken) <= 5 * 4
+
+
+POOL = """
+import multiprocessing, os, sys, time
+from plate_ocr.utils import spawn_pool
+if __name__ == "__main__":
+    sys.path.insert(0, "")
+    pool = spawn_pool(2)
+"""
+
+
+def test_processes_import_from_the_current_folder(tmp_path):
+    """As in a notebook that clones the project and changes into the clone."""
+    (tmp_path / "here.py").write_text("def now(): return 7")
+    code = POOL + f"    os.chdir({str(tmp_path)!r}); import here\n"
+    code += "    print(spawn_pool(1).submit(here.now).result())"
+    assert run_python("-c", code).stdout == "7\n"
+
+
+def test_processes_end_with_a_killed_parent():
+    code = POOL + "    waiting = [pool.submit(time.sleep, 60) for _ in range(2)]\n"
+    code += "    print(*(child.pid for child in multiprocessing.active_children()), flush=True)"
+    with start_interruptible("-c", code, stdout=subprocess.PIPE) as process:
+        workers = process.stdout.readline().split()
+        process.kill()
+    assert len(workers) == 2
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

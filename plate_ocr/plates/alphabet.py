@@ -7,7 +7,6 @@ import numpy as np
 DIGITS = "0123456789"
 BLANK = 0  # keras.losses.CTC also pads labels with it, so digit d is class d + 1
 NUM_CLASSES = 1 + len(DIGITS)
-VOCABULARY = np.frombuffer(("-" + DIGITS).encode("ascii"), dtype=np.uint8)  # ASCII by class
 NUM_DIGITS = 5  # the default number of digits on a plate
 SUPPORTED_LENGTHS = range(4, 8)  # numbers of digits that can be drawn, trained on and read
 
@@ -36,8 +35,8 @@ def encode(texts: Sequence[str], digits: int = NUM_DIGITS) -> np.ndarray:
     for text in texts:
         if not is_valid_label(text, digits):
             raise ValueError(f"not {digits} digits: {text!r:.60}")
-    flat = np.frombuffer("".join(texts).encode("ascii"), dtype=np.uint8)
-    return flat.reshape(len(texts), digits).astype(np.int32) - ord("0") + 1
+    classes = [[int(digit) + 1 for digit in text] for text in texts]
+    return np.array(classes, np.int32).reshape(len(texts), digits)
 
 
 def decode(classes: np.ndarray) -> list[str]:
@@ -52,7 +51,4 @@ def decode(classes: np.ndarray) -> list[str]:
     Returns:
         n texts.
     """
-    length = classes.shape[1]
-    characters = VOCABULARY[classes].tobytes().decode("ascii")
-    rows = [characters[row * length : (row + 1) * length] for row in range(len(classes))]
-    return [row.replace("-", "") for row in rows]
+    return ["".join(DIGITS[c - 1] for c in row if c != BLANK) for row in classes.tolist()]

@@ -20,18 +20,12 @@ import numpy as np
 from plate_ocr.utils import follow_parent
 
 # How the RuntimeError or ValueError begins that JAX raises when a connection is lost.
+ADVICE = "run the command on all hosts again to resume from the last checkpoint"
 JAX_ERROR = re.compile("(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ")
 
 
 class HostError(RuntimeError):
     """This host cannot connect to the others, or has lost one; the message says why."""
-
-
-def _lost_host(reason: str) -> HostError:
-    return HostError(
-        f"another host has ended, or this one failed ({reason}); run the command on all hosts "
-        "again to resume from the last checkpoint"
-    )
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,8 @@ class Distributed:
         except (RuntimeError, ValueError) as error:
             if self.num_processes == 1 or not JAX_ERROR.match(str(error)):
                 raise
-            raise _lost_host(str(error).partition("\n")[0]) from error
+            reason = str(error).partition("\n")[0]
+            raise HostError(f"another host may have ended ({reason}); {ADVICE}") from error
         if self.num_processes > 1:
             import jax
 
@@ -130,12 +125,12 @@ def run_in_subprocess(function: Callable[[], int]) -> int:
     process.start()
     try:
         process.join()
-    except BaseException:
-        process.kill()
-        raise
+    finally:
+        process.kill()  # if it was interrupted
     code = process.exitcode or 0
     if code < 0:
-        raise _lost_host(signal.Signals(-code).name)
+        reason = signal.Signals(-code).name
+        raise HostError(f"another host has ended, or this one failed ({reason}); {ADVICE}")
     return code
 
 

@@ -67,7 +67,7 @@ def test_weights_are_calibrated_on_a_folder(copied_weights, random_weights, tmp_
     result = evaluate(reader, dataset)
     assert result.confidence.mean() == pytest.approx(result.correct.mean(), abs=0.01)
 
-    generate_dataset(tmp_path / "easy", start=93_000, count=200, processes=1, progress=False)
+    generate_dataset(tmp_path / "easy", start=93_000, count=200)
     for weights, plates in ((random_weights, folder), (copied_weights, tmp_path / "easy")):
         with pytest.raises(DatasetError, match=plates.name):  # all wrong; nearly all correct
             calibrate(weights, plates)

