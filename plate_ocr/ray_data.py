@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import lru_cache, partial
 from math import ceil
 from pathlib import Path
@@ -31,15 +30,10 @@ from plate_ocr.utils import atomic_write
 
 PLATE_COLUMNS = ["file_name", "image"]  # that `read_many` needs
 PLATES_PER_TASK = 2_000  # seconds of work; a dying host loses at most its tasks
-# `error` is null where an image was read; `image` is a PNG file; `axes` is JSON.
+# Columns of readings; `error` is null where an image was read.
 READING_SCHEMA = pyarrow.schema(
     dict.fromkeys(("file_name", "text", "error"), pyarrow.string())
     | {"confidence": pyarrow.float64()}
-)
-PLATE_SCHEMA = pyarrow.schema(
-    {"image": pyarrow.binary()}
-    | dict.fromkeys(("file_name", "text", "font", "axes"), pyarrow.string())
-    | dict.fromkeys(("size", "spacing", "x", "y", "seed", "index"), pyarrow.int64())
 )
 
 _fonts = lru_cache(maxsize=1)(load_fonts)
@@ -48,6 +42,8 @@ _reader = lru_cache(maxsize=1)(partial(PlateReader, num_threads=1))  # other cor
 
 def draw_many(output: Path | str, start: int, count: int, seed: int = DEFAULT_SEED) -> None:
     """Draw plates `start` to `start + count - 1` into a new folder of Parquet files.
+
+    Their columns are those of `PlateRecord`, with `axes` as JSON, and `image`, a PNG file.
 
     Raises:
         DatasetError: the range is not valid, or the output exists or cannot be written.
@@ -64,8 +60,8 @@ def _draw_batch(batch: dict, start: int, seed: int) -> pyarrow.Table:
     rows = []
     for index in batch["id"].tolist():
         image, record = render_plate(_fonts(), seed, start + index)
-        rows.append(asdict(record) | {"image": encode_png(image), "axes": json.dumps(record.axes)})
-    return pyarrow.Table.from_pylist(rows, PLATE_SCHEMA)
+        rows.append(vars(record) | {"image": encode_png(image), "axes": json.dumps(record.axes)})
+    return pyarrow.Table.from_pylist(rows)
 
 
 def read_many(source: Path | str, output: Path | str, weights: Path | str = DEFAULT_WEIGHTS) -> int:
@@ -87,21 +83,19 @@ def read_many(source: Path | str, output: Path | str, weights: Path | str = DEFA
         try:
             count = dataset.dataset(tables).scanner(columns=PLATE_COLUMNS).count_rows()
         except (OSError, pyarrow.ArrowException) as error:
-            raise DatasetError(f"{source}: {str(error).partition(chr(10))[0]}") from error
+            reason = " ".join(str(error).split())
+            raise DatasetError(f"{source}: cannot be read ({reason})") from error
         if not count:
             raise DatasetError(f"{source}: holds no plates")
+        plates = partial(ray.data.read_parquet, tables, columns=PLATE_COLUMNS)
     else:
         # A file name that is not valid Unicode becomes one that is not found: an error in its row.
         images = list_images(source)
         names = [path.name.encode(errors="backslashreplace").decode() for path in images]
-        table = pyarrow.table({"file_name": names})
+        table, blocks = pyarrow.table({"file_name": names}), ceil(len(names) / PLATES_PER_TASK)
+        plates = partial(ray.data.from_arrow, table, override_num_blocks=blocks)
     with _new_folder(output) as folder:
-        if tables:
-            plates = ray.data.read_parquet(tables, columns=PLATE_COLUMNS)
-        else:
-            blocks = ceil(len(names) / PLATES_PER_TASK)
-            plates = ray.data.from_arrow(table, override_num_blocks=blocks)
-        readings = plates.map_batches(_read_batch, batch_size=None, fn_args=(source, weights))
+        readings = plates().map_batches(_read_batch, batch_size=None, fn_args=(source, weights))
         readings.write_parquet(folder)
     return dataset.dataset(output).count_rows(filter=dataset.field("error").is_valid())
 
@@ -123,12 +117,11 @@ def _new_folder(output: Path | str) -> Iterator[str]:
     output = Path(output).absolute()
     if output.exists():
         raise DatasetError(f"{output}: exists already; choose another")
-    if not ray.is_initialized():
-        try:
-            ray.init(log_to_driver=False, logging_level="ERROR")
-        except Exception as error:  # Ray raises a bare one after a timeout
-            reason = str(error).strip().partition("\n")[0]
-            raise DatasetError(f"Ray does not start: {reason}") from error
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True)
+    except Exception as error:  # Ray raises a bare one after a timeout
+        reason = str(error).strip().partition("\n")[0]
+        raise DatasetError(f"Ray does not start: {reason}") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = sys.stderr.isatty()
     context.print_on_execution_start = False

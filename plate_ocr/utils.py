@@ -1,6 +1,5 @@
 """What all subpackages share: resources, files, the processor, processes, missing packages."""
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -70,23 +69,11 @@ def check_writable(path: Path) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """The content of a JSON file; a `ValueError` names a file that is none or cannot be read.
-
-    Raises:
-        FileNotFoundError, NotADirectoryError: there is no such file.
-    """
+    """The content of a JSON file; a `ValueError` names a file that is none."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON, or not readable ({error})") from error
-
-
-def checksum(content: dict) -> str:
-    """SHA-256 of a dictionary as JSON, without its entry `checksum`."""
-    rest = {name: value for name, value in content.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
 
 
 def printable(name: str) -> str:
@@ -130,9 +117,6 @@ def cores() -> int:
 
 def spawn_pool(processes: int) -> ProcessPoolExecutor:
     """A pool of processes that end with this one; a script needs `if __name__ == "__main__"`."""
-    # Their import path starts here, not where Python was started: a notebook in Colab changes into
-    # its clone of this repository.
-    multiprocessing.process.ORIGINAL_DIR = str(Path.cwd())  # type: ignore[attr-defined]
     context = multiprocessing.get_context("spawn")  # TensorFlow forbids forks
     return ProcessPoolExecutor(processes, mp_context=context, initializer=follow_parent)
 

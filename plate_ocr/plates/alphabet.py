@@ -17,17 +17,10 @@ def is_valid_label(text: object, digits: int = NUM_DIGITS) -> bool:
 
 
 def encode(texts: Sequence[str], digits: int = NUM_DIGITS) -> np.ndarray:
-    """Turn texts into labels for the CTC loss.
+    """Turn n texts into labels for the CTC loss, int32 (n, digits) with classes 1 to 10.
 
     >>> encode(["00123"])
     array([[1, 1, 2, 3, 4]], dtype=int32)
-
-    Args:
-        texts: n strings of digits.
-        digits: the length of each text.
-
-    Returns:
-        int32 array of shape (n, digits) with classes 1 to 10.
 
     Raises:
         ValueError: a text is not `digits` digits; the message quotes it.
@@ -40,15 +33,9 @@ def encode(texts: Sequence[str], digits: int = NUM_DIGITS) -> np.ndarray:
 
 
 def decode(classes: np.ndarray) -> list[str]:
-    """Turn rows of classes into texts; blanks are dropped, repeated digits are kept.
+    """Turn rows of classes, int (n, length), into n texts, without blanks.
 
     >>> decode(np.array([[1, 1, BLANK, 10], [BLANK, 3, BLANK, BLANK]]))
     ['009', '2']
-
-    Args:
-        classes: int array of shape (n, length).
-
-    Returns:
-        n texts.
     """
     return ["".join(DIGITS[c - 1] for c in row if c != BLANK) for row in classes.tolist()]

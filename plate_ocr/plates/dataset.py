@@ -18,7 +18,7 @@ from plate_ocr.plates.alphabet import NUM_DIGITS, SUPPORTED_LENGTHS, is_valid_la
 from plate_ocr.plates.fonts import FONT_DIRECTORY, load_fonts
 from plate_ocr.plates.images import ImageError, load_gray, load_plate
 from plate_ocr.plates.metadata import DatasetError, label_for, list_images, read_metadata
-from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH, plate_text, render_plate
+from plate_ocr.plates.rendering import DEFAULT_SEED, PLATE_HEIGHT, PLATE_WIDTH, plate_text
 from plate_ocr.utils import printable, read_json, write_bytes, write_text
 
 # Directory name -> (start, count): positions in the permutation of all five-digit numbers.
@@ -95,7 +95,7 @@ def held_out_range(count: int, digits: int = NUM_DIGITS) -> range:
 def render_plates(
     positions: Sequence[int],
     *,
-    seed: int = rendering.DEFAULT_SEED,
+    seed: int = DEFAULT_SEED,
     fonts: Path | str = FONT_DIRECTORY,
     digits: int = NUM_DIGITS,
     exclude_labels: Collection[str] = (),
@@ -107,7 +107,7 @@ def render_plates(
     images = np.empty((len(positions), PLATE_HEIGHT, PLATE_WIDTH, 1), dtype=np.uint8)
     records = []
     for row, index in enumerate(positions):
-        images[row, :, :, 0], record = render_plate(loaded, seed, index, digits=digits)
+        images[row, :, :, 0], record = rendering.render_plate(loaded, seed, index, digits=digits)
         records.append(vars(record))
     return PlateDataset(images, [record["text"] for record in records], records)
 
@@ -117,19 +117,14 @@ def generate_dataset(
     *,
     start: int | None = None,
     count: int | None = None,
-    seed: int = rendering.DEFAULT_SEED,
+    seed: int = DEFAULT_SEED,
     sizes: range | None = None,
     digits: int = NUM_DIGITS,
 ) -> list[dict]:
     """Draw plates into a folder, which is new, or holds plates of the same settings.
 
-    Args:
-        directory: the folder; its name, `start` and `count` choose the plates, see `split_range`.
-        start: first position, for a name that is not in `SPLITS`.
-        count: number of plates.
-        seed: decides the order of the numbers, and each plate's size, spacing and position.
-        sizes: font sizes to choose from, in pixels per em; `font_sizes(digits)` by default.
-        digits: the number of digits on a plate.
+    The name of the folder, `start` and `count` choose the plates, see `split_range`. `seed` and
+    `digits` are those of `render_plate`; so are `sizes`, in pixels per em.
 
     Returns:
         The records in order of position, as written to `metadata.jsonl`.
@@ -147,16 +142,16 @@ def generate_dataset(
     fonts, files, records = load_fonts(), {}, []
     # A terminal shows the progress. All are drawn before the first is written: a font may fail.
     for index in tqdm(positions, unit=" plates", desc=str(directory), disable=None):
-        image, record = render_plate(fonts, seed, index, sizes, digits)
+        image, record = rendering.render_plate(fonts, seed, index, sizes, digits)
         files[record.file_name] = encode_png(image)
         records.append(vars(record))
-    lines = [json.dumps(record) + "\n" for record in records]
     try:
         directory.mkdir(parents=True, exist_ok=True)
         write_text(directory / "settings.json", json.dumps(settings, indent=2) + "\n")
         for name, content in files.items():
             write_bytes(directory / name, content)
-        write_text(directory / METADATA, "".join(lines))  # last: the folder is complete
+        # Last: a folder with metadata is complete.
+        write_text(directory / METADATA, "".join(json.dumps(record) + "\n" for record in records))
     except OSError as error:
         raise DatasetError(f"{error.filename or directory}: {error.strerror or error}") from error
     return records
@@ -243,7 +238,7 @@ def mix_with_replay(own: PlateDataset, drawn: PlateDataset) -> PlateDataset:
 def load_or_generate(
     directory: Path | str,
     count: int | None = None,
-    seed: int = rendering.DEFAULT_SEED,
+    seed: int = DEFAULT_SEED,
     digits: int = NUM_DIGITS,
 ) -> PlateDataset:
     """Load a folder of plates; one of `SPLITS` is first drawn where plates are missing.
@@ -303,6 +298,5 @@ def validate_dataset(directory: Path | str, digits: int | None = None) -> list[s
         first = first_with.setdefault(hashlib.sha256(gray.tobytes()).digest(), path.name)
         if first != path.name:
             problems.append(f"{path}: is the same picture as {first}")
-    names = {path.name for path in paths}
-    missing = [printable(name) for name in records if name not in names]
+    missing = sorted(map(printable, records.keys() - {path.name for path in paths}))
     return problems + [f"{directory}: {name} has a record, but no image" for name in missing]

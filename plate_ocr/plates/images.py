@@ -34,9 +34,7 @@ def is_image_name(name: str) -> bool:
 
 
 def load_plate(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Load an image as the network takes it, uint8 (64, 128): `load_gray`, then `letterbox`.
-
-    Arguments and errors are those of `load_gray`.
+    """Load an image as the network takes it, uint8 (64, 128), by `load_gray` and `letterbox`.
 
     >>> load_plate(Image.new("RGB", (300, 100), "white")).shape
     (64, 128)
@@ -48,14 +46,13 @@ def load_gray(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Load an image in its own size.
 
     EXIF orientation is applied, transparency becomes white, 16 bits become 8, and only the first
-    frame is read. A truncated file is an error, unless the program sets Pillow's
-    `LOAD_TRUNCATED_IMAGES`.
+    frame is read.
 
     Args:
         source: a path, the bytes of a file, an open binary file, a Pillow image, or an array of
             shape (height, width), (height, width, 1), (..., 3) RGB or (..., 4) RGBA, of dtype
             uint8, uint16, bool, or floats from 0 to 1.
-        max_pixels: larger files and Pillow images are rejected before they are decoded.
+        max_pixels: larger images are rejected; files, before they are decoded.
 
     Returns:
         uint8 array of shape (height, width), grayscale, 255 is white.
@@ -63,8 +60,22 @@ def load_gray(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         ImageError: the source is not a supported image, is damaged or too large.
     """
+    file = source
     try:
-        return _read_gray(source, max_pixels)
+        if isinstance(source, np.ndarray):
+            file = _array_to_image(source)
+        elif isinstance(source, str | os.PathLike):
+            file = os.fsdecode(source)
+            if not stat.S_ISREG(Path(file).stat().st_mode):
+                raise ValueError("not a file")  # opening a pipe would block
+        elif isinstance(source, bytes | bytearray | memoryview):
+            file = BytesIO(bytes(source))
+        elif not hasattr(source, "read") and not isinstance(source, Image.Image):
+            raise TypeError("not a path, bytes, image or array")
+        if isinstance(file, Image.Image):
+            return _decode(file, max_pixels)
+        with Image.open(file, formats=FORMATS) as image:
+            return _decode(image, max_pixels)
     except Image.UnidentifiedImageError as error:
         reason = "not a PNG, JPEG, BMP, WebP or TIFF image"
         raise ImageError(f"{_source_name(source)}: {reason}") from error
@@ -110,23 +121,6 @@ def box_in_plate(height: int, width: int) -> tuple[int, int, int, int]:
 def border_pixels(gray: np.ndarray) -> np.ndarray:
     """The outermost pixels of an image (height, width), which are mostly background."""
     return np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
-
-
-def _read_gray(source: ImageSource, max_pixels: int) -> np.ndarray:
-    if isinstance(source, np.ndarray):
-        return _decode(_array_to_image(source), MAX_PIXELS)
-    if isinstance(source, Image.Image):
-        return _decode(source, max_pixels)
-    if isinstance(source, str | os.PathLike):
-        source = os.fsdecode(source)
-        if not stat.S_ISREG(Path(source).stat().st_mode):
-            raise ValueError("not a file")  # opening a pipe would block
-    elif isinstance(source, bytes | bytearray | memoryview):
-        source = BytesIO(bytes(source))
-    elif not hasattr(source, "read"):
-        raise TypeError("not a path, bytes, image or array")
-    with Image.open(source, formats=FORMATS) as image:
-        return _decode(image, max_pixels)
 
 
 def _decode(image: Image.Image, max_pixels: int) -> np.ndarray:

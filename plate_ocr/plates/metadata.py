@@ -60,7 +60,7 @@ def read_metadata(directory: Path | str) -> dict[str, dict]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:  # Excel writes a BOM
             if path.suffix.lower() == ".csv":  # values are text: 00123
-                rows = iter(csv.DictReader(file, strict=True, skipinitialspace=True))
+                rows = csv.DictReader(file, strict=True, skipinitialspace=True)
             else:
                 rows = (json.loads(line) for line in file if line.strip())
             for record in rows:

@@ -1,9 +1,7 @@
 """Draw one plate: (fonts, seed, index) -> image and record, a pure function.
 
-Plate `index` shows entry `index` of a seeded permutation of all five-digit numbers, so the first
-100,000 plates of a seed show distinct numbers. Later plates repeat the numbers in cycles, each in
-a new order. Fonts and their instances are used round-robin. Font size, spacing and position are
-random, from a generator seeded with (seed, index).
+Numbers follow a seeded permutation, fonts and their instances are used round-robin, and font size,
+spacing and position come from a generator seeded with (seed, index).
 """
 
 from collections.abc import Sequence
