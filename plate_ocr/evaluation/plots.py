@@ -148,22 +148,17 @@ def severity_heatmap(
 ) -> Figure:
     """Exact match by corruption (row) and severity (column), as `accuracy_by` returns it."""
     names, severities = (sorted(set(keys)) for keys in zip(*groups, strict=True))
-    counts = np.array([[groups.get((name, severity), (0, 0)) for severity in severities]
-                       for name in names], float)  # fmt: skip
-    counts[counts[..., 1] == 0] = np.nan
-    rates = 100 * counts[..., 0] / counts[..., 1]
+    rates = np.full((len(names), len(severities)), np.nan)
+    for (name, severity), (correct, plates) in groups.items():
+        rates[names.index(name), severities.index(severity)] = 100 * correct / plates
     order = np.argsort(np.nanmean(rates, axis=1), kind="stable")
-    mild = np.array(severities) <= 3
-    totals = (np.nansum(counts[:, columns], axis=(0, 1)) for columns in (mild, ~mild))
-    shares = [f"{100 * correct / plates:.2f} %" for correct, plates in totals]
     figure, axis = plt.subplots(figsize=(6, 0.28 * len(names) + 1))
     limits = (min(80, np.nanmin(rates)), 100)
     _annotated_heatmap(axis, rates[order], "cividis", "{:.1f}", limits)
     axis.set_xticks(range(len(severities)), severities)
     axis.set_yticks(range(len(names)), [names[row].replace("_", " ") for row in order])
-    title = "Exact match (%) by corruption and severity"
-    axis.set(title=f"{title}\nmild {shares[0]}, severe {shares[1]}{title_suffix}")
-    axis.set(xlabel="severity (mild: 1 to 3, severe: 4 and 5)")
+    title = f"Exact match (%) by corruption and severity{title_suffix}"
+    axis.set(title=title, xlabel="severity")
     return figure
 
 
@@ -202,29 +197,6 @@ def reliability_diagram(curve: Sequence[dict], ece: float, title_suffix: str = "
     axis.legend(loc="lower right")
     counts.bar(confidence, [point["plates"] for point in curve], width=0.03, color=BLUE)
     counts.set(yscale="log", xlabel="confidence", ylabel="plates")
-    return figure
-
-
-def accuracy_vs_font_distance(
-    distances: Sequence[float], rates: Sequence[float], names: Sequence[str], title: str
-) -> Figure:
-    """Exact match, 0 to 1, of fonts over `font_distance`; the five worst fonts are named."""
-    figure, axis = plt.subplots(figsize=(6, 4))
-    percent = 100 * np.array(rates)
-    axis.plot(distances, percent, "o", color=BLUE, alpha=0.7)
-    middle = np.median(np.array(distances)[np.isfinite(distances)])
-    for number, row in enumerate(np.argsort(percent, kind="stable")[:5]):
-        axis.annotate(
-            names[row],
-            (distances[row], percent[row]),
-            xytext=(0, (6, -12)[number % 2]),  # above and below in turn: points are close together
-            textcoords="offset points",
-            ha="right" if distances[row] > middle else "left",
-            fontsize=9,
-        )
-    axis.margins(y=0.1)
-    axis.set(title=title, ylabel="exact match (%)")
-    axis.set(xlabel="distance to nearest training font (mean absolute pixel difference)")
     return figure
 
 

@@ -75,11 +75,3 @@ def coverage_at_precision(
     if not accepted.size:
         return 0.0, 1.0
     return float((accepted[-1] + 1) / len(order)), float(confidence[order[accepted[-1]]])
-
-
-def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
-    """The probability that a positive score is above a negative one; ties count half."""
-    from sklearn.metrics import roc_auc_score  # slow to import, not needed for reading
-
-    labels = np.repeat([1, 0], [len(positive), len(negative)])
-    return float(roc_auc_score(labels, np.concatenate([positive, negative])))
