@@ -1,8 +1,7 @@
-"""The command `plate-ocr`: every subcommand, its options and its handler."""
+"""The command `plate-ocr`: read number plates; draw and validate datasets; train and export."""
 
 import argparse
 import csv
-import io
 import json
 import os
 import shutil
@@ -11,7 +10,6 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +31,8 @@ EXIT_CODES = (
     "arguments, or nothing could be done; 130 interrupted."
 )
 ERRORS = (dataset.DatasetError, FontError, HostError, ImageError, TrainingError, WeightsError)
-STANDARD_INPUT = Path("-")
 Options = argparse.Namespace
-Handler = Callable[[Options], int]  # options -> exit code; its docstring is the command's help
+Handler = Callable[[Options], int | None]  # -> exit code; its docstring is the command's help
 AddCommand = Callable[[str, Handler], argparse.ArgumentParser]
 
 
@@ -67,16 +64,7 @@ def weights_output(text: str) -> Path:
     return Path(text)
 
 
-WEIGHTS: dict[str, Any] = {
-    "type": path_argument,
-    "default": DEFAULT_WEIGHTS,
-    "help": "HDF5 file of trained weights; default: dr_model.h5",
-}
-SEED: dict[str, Any] = {
-    "type": non_negative_int,
-    "default": DEFAULT_SEED,
-    "help": "of the order of numbers and of every plate; default: %(default)s",
-}
+WEIGHTS = {"type": path_argument, "default": DEFAULT_WEIGHTS, "help": "default: dr_model.h5"}
 
 
 def add_reader_options(command: argparse.ArgumentParser, backend: str) -> None:
@@ -91,16 +79,12 @@ def add_reader_options(command: argparse.ArgumentParser, backend: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = build_parser().parse_args(arguments)
-    return run_command(partial(options.run, options), *ERRORS)
+    return run_command(lambda: options.run(options), *ERRORS)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; the options of each hold its handler as `run`."""
-    parser = argparse.ArgumentParser(
-        prog="plate-ocr",
-        description="Read number plates; draw and validate datasets; train, calibrate, export.",
-        epilog=EXIT_CODES,
-    )
+    parser = argparse.ArgumentParser(prog="plate-ocr", description=__doc__, epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -119,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_data_commands(add_command: AddCommand) -> None:
     """Add the commands that read, draw and validate plates."""
     read = add_command("read", _read)
-    read.add_argument("paths", nargs="+", type=path_argument, help="image, folder, or - for stdin")
+    read.add_argument("paths", nargs="+", type=path_argument, help="image or folder")
     layout = read.add_mutually_exclusive_group()
     layout.add_argument("--json", action="store_true", help="print one JSON object per line")
     layout.add_argument("--csv", action="store_true", help="print CSV with a header")
@@ -130,7 +114,7 @@ def _add_data_commands(add_command: AddCommand) -> None:
     add("directory", type=path_argument, help="train, validation, benchmark or test, or another")
     add("--start", type=int, help="first position in the shuffled numbers")
     add("--count", type=int, help="number of plates; default: the whole split")
-    add("--seed", **SEED)
+    add("--seed", type=non_negative_int, default=DEFAULT_SEED, help="default: %(default)s")
     add("--digits", type=int, choices=SUPPORTED_LENGTHS, default=NUM_DIGITS, help="default: 5")
 
     add = add_command("validate", _validate).add_argument
@@ -141,7 +125,6 @@ def _add_data_commands(add_command: AddCommand) -> None:
     add("output", type=path_argument, help="new folder")
     add("--start", type=int, default=0, help="first plate; default: %(default)s")
     add("--count", type=int, required=True, help="number of plates")
-    add("--seed", **SEED)
 
     add = add_command("read-many", _read_many).add_argument
     add("source", type=path_argument, help="folder of images, or of draw-many")
@@ -156,9 +139,7 @@ def _add_weights_commands(add_command: AddCommand) -> None:
         command.add_argument("directory", type=path_argument, help="folder of labelled plates")
         command.add_argument("weights", type=weights_output, help="HDF5 file to write")
     fine_tune.add_argument("--initial-weights", metavar="WEIGHTS", **WEIGHTS)
-    fine_tune.set_defaults(
-        config="fine_tuning", checkpoints=None, coordinator_address=None, format="onnx"
-    )
+    fine_tune.set_defaults(config="fine_tuning", checkpoints=None, coordinator_address=None)
     add = train.add_argument
     add("--config", choices=CONFIGS, default="default", help="default: %(default)s")
     resume = "where to resume from; all hosts share it; default: WEIGHTS with .checkpoints"
@@ -182,8 +163,7 @@ def _read(options: Options) -> int:
 
     Images are PNG, JPEG, BMP, WebP or TIFF files.
     """
-    paths: list[Path] = []
-    failures = 0
+    paths, failures = [], 0
     for path in options.paths:
         try:  # Path.is_dir raises an error if the name is too long
             paths += dataset.list_images(path) if os.path.isdir(path) else [path]  # noqa: PTH112
@@ -193,9 +173,8 @@ def _read(options: Options) -> int:
     if not paths:
         return 2
     reader = PlateReader(options.weights, options.backend, tta=options.tta)
-    sources = (_standard_input() if path == STANDARD_INPUT else path for path in paths)
     write_row = _row_writer(options)
-    for path, reading in zip(paths, reader.stream(sources), strict=True):
+    for path, reading in zip(paths, reader.stream(paths), strict=True):
         if isinstance(reading, ImageError):
             print_error(f"unreadable: {reading}")
             failures += 1
@@ -204,12 +183,6 @@ def _read(options: Options) -> int:
         row["rejected"] = reading.confidence < options.min_confidence
         write_row(row | {"digits": [digit._asdict() for digit in reading.digits]})
     return 1 if failures else 0
-
-
-def _standard_input() -> io.BytesIO:
-    file = io.BytesIO(sys.stdin.buffer.read())
-    file.name = "standard input"  # for error messages
-    return file
 
 
 def _row_writer(options: Options) -> Callable[[dict], Any]:
@@ -227,7 +200,7 @@ def _row_writer(options: Options) -> Callable[[dict], Any]:
     )
 
 
-def _generate(options: Options) -> int:
+def _generate(options: Options) -> None:
     """Draw a dataset of simulated plates. Writes PNG files, metadata.jsonl and settings.json.
 
     Folders named train, validation, benchmark and test are splits without common plates; others
@@ -241,7 +214,6 @@ def _generate(options: Options) -> int:
         digits=options.digits,
     )
     print(f"{options.directory}: {len(records):,} plates")
-    return 0
 
 
 def _validate(options: Options) -> int:
@@ -255,16 +227,15 @@ def _validate(options: Options) -> int:
     return 1 if problems else 0
 
 
-def _draw_many(options: Options) -> int:
+def _draw_many(options: Options) -> None:
     """Draw any number of plates into Parquet. Needs the extra [ray].
 
     Ray runs on this machine, or on the cluster RAY_ADDRESS.
     """
     from plate_ocr.ray_data import draw_many  # imports Ray
 
-    draw_many(options.output, options.start, options.count, options.seed)
+    draw_many(options.output, options.start, options.count)
     print(f"{options.output}: {options.count:,} plates")
-    return 0
 
 
 def _read_many(options: Options) -> int:
@@ -276,7 +247,7 @@ def _read_many(options: Options) -> int:
     return 1 if unreadable else 0
 
 
-def _train(options: Options) -> int:
+def _train(options: Options) -> int | None:
     """Train on a folder of plates, on one or several hosts. Needs the extra [train].
 
     An interrupted run resumes from its last epoch. Several hosts need the extra [hosts], and all
@@ -284,13 +255,13 @@ def _train(options: Options) -> int:
     """
     if options.coordinator_address:
         os.environ["KERAS_BACKEND"] = "jax"  # the backend that trains on several hosts
-        return run_in_subprocess(partial(run_command, partial(_train_here, options), *ERRORS))
+        return run_in_subprocess(lambda: run_command(lambda: _train_here(options), *ERRORS))
     if (options.process_id, options.num_processes) != (0, 1):
         raise HostError("--process-id, --num-processes: need --coordinator-address")
     return _train_here(options)
 
 
-def _train_here(options: Options) -> int:
+def _train_here(options: Options) -> None:
     from plate_ocr.training.fit import best_dtype_policy, save_model, train  # imports Keras
 
     config, host = CONFIGS[options.config], SINGLE_HOST
@@ -302,12 +273,10 @@ def _train_here(options: Options) -> int:
         plates = dataset.load_folder(options.directory)
         config = replace(config, plates=len(plates))
         if config.replay_plates:
-            plates = dataset.mix_with_replay(
-                plates, dataset.render_plates(range(config.replay_plates))
-            )
-        validation = dataset.render_plates(
-            dataset.held_out_range(config.val_plates), exclude_labels=plates.labels
-        )
+            replay = dataset.render_plates(range(config.replay_plates))
+            plates = dataset.mix_with_replay(plates, replay)
+        held_out = dataset.held_out_range(config.val_plates)
+        validation = dataset.render_plates(held_out, exclude_labels=plates.labels)
         if not len(validation):
             raise TrainingError(f"{options.directory}: leaves no numbers to validate with")
         model, state = train(
@@ -323,22 +292,22 @@ def _train_here(options: Options) -> int:
         with host.save_on_first_host(options.weights) as temporary:
             save_model(model, temporary)
     print(f"{options.weights}: epoch {state['best_epoch']}, loss {state['best_loss']:.6f}")
-    return 0
 
 
-def _fine_tune(options: Options) -> int:
+def _fine_tune(options: Options) -> None:
     """Adapt the shipped weights to your own plates. Needs the extra [train].
 
     Trains with the configuration fine_tuning, then exports, so that `plate-ocr read --weights`
     takes the new weights.
     """
+    from plate_ocr.training.export import export_onnx  # imports Keras
+
     _train_here(options)
-    _export(options)
+    print(export_onnx(options.weights))
     shutil.rmtree(options.weights.with_suffix(".checkpoints"))  # a new folder is another run
-    return 0
 
 
-def _calibrate(options: Options) -> int:
+def _calibrate(options: Options) -> None:
     """Calibrate the confidence of your own weights. Needs the extra [train].
 
     Takes at least 200 plates, of which 10 are read correctly and 10 are not.
@@ -346,10 +315,9 @@ def _calibrate(options: Options) -> int:
     from plate_ocr.evaluation.benchmark import calibrate  # not needed for reading
 
     print(f"{options.weights}: {calibrate(options.weights, options.directory)}")
-    return 0
 
 
-def _export(options: Options) -> int:
+def _export(options: Options) -> None:
     """Export weights as ONNX, or as LiteRT for phones. Needs the extra [train].
 
     Writes NAME.onnx or NAME.tflite beside the weights.
@@ -358,7 +326,6 @@ def _export(options: Options) -> int:
 
     export = export_litert if options.format == "litert" else export_onnx
     print(export(options.weights))
-    return 0
 
 
 def run_command(command: Callable[[], int | None], *errors: type[Exception]) -> int:
@@ -389,8 +356,8 @@ def run_command(command: Callable[[], int | None], *errors: type[Exception]) -> 
 
 def _setup_console() -> None:
     """Print any file name, show a warning as one line, and silence libraries."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name need not be valid text
-        sys.stdout.reconfigure(errors="backslashreplace")
+    with suppress(AttributeError):  # a notebook's
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be valid text
     warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
     warnings.filterwarnings("ignore", module="PIL")  # unreadable images are reported by us
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no log lines of TensorFlow

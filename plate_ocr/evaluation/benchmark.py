@@ -80,11 +80,7 @@ def evaluate(reader: PlateReader, dataset: BenchmarkSet) -> EvaluationResult:
 
 
 def calibrate(weights: Path | str, directory: Path | str) -> PlattScaling:
-    """Calibrate the confidence of weights on labelled plates, and write that beside the weights.
-
-    Args:
-        weights: the HDF5 file, its ONNX export beside it; its metadata takes the calibration.
-        directory: labelled plates that the weights were not trained on.
+    """Calibrate weights on labelled plates they were not trained on; their metadata keeps it.
 
     Raises:
         DatasetError: there are too few plates, correct readings or wrong readings.

@@ -1,7 +1,9 @@
 """How well plates were read: exact match, errors by group and by digit, quality of confidence."""
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
@@ -60,11 +62,7 @@ def character_error_rate(labels: Sequence[str], texts: Sequence[str]) -> float:
 
 
 def edit_distance(label: str, text: str) -> int:
-    """The least number of insertions, deletions and substitutions (Levenshtein 1966).
-
-    >>> edit_distance("12345", "1345"), edit_distance("12345", "21345")
-    (1, 2)
-    """
+    """The least number of insertions, deletions and substitutions (Levenshtein 1966)."""
     above = list(range(len(text) + 1))  # distances from the empty prefix of the label
     for row, expected in enumerate(label, start=1):
         distances = [row]
@@ -101,10 +99,8 @@ def accuracy_by(result: EvaluationResult, *tags: str) -> dict[Hashable, tuple[in
     """Correct readings and plates of every value of a tag, or of several tags; worst first."""
     columns = [result.tags[tag].tolist() for tag in tags]
     keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-    groups: dict[Hashable, tuple[int, int]] = {}
-    for key, is_correct in zip(keys, result.correct.tolist(), strict=True):
-        correct, plates = groups.get(key, (0, 0))
-        groups[key] = (correct + is_correct, plates + 1)
+    plates, correct = Counter(keys), Counter(compress(keys, result.correct))
+    groups = {key: (correct[key], plates[key]) for key in plates}
     return dict(sorted(groups.items(), key=lambda item: item[1][0] / item[1][1]))
 
 

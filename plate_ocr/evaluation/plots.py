@@ -1,14 +1,8 @@
 """Every figure of the notebooks, of `model_test.py` and of the docs, in one style."""
 
-import os
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-
-from plate_ocr.utils import PACKAGE, atomic_write
-
-# Matplotlib caches its list of fonts beside the package, not in the home folder.
-os.environ.setdefault("MPLCONFIGDIR", str(PACKAGE.parent / ".cache" / "matplotlib"))
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,6 +11,7 @@ from matplotlib.figure import Figure
 
 from plate_ocr.reading.reader import Digit, Reading
 from plate_ocr.reading.tta import x_affine
+from plate_ocr.utils import atomic_write
 
 # Okabe and Ito's colors, which differ with any color vision.
 BLUE, ORANGE, RED, GREEN, GRAY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#666666"
@@ -31,7 +26,6 @@ plt.rcParams.update(
         "figure.dpi": DPI,
         "figure.constrained_layout.use": True,
         "figure.titlesize": 11,
-        "font.size": 10,
         "axes.titlesize": 11,
         "axes.titlelocation": "left",
         "axes.spines.top": False,
@@ -92,15 +86,14 @@ def dataset_statistics(records: Sequence[dict], title_suffix: str = "") -> Figur
         "Plates per digit spacing (px)": Counter(record["spacing"] for record in records),
         "Digit frequency": Counter(digit for record in records for digit in record["text"]),
     }
-    figure = plt.figure(figsize=(8, 5.4))
-    grid = figure.add_gridspec(len(panels), 2)
-    axis = figure.add_subplot(grid[:, 0])
+    layout = [["Plates per font", title] for title in panels]
+    figure, axes = plt.subplot_mosaic(layout, figsize=(8, 5.4))
+    axis = axes["Plates per font"]
     names = sorted(fonts, reverse=True)
     axis.barh(names, [fonts[name] for name in names], color=BLUE)
     axis.set(title=f"Plates per font{title_suffix}")
-    for row, (title, counts) in enumerate(panels.items()):
-        axis = figure.add_subplot(grid[row, 1])
-        values = sorted(counts)
+    for title, counts in panels.items():
+        axis, values = axes[title], sorted(counts)
         axis.bar(values, [counts[value] for value in values], color=BLUE)
         axis.set(title=title)
         if len(values) <= 10:
@@ -223,13 +216,13 @@ def ctc_posteriors(
     grid.set_yticks(range(classes), ["blank", *"0123456789"])
     grid.set(xlabel=f"image column (px); {steps} time steps span the crop")
     plate.set_xlim(-0.5, width - 0.5)
+    above = plate.get_xaxis_transform()
+    for digit in digits:
+        plate.text(digit.x - 0.5, 1.02, digit.digit, transform=above, ha="center")
     for axis in (plate, grid):
         axis.grid(False)
         for digit in digits:
             axis.axvline(digit.x - 0.5, color=ORANGE, linewidth=1)
-    for digit in digits:
-        above = (digit.x - 0.5, 1.02)
-        plate.text(*above, digit.digit, transform=plate.get_xaxis_transform(), ha="center")
     return figure
 
 

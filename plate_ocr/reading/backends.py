@@ -1,7 +1,4 @@
-"""Backends run the network: images -> logits and crop windows.
-
-Each imports its library when it is made, and raises a WeightsError if it cannot run the weights.
-"""
+"""Backends run the network: images -> logits and crop windows. Each imports its own library."""
 
 import sys
 import threading

@@ -9,13 +9,11 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from plate_ocr.network import checkpoint
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, WeightsError
 from plate_ocr.plates.alphabet import NUM_DIGITS
 from plate_ocr.plates.dataset import list_images
 from plate_ocr.plates.images import ImageError, ImageSource, box_in_plate, letterbox, load_gray
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading import backends
-from plate_ocr.reading.backends import ModelOutput
 from plate_ocr.reading.calibration import PlattScaling
 from plate_ocr.reading.ctc import Predictions, decode_logits
 from plate_ocr.reading.tta import decode_with_views, x_affine
@@ -57,8 +55,6 @@ class PlateReader:
     >>> reading = PlateReader().read("data/test/12891.png")
     >>> reading.text, reading.confidence > 0.9
     ('12891', True)
-    >>> [digit.digit for digit in reading.digits]
-    ['1', '2', '8', '9', '1']
 
     A reader can be pickled; the copy opens the weights again. Keras and OpenVINO hang in a process
     that was forked after they were used: start processes with "spawn".
@@ -77,7 +73,7 @@ class PlateReader:
 
     def __init__(
         self,
-        weights: Path | str = DEFAULT_WEIGHTS,
+        weights: Path | str = checkpoint.DEFAULT_WEIGHTS,
         backend: str = "onnx",
         num_threads: int = 0,
         tta: bool = False,
@@ -113,7 +109,7 @@ class PlateReader:
     def __reduce__(self) -> tuple[type, tuple]:
         return PlateReader, self._arguments
 
-    def forward(self, images: np.ndarray) -> ModelOutput:
+    def forward(self, images: np.ndarray) -> backends.ModelOutput:
         """Run the network: uint8 (n, 64, 128, 1), n > 0 -> logits (n, 16, 11), crop (n, 4)."""
         return self.backend(images)
 
@@ -125,7 +121,7 @@ class PlateReader:
         if not len(rows):
             return predictions
         images, backend = images[rows], self._fallback or self.backend
-        output = ModelOutput(output.logits[rows], output.crop[rows])
+        output = backends.ModelOutput(output.logits[rows], output.crop[rows])
         if self._fallback:
             output = self._fallback(images)
         if self.tta:
@@ -174,9 +170,6 @@ class PlateReader:
     def read_folder(self, directory: Path | str) -> Iterator[tuple[Path, Reading | ImageError]]:
         """Read the images of a folder in name order, as `stream` does.
 
-        >>> [reading.text for path, reading in PlateReader().read_folder("data/test")][:3]
-        ['07303', '12891', '13082']
-
         Raises:
             DatasetError: there is no such folder, or no image in it.
         """
@@ -206,14 +199,14 @@ def _load_export(weights: Path, metadata: dict) -> bytes:
     path = weights.with_suffix(".onnx")
     try:
         if metadata.get("onnx_source_sha256") != metadata["sha256"][weights.name]:
-            raise WeightsError(f"{path}: not made from {weights}")
+            raise checkpoint.WeightsError(f"{path}: not made from {weights}")
         return checkpoint.read_verified(path, metadata["sha256"].get(path.name))
-    except WeightsError as error:
+    except checkpoint.WeightsError as error:
         command = f"run python -m plate_ocr export --weights {weights}"
-        raise WeightsError(f"{error}; {command}") from error
+        raise checkpoint.WeightsError(f"{error}; {command}") from error
 
 
-def decode_output(output: ModelOutput, digits: int = NUM_DIGITS) -> Predictions:
+def decode_output(output: backends.ModelOutput, digits: int = NUM_DIGITS) -> Predictions:
     """Decode logits, with positions as fractions of the plate's width."""
     return decode_logits(output.logits, digits).to_image_coordinates(x_affine(output.crop))
 

@@ -65,9 +65,10 @@ def crop_to_text(plate: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
     start, end = center - half_size, center + half_size
     pad = int(np.ceil(np.max((left, top) - start))) + 1
     padded = Image.fromarray(np.pad(text, pad, constant_values=background))
-    box = (*(start + (pad - left, pad - top)), *(end + (pad - left, pad - top)))
-    size = PLATE_WIDTH, PLATE_HEIGHT
-    view = np.asarray(padded.resize(size, Image.Resampling.BILINEAR, box))
+    shift = np.array([pad - left, pad - top])
+    box = (*(start + shift), *(end + shift))
+    view = padded.resize((PLATE_WIDTH, PLATE_HEIGHT), Image.Resampling.BILINEAR, box)
+    view = np.asarray(view)
     return view if background >= 128 else 255 - view, (end[0] - start[0], start[0])
 
 
@@ -84,14 +85,8 @@ def x_affine(crop: np.ndarray) -> np.ndarray:
 def merge_views(logits: np.ndarray, affine: np.ndarray, digits: int) -> ctc.Predictions:
     """For each plate, of the texts of all views, the one with the highest mean probability.
 
-    Args:
-        logits: float (views, n, T, C), of the original plates first.
-        affine: float (views, n, 2), scale and offset from each view to the plate.
-        digits: L.
-
-    Returns:
-        The text with its mean probability; its digits are as the most confident view with this
-        text has them; the greedy text is that of the original plate.
+    Logits are (views, n, T, C), of the original plates first; affine, (views, n, 2), is scale and
+    offset from view to plate. Digits are as the most confident view with the text has them.
     """
     views = [ctc.decode_logits(view, digits) for view in logits]
     labels = [encode(view.texts, digits) for view in views]
