@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 import json
 import os
 import shutil
@@ -103,7 +104,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_data_commands(add_command: AddCommand) -> None:
     """Add the commands that read, draw and validate plates."""
     read = add_command("read", _read)
-    read.add_argument("paths", nargs="+", type=path_argument, help="image or folder")
+    read.add_argument(
+        "paths", nargs="+", type=path_argument, metavar="PATH", help="image, folder, or - for stdin"
+    )
     layout = read.add_mutually_exclusive_group()
     layout.add_argument("--json", action="store_true", help="print one JSON object per line")
     layout.add_argument("--csv", action="store_true", help="print CSV with a header")
@@ -174,7 +177,8 @@ def _read(options: Options) -> int:
         return 2
     reader = PlateReader(options.weights, options.backend, tta=options.tta)
     write_row = _row_writer(options)
-    for path, reading in zip(paths, reader.stream(paths), strict=True):
+    sources = (_standard_input() if str(path) == "-" else path for path in paths)
+    for path, reading in zip(paths, reader.stream(sources), strict=True):
         if isinstance(reading, ImageError):
             print_error(f"unreadable: {reading}")
             failures += 1
@@ -183,6 +187,12 @@ def _read(options: Options) -> int:
         row["rejected"] = reading.confidence < options.min_confidence
         write_row(row | {"digits": [digit._asdict() for digit in reading.digits]})
     return 1 if failures else 0
+
+
+def _standard_input() -> io.BytesIO:
+    file = io.BytesIO(sys.stdin.buffer.read())
+    file.name = "standard input"  # for error messages
+    return file
 
 
 def _row_writer(options: Options) -> Callable[[dict], Any]:

@@ -177,6 +177,17 @@ def test_a_full_disk_behind_the_output_is_one_line():
     assert done.stderr.count("\n") == 1
 
 
+def test_standard_input_is_read():
+    done = in_shell("$PYTHON -m plate_ocr read - < data/test/12891.png")
+    assert done.returncode == 0 and done.stdout.split("\t")[:2] == ["-", "12891"]
+
+
+def test_standard_input_that_is_no_image_is_named():
+    done = in_shell("$PYTHON -m plate_ocr read - data/test/12891.png < README.md")
+    assert done.returncode == 1 and "12891" in done.stdout
+    assert "standard input: " in done.stderr and done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", [("read",), ("read", "--csv"), ("read", "--json")])
 def test_any_file_name_is_printed(command, plates, tmp_path):
     for name in (b"a\nb.png", b"\xff.png", b"c\td.png"):

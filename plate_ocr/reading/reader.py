@@ -56,8 +56,8 @@ class PlateReader:
     >>> reading.text, reading.confidence > 0.9
     ('12891', True)
 
-    A reader can be pickled; the copy opens the weights again. Keras and OpenVINO hang in a process
-    that was forked after they were used: start processes with "spawn".
+    A reader can be pickled; the copy opens the weights again. Only one with ONNX Runtime works in
+    a fork.
 
     Args:
         weights: the HDF5 file; beside it `<name>.json` with its hash and `<name>.onnx`, its export.
@@ -82,6 +82,7 @@ class PlateReader:
             raise ValueError(f"num_threads: must be 0 or more, not {num_threads}")
         weights = Path(weights)
         self._arguments = (weights.absolute(), backend, num_threads, tta)
+        self._process = os.getpid()  # the libraries wait for threads that a fork does not have
         metadata = checkpoint.load_metadata(weights)
         fitted = metadata.get("calibration")
         self.calibration = PlattScaling(**fitted) if fitted else None
@@ -111,6 +112,8 @@ class PlateReader:
 
     def forward(self, images: np.ndarray) -> backends.ModelOutput:
         """Run the network: uint8 (n, 64, 128, 1), n > 0 -> logits (n, 16, 11), crop (n, 4)."""
+        if self._arguments[1] != "onnx" and os.getpid() != self._process:
+            raise RuntimeError("a fork cannot use this reader: start processes with 'spawn'")
         return self.backend(images)
 
     def predict(self, images: np.ndarray) -> Predictions:

@@ -49,3 +49,17 @@ def test_onnx_reads_in_a_forked_child(random_weights):
     reader = PlateReader(random_weights)
     expected = list(reader.stream(NOISE[0]))
     assert succeeds_in_a_fork(lambda: list(reader.stream(NOISE[0])) == expected)
+
+
+@needs_fork
+@pytest.mark.parametrize("backend", ["keras", "openvino"])
+def test_a_backend_that_would_hang_in_a_forked_child_is_refused(random_weights, backend):
+    reader = PlateReader(random_weights, backend)
+    reader.read(IMAGE)
+
+    def refused():
+        with pytest.raises(RuntimeError, match="fork"):
+            reader.read(IMAGE)
+        return True
+
+    assert succeeds_in_a_fork(refused)
