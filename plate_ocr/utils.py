@@ -163,16 +163,12 @@ EXTRAS = {
 }  # module -> extra that installs it; `None`: the package itself requires it; others: train
 
 
-def missing_extra(error: ImportError, library: str | None = None) -> str:
-    """How to install a missing module, which `library` needs, by default itself.
-
-    An import error of another kind keeps its message.
-    """
+def missing_extra(error: ImportError) -> str:
+    """How to install a missing module; an import error of another kind keeps its message."""
     if not isinstance(error, ModuleNotFoundError):
         return " ".join(str(error).split())
     name = str(error.name).partition(".")[0]
-    library = library or name
-    extra = EXTRAS.get(library, "train")
+    extra = EXTRAS.get(name, "train")
     if extra is None:
-        return f"{name} is missing: pip install {library}"
+        return f"{name} is missing: pip install {name}"
     return f"{name} is missing: in the folder of this project, run pip install '.[{extra}]'"
