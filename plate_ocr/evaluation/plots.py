@@ -1,14 +1,8 @@
 """Every figure of the notebooks, of `model_test.py` and of the docs, in one style."""
 
-import os
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-
-from plate_ocr.utils import PACKAGE, atomic_write
-
-# Matplotlib caches its list of fonts beside the package, not in the home folder.
-os.environ.setdefault("MPLCONFIGDIR", str(PACKAGE.parent / ".cache" / "matplotlib"))
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,6 +11,7 @@ from matplotlib.figure import Figure
 
 from plate_ocr.reading.reader import Digit, Reading
 from plate_ocr.reading.tta import x_affine
+from plate_ocr.utils import atomic_write
 
 # Okabe and Ito's colors, which differ with any color vision.
 BLUE, ORANGE, RED, GREEN, GRAY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#666666"
@@ -31,7 +26,6 @@ plt.rcParams.update(
         "figure.dpi": DPI,
         "figure.constrained_layout.use": True,
         "figure.titlesize": 11,
-        "font.size": 10,
         "axes.titlesize": 11,
         "axes.titlelocation": "left",
         "axes.spines.top": False,
@@ -92,15 +86,14 @@ def dataset_statistics(records: Sequence[dict], title_suffix: str = "") -> Figur
         "Plates per digit spacing (px)": Counter(record["spacing"] for record in records),
         "Digit frequency": Counter(digit for record in records for digit in record["text"]),
     }
-    figure = plt.figure(figsize=(8, 5.4))
-    grid = figure.add_gridspec(len(panels), 2)
-    axis = figure.add_subplot(grid[:, 0])
+    layout = [["Plates per font", title] for title in panels]
+    figure, axes = plt.subplot_mosaic(layout, figsize=(8, 5.4))
+    axis = axes["Plates per font"]
     names = sorted(fonts, reverse=True)
     axis.barh(names, [fonts[name] for name in names], color=BLUE)
     axis.set(title=f"Plates per font{title_suffix}")
-    for row, (title, counts) in enumerate(panels.items()):
-        axis = figure.add_subplot(grid[row, 1])
-        values = sorted(counts)
+    for title, counts in panels.items():
+        axis, values = axes[title], sorted(counts)
         axis.bar(values, [counts[value] for value in values], color=BLUE)
         axis.set(title=title)
         if len(values) <= 10:
@@ -148,22 +141,17 @@ def severity_heatmap(
 ) -> Figure:
     """Exact match by corruption (row) and severity (column), as `accuracy_by` returns it."""
     names, severities = (sorted(set(keys)) for keys in zip(*groups, strict=True))
-    counts = np.array([[groups.get((name, severity), (0, 0)) for severity in severities]
-                       for name in names], float)  # fmt: skip
-    counts[counts[..., 1] == 0] = np.nan
-    rates = 100 * counts[..., 0] / counts[..., 1]
+    rates = np.full((len(names), len(severities)), np.nan)
+    for (name, severity), (correct, plates) in groups.items():
+        rates[names.index(name), severities.index(severity)] = 100 * correct / plates
     order = np.argsort(np.nanmean(rates, axis=1), kind="stable")
-    mild = np.array(severities) <= 3
-    totals = (np.nansum(counts[:, columns], axis=(0, 1)) for columns in (mild, ~mild))
-    shares = [f"{100 * correct / plates:.2f} %" for correct, plates in totals]
     figure, axis = plt.subplots(figsize=(6, 0.28 * len(names) + 1))
     limits = (min(80, np.nanmin(rates)), 100)
     _annotated_heatmap(axis, rates[order], "cividis", "{:.1f}", limits)
     axis.set_xticks(range(len(severities)), severities)
     axis.set_yticks(range(len(names)), [names[row].replace("_", " ") for row in order])
-    title = "Exact match (%) by corruption and severity"
-    axis.set(title=f"{title}\nmild {shares[0]}, severe {shares[1]}{title_suffix}")
-    axis.set(xlabel="severity (mild: 1 to 3, severe: 4 and 5)")
+    title = f"Exact match (%) by corruption and severity{title_suffix}"
+    axis.set(title=title, xlabel="severity")
     return figure
 
 
@@ -205,29 +193,6 @@ def reliability_diagram(curve: Sequence[dict], ece: float, title_suffix: str = "
     return figure
 
 
-def accuracy_vs_font_distance(
-    distances: Sequence[float], rates: Sequence[float], names: Sequence[str], title: str
-) -> Figure:
-    """Exact match, 0 to 1, of fonts over `font_distance`; the five worst fonts are named."""
-    figure, axis = plt.subplots(figsize=(6, 4))
-    percent = 100 * np.array(rates)
-    axis.plot(distances, percent, "o", color=BLUE, alpha=0.7)
-    middle = np.median(np.array(distances)[np.isfinite(distances)])
-    for number, row in enumerate(np.argsort(percent, kind="stable")[:5]):
-        axis.annotate(
-            names[row],
-            (distances[row], percent[row]),
-            xytext=(0, (6, -12)[number % 2]),  # above and below in turn: points are close together
-            textcoords="offset points",
-            ha="right" if distances[row] > middle else "left",
-            fontsize=9,
-        )
-    axis.margins(y=0.1)
-    axis.set(title=title, ylabel="exact match (%)")
-    axis.set(xlabel="distance to nearest training font (mean absolute pixel difference)")
-    return figure
-
-
 def ctc_posteriors(
     image: np.ndarray,
     probabilities: np.ndarray,
@@ -251,13 +216,13 @@ def ctc_posteriors(
     grid.set_yticks(range(classes), ["blank", *"0123456789"])
     grid.set(xlabel=f"image column (px); {steps} time steps span the crop")
     plate.set_xlim(-0.5, width - 0.5)
+    above = plate.get_xaxis_transform()
+    for digit in digits:
+        plate.text(digit.x - 0.5, 1.02, digit.digit, transform=above, ha="center")
     for axis in (plate, grid):
         axis.grid(False)
         for digit in digits:
             axis.axvline(digit.x - 0.5, color=ORANGE, linewidth=1)
-    for digit in digits:
-        above = (digit.x - 0.5, 1.02)
-        plate.text(*above, digit.digit, transform=plate.get_xaxis_transform(), ha="center")
     return figure
 
 
