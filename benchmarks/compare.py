@@ -34,7 +34,7 @@ from plate_ocr.plates.dataset import load_folder
 from plate_ocr.utils import cores, cpu_supports, processor_name, write_text
 
 SEED = 2026
-CLEAN = ("held_out_fonts", "layout", "cross_generator", "captcha")
+CLEAN = ("held_out_fonts", "layout", "cross_generator", "captcha", "segments")
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 
 Sets = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> images (n, 64, 128), n labels

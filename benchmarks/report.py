@@ -12,12 +12,14 @@ from plate_ocr.evaluation.plots import BLUE, GRAY, GREEN, ORANGE, RED
 
 SETS = {
     "test": "data/test",
+    "held_out": "held-out numbers, training fonts",
     "held_out_fonts": "held-out fonts",
     "corruptions_1_to_3": "corruptions, severity 1 to 3",
     "corruptions_4_to_5": "corruptions, severity 4 and 5",
     "layout": "layout",
     "cross_generator": "cross-generator",
     "captcha": "captcha",
+    "segments": "seven-segment displays",
 }
 NOTHING = "-"
 # Colour and marker of the readers in the figure of accuracy.
@@ -36,6 +38,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def titles(results: dict) -> dict[str, str]:
+    """The sets on which these results were measured, and their titles."""
+    return {name: title for name, title in SETS.items() if name in results["sets"]}
+
+
 def percent(correct: int, plates: int) -> str:
     """A percentage; 100.00 only if all are correct."""
     rate = 100 * correct / plates
@@ -44,13 +51,13 @@ def percent(correct: int, plates: int) -> str:
 
 def accuracy_table(results: dict) -> str:
     """Exact match of every trained reader on every set."""
-    plates = results["sets"]
-    rows = [["plates", *(f"{plates[name]:,}" for name in SETS)]]
+    plates, sets = results["sets"], titles(results)
+    rows = [["plates", *(f"{plates[name]:,}" for name in sets)]]
     for reader in READERS:
         correct = results["readers"][reader.key].get("correct", {})
-        cells = (percent(correct[name], plates[name]) if correct else NOTHING for name in SETS)
+        cells = (percent(correct[name], plates[name]) if correct else NOTHING for name in sets)
         rows.append([reader.title, *cells])
-    return table(["exact match, %", *SETS.values()], rows)
+    return table(["exact match, %", *sets.values()], rows)
 
 
 def cost_table(results: dict) -> str:
@@ -115,19 +122,19 @@ def chart(results: dict) -> Figure:
 
 def _plot_errors(axis: Axes, results: dict) -> None:
     """Markers on a log scale, because the best are close together; no errors at the left edge."""
-    plates, readers = results["sets"], results["readers"]
+    plates, readers, sets = results["sets"], results["readers"], titles(results)
     measured = [reader for reader in READERS if "correct" in readers[reader.key]]
     shown = [reader for reader in measured if reader.key in MARKERS]
     none = 100 / (3 * max(plates.values()))
     for number, reader in enumerate(shown):
         colour, marker = MARKERS[reader.key]
         correct = readers[reader.key]["correct"]
-        wrong = [max(none, 100 * (1 - correct[name] / plates[name])) for name in SETS]
+        wrong = [max(none, 100 * (1 - correct[name] / plates[name])) for name in sets]
         offset = 0.12 * (number - (len(shown) - 1) / 2)  # else equal readers hide each other
-        rows = [row + offset for row in range(len(SETS))]
+        rows = [row + offset for row in range(len(sets))]
         axis.plot(wrong, rows, marker, color=colour, label=reader.title)
     axis.set_xscale("log")
-    axis.set_yticks(range(len(SETS)), SETS.values())
+    axis.set_yticks(range(len(sets)), sets.values())
     axis.invert_yaxis()
     axis.minorticks_off()
     ticks = [tick for tick in (0.01, 0.1, 1, 10, 100) if tick > 2 * none]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.baselines import READERS
-from benchmarks.report import NOTHING, percent, table
+from benchmarks.real import result_table
+from benchmarks.report import NOTHING, percent, table, titles
 from plate_ocr.network.crnn import build_model, count_macs
 from plate_ocr.utils import read_json, write_text
 
@@ -17,8 +18,6 @@ PROJECT = Path(__file__).parents[1]
 RESULTS = PROJECT / "results"
 PAGES = (PROJECT / "README.md", PROJECT / "MODEL_CARD.md", *sorted(PROJECT.glob("docs/*.md")))
 BLOCK = re.compile(r"(<!-- results: (\w+) -->)(.*?)(<!-- end -->)", re.DOTALL)
-SETS = {"held_out": "held-out numbers, training fonts", **report.SETS}
-del SETS["test"]  # 60 plates: too few for a rate
 CONFIDENCE = {
     "ece": ("expected calibration error, 15 bins", ".2%"),
     "auroc_error_detection": ("AUROC, correct against incorrect", ".4f"),
@@ -53,7 +52,7 @@ def accuracy() -> str:
     """Exact match of our reader and other engines; the best of every set in bold."""
     evaluation, engines = load("evaluation"), load("benchmark")["readers"]
     rows = {}
-    for name, title in SETS.items():
+    for name, title in titles(evaluation).items():
         plates = evaluation["sets"][name]["images"]
         correct = {
             "plate_ocr": evaluation["sets"][name]["correct"],
@@ -74,7 +73,7 @@ def metrics() -> str:
     """Exact match and character error rate of our reader on every set."""
     evaluation = load("evaluation")
     rows = {}
-    for name, title in SETS.items():
+    for name, title in titles(evaluation).items():
         result, tta = evaluation["sets"][name], evaluation["tta"]["sets"][name]
         rows[title] = {
             "plates": f"{result['images']:,}",
@@ -98,6 +97,13 @@ def confidence() -> str:
         for key, (title, form) in CONFIDENCE.items()
     }
     return grid("confidence", rows)
+
+
+def real() -> str:
+    """Accuracy and confidence on real images, which are not in the repository."""
+    if not (RESULTS / "real.json").exists():
+        return "not measured with these weights"
+    return result_table(load("real"))
 
 
 def training_runs() -> str:
@@ -175,7 +181,7 @@ def threshold() -> str:
 BLOCKS = {
     function.__name__: function
     for function in (accuracy, compatibility, confidence, hardest_fonts, metrics, model_size,
-                     threshold, training_runs, tta_ablation, tta_throughput)
+                     real, threshold, training_runs, tta_ablation, tta_throughput)
 }  # fmt: skip
 
 

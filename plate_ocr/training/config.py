@@ -9,11 +9,11 @@ class TrainingError(RuntimeError):
 
 # Probability of an augmented plate to be drawn again in a style of training/styles.
 DRAWN_STYLES = {
-    "interpolated": 0.22,
-    "handwriting": 0.18,
-    "segments": 0.14,
-    "counters": 0.14,
-    "squared": 0.07,
+    "interpolated": 0.24,
+    "handwriting": 0.20,
+    "segments": 0.13,
+    "counters": 0.13,
+    "squared": 0.06,
 }
 
 
@@ -61,7 +61,7 @@ CONFIGS = {
             name="robust",
             augment=True,
             styles=DRAWN_STYLES,
-            surroundings_prob=0.25,
+            surroundings_prob=0.3,
         ),
         # Plates of one's own, from weights that locate and read other digits already.
         TrainConfig(

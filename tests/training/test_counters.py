@@ -3,13 +3,14 @@ import pytest
 
 from plate_ocr.plates.rendering import MARGIN
 from plate_ocr.training.styles.counters import CounterRenderer
+from plate_ocr.training.styles.interpolation import FontInterpolator
 from plate_ocr.training.styles.row import INK_THRESHOLD
 
 
 @pytest.fixture(scope="module")
 def render(fonts):
     whole = [font for font in fonts if "stencil" not in font.kind]  # digits of one piece
-    return CounterRenderer(whole[::4]).render
+    return CounterRenderer(FontInterpolator(whole[::4]).interpolate).render
 
 
 @pytest.fixture(scope="module")

@@ -111,9 +111,9 @@ def _sample_shifts(digits: Sequence[int], layout: Layout, rng: np.random.Generat
         return shifts
     if window > turn_pitch:  # a second digit comes into view, and the label must clearly lead:
         largest = min(
-            0.5 * turn_pitch - 0.12 * height,  # nearer to the middle
-            0.5 * window - 0.2 * height,  # at least 70 % of it visible
-            turn_pitch + 0.2 * height - 0.5 * window,  # at most 70 % of the other
+            0.5 * turn_pitch - 0.05 * height,  # nearer to the middle
+            0.5 * window - 0.1 * height,  # at least 60 % of it visible
+            turn_pitch + 0.3 * height - 0.5 * window,  # at most 80 % of the other
         )
     shifts[-1] = rng.choice([-1, 1]) * largest * rng.beta(2, 1)
     turning_digit = 0 if shifts[-1] * layout.turn_pitch > 0 else 9  # shows a part of 9 or of 0

@@ -72,7 +72,7 @@ CANDIDATES = 4  # digits of MNIST of which the one that suits the row's slant be
 HALF_STROKES = (0.028, 0.08)  # in digit heights, from ballpoint to felt pen
 MIN_HALF_STROKE = 0.5  # pixels
 DIGIT_HEIGHTS = (13, 38)  # pixels
-MAX_OVERLAP = 0.15  # of the boxes of neighboring symbols, in digit heights
+MAX_OVERLAP = 0.25  # of the boxes of neighboring symbols, in digit heights
 ROWS_PER_HEIGHT = 5  # in which the distances between symbols are measured
 PLATE_SIZE = np.array([PLATE_WIDTH, PLATE_HEIGHT])
 OVERSAMPLING = 2  # of a plate while it is drawn
@@ -122,8 +122,8 @@ def _add_marks(text: str, rng: np.random.Generator) -> str:
 def _write(symbols: str, template_prob: float, rng: np.random.Generator) -> list[np.ndarray]:
     """Points of symbols in one hand, float (2, n), in digit heights on a base line at 0."""
     count, unevenness = len(symbols), rng.uniform(0.2, 1)
-    slant = np.clip(rng.normal(0.1, 0.2), -0.3, 0.5)  # to the right, per height
-    stretch = np.exp(rng.normal(0, 0.12))
+    slant = np.clip(rng.normal(0.15, 0.25), -0.3, 0.75)  # to the right, per height
+    stretch = np.exp(rng.normal(0.05, 0.2))
     lifts = np.cumsum(unevenness * rng.normal(rng.normal(0, 0.04), 0.03, count))
     sizes = np.exp(unevenness * rng.normal(0, 0.13, count))
     turns = unevenness * rng.normal(0, 0.05, count)

@@ -41,6 +41,7 @@ PLATE_SIZE = np.array([PLATE_WIDTH, PLATE_HEIGHT])
 HEIGHTS = (12, 56)  # of digits in pixels, as far as they fit
 GAPS = (0.12, 0.5)  # between cells
 MIN_CONTRAST = 100  # gray levels between lit segments and what lies around them
+MIN_TILE_CONTRAST = 45  # the same on a tile, whose light is its own
 MAX_UNLIT = 0.22  # contrast of unlit segments and shadows, as a part of that of lit ones
 P_PLAIN, P_TILES = 0.25, 0.25  # digits on an empty background; digits as tiles
 P_LIGHT_DIGITS, P_MIXED = 0.25, 0.15  # of all with surroundings; of tiles of both polarities
@@ -127,7 +128,7 @@ def _draw_panel(display: Display, rng: np.random.Generator) -> tuple[np.ndarray,
     marked = int(rng.integers(len(gaps)))  # digit before it
     gaps[marked] += 3 * mark
     matrices = _place_row(display, gaps, rng)
-    paper, lit = _sample_levels(1, rng)
+    paper, lit = _sample_levels(1, MIN_CONTRAST, rng)
     faint, faintest = paper - MAX_UNLIT * rng.uniform(0.1, 1, (2, 1)) * (paper - lit)
     canvas = _blank(paper[0])
     if rng.random() < P_FRAME:
@@ -186,7 +187,7 @@ def _draw_tiles(display: Display, rng: np.random.Generator) -> tuple[np.ndarray,
     origins = positions - scales * corners.min(axis=1)
     matrices = np.concatenate([scales[..., None] * linear, origins[..., None]], axis=2)
 
-    paper, lit = _sample_levels(count, rng)
+    paper, lit = _sample_levels(count, MIN_TILE_CONTRAST, rng)
     if rng.random() < P_MIXED:
         paper, lit = np.where(rng.random(count) < 0.5, (paper, lit), (lit, paper))
     canvas = _blank(rng.uniform(0, 255))
@@ -199,11 +200,13 @@ def _draw_tiles(display: Display, rng: np.random.Generator) -> tuple[np.ndarray,
     return _reduce(canvas), _draw_ink(display, matrices)
 
 
-def _sample_levels(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _sample_levels(
+    count: int, min_contrast: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Gray levels around lit segments and of these, float (count,) each; often far apart."""
     dark, faint = rng.uniform(0, 1, (2, count)) ** 1.5
-    paper = 255 - dark * (255 - MIN_CONTRAST)
-    return paper, faint * (paper - MIN_CONTRAST)
+    paper = 255 - dark * (255 - min_contrast)
+    return paper, faint * (paper - min_contrast)
 
 
 def _cell_corners(display: Display) -> np.ndarray:

@@ -18,7 +18,7 @@ from plate_ocr.training.styles.row import Drawing, pixel_grid, to_uint8
 
 PLATE_SIZE = (PLATE_WIDTH, PLATE_HEIGHT)
 MIN_CONTRAST = 110  # gray levels between paper and an average pixel of the strokes
-MIN_TILE_CONTRAST = 80  # the same for a digit on a tile
+MIN_TILE_CONTRAST = 50  # the same for a digit on a tile
 MAX_PATTERN = 0.3  # darkness of what runs behind digits
 MIN_DIVIDED_GAP = 3  # pixels between digits that lines may divide
 P_TILES = 0.15  # every digit stands on a tile of its own
@@ -101,7 +101,7 @@ def _measure_row(ink: np.ndarray) -> Row:
 def _light_tiles(surface: np.ndarray, row: Row, rng: np.random.Generator) -> np.ndarray:
     """Gray levels that change from digit to digit, as in photographs put side by side."""
     min_contrast = rng.uniform(min(MIN_TILE_CONTRAST / row.boldness, 255), 255)
-    contrasts = rng.uniform(min_contrast, 255, NUM_DIGITS)
+    contrasts = np.exp(rng.uniform(*np.log([min_contrast, 255]), NUM_DIGITS))
     papers = rng.uniform(contrasts, 255)
     slopes = rng.normal(0, 0.3 * rng.random(), (NUM_DIGITS, 2)) / row.height
     plate = rng.uniform(150, 255) - 100 * surface
