@@ -113,14 +113,13 @@ def style_sets(plates: PlateDataset, seed: int) -> dict[str, BenchmarkSet]:
     """
     augmentations = {
         "augmented": PlateAugmentation({}),
-        **{style: PlateAugmentation({style: 1.0}) for style in STYLES},
+        **{f"style: {style}": PlateAugmentation({style: 1.0}) for style in STYLES},
         "surroundings": PlateAugmentation({}, surroundings_prob=1.0),
     }
     sets = {}
     for name, augmentation in augmentations.items():
         images, _ = augmentation(plates.images, plates.labels, np.random.default_rng(seed))
-        tags = {"style": np.full(len(plates), name)}
-        sets[name] = BenchmarkSet(images, plates.labels, tags)
+        sets[name] = BenchmarkSet(images, plates.labels, tags={})
     return sets
 
 

@@ -27,6 +27,7 @@ PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
 COLORS = (BLUE, ORANGE, GREEN, GRAY)
 DIGIT_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW, RED)
 LIGHT_GRAY = "#c4c4c4"
+EDGE = "#bbbbbb"  # of images
 DPI = 150
 MAX_BARS = 20
 Counts = Mapping[Hashable, tuple[int, int]]  # group -> correct readings and plates
@@ -68,14 +69,19 @@ def plate_grid(
         axis.set_axis_off()
     highlight = highlight if highlight is not None else [False] * len(captions)
     for axis, image, caption, red in zip(axes.flat, images, captions, highlight, strict=False):
-        axis.imshow(image.reshape(image.shape[:2]), cmap="gray", vmin=0, vmax=255)
-        axis.set(xticks=[], yticks=[])
-        axis.grid(False)
+        _show_image(axis, image, "gray", white=255, edge=RED if red else EDGE)
         axis.set_title(caption, fontsize=9, loc="center", pad=3, color=RED if red else "black")
-        for spine in axis.spines.values():
-            spine.set(visible=True, color=RED if red else "#bbbbbb")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def _show_image(axis: Axes, image: np.ndarray, colors: str, white: int, edge: str = EDGE) -> None:
+    """An image, (rows, columns) or (rows, columns, 1), in a frame and without ticks."""
+    axis.imshow(image.reshape(image.shape[:2]), cmap=colors, vmin=0, vmax=white)
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    for spine in axis.spines.values():
+        spine.set(visible=True, color=edge)
 
 
 def prediction_grid(
@@ -115,16 +121,14 @@ def dataset_statistics(records: Sequence[dict], title_suffix: str = "") -> Figur
 
 
 def plate_rows(rows: Mapping[str, Sequence[np.ndarray]], title: str = "") -> Figure:
-    """Rows of plates, uint8 (64, 128) or (64, 128, 1), with a name before each row."""
-    columns = max(map(len, rows.values()))
+    """Rows of as many plates, uint8 (64, 128) or (64, 128, 1), with a name before each row."""
+    columns = len(next(iter(rows.values())))
     size = (1.3 * columns + 1.2, 0.66 * len(rows) + 0.3 * bool(title))
     figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
     for (name, images), row in zip(rows.items(), axes, strict=True):
         row[0].text(-0.06, 0.5, name, transform=row[0].transAxes, ha="right", va="center")
-        for axis, image in zip(row, images, strict=False):
-            axis.imshow(image.reshape(image.shape[:2]), cmap="gray", vmin=0, vmax=255)
+        for axis, image in zip(row, images, strict=True):
+            _show_image(axis, image, "gray", white=255)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -145,12 +149,9 @@ def localization_grid(
     count = len(images)
     figure, axes = plt.subplots(2, count, figsize=(1.5 * count, 1.65), height_ratios=(2, 1))
     figure.suptitle(title, x=0.01, ha="left")
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        axis.grid(False)
     for column, (plate, crop) in enumerate(axes.T):
-        plate.imshow(images[column, ..., 0], cmap="gray", vmin=0, vmax=255)
-        crop.imshow(crops[column, ..., 0], cmap="gray_r", vmin=0, vmax=1)
+        _show_image(plate, images[column], "gray", white=255)
+        _show_image(crop, crops[column], "gray_r", white=1)
         for box, color, style in ((targets, GREEN, "-"), (boxes, ORANGE, "--")):
             left, right, top, bottom = box[column] * (width, width, height, height)
             corner = (left - 0.5, top - 0.5)  # the centre of the first pixel is at 0

@@ -43,6 +43,7 @@ from plate_ocr.utils import (
 )
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises its own format at every save
+logging.getLogger("tensorflow").setLevel(logging.ERROR)  # a graph for every model is no fault
 PROBE_STEPS = (0, 25, 50, 75, 100, 150, 200, 300, 400, 800, 1_600, 3_200)
 BYTES_PER_PARAMETER = 16  # of a checkpoint: weights, two moments of Adam, and some for HDF5
 AugmentFn = Callable[
