@@ -98,7 +98,7 @@ CONFIGS = {
             test_plates=1_000,
             augment=True,
             styles=DRAWN_STYLES,
-            surroundings_prob=0.25,
+            surroundings_prob=0.3,
         ),
     )
 }
