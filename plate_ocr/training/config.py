@@ -59,6 +59,7 @@ CONFIGS = {
         # Part II: goes on from Part I with everything drawn; made the weights of the repository.
         TrainConfig(
             name="robust",
+            epochs=36,
             augment=True,
             styles=DRAWN_STYLES,
             surroundings_prob=0.3,

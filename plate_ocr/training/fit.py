@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from plate_ocr.utils import (
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises its own format at every save
 logging.getLogger("tensorflow").setLevel(logging.ERROR)  # a graph for every model is no fault
+MONITOR = "logits_loss"  # the CTC loss on the training plates
 PROBE_STEPS = (0, 25, 50, 75, 100, 150, 200, 300, 400, 800, 1_600, 3_200)
 BYTES_PER_PARAMETER = 16  # of a checkpoint: weights, two moments of Adam, and some for HDF5
 AugmentFn = Callable[
@@ -129,7 +131,7 @@ def in_process_pool(augment: AugmentFn | None, processes: int) -> Iterator[Augme
 
 
 class ResumableCheckpoint(keras.callbacks.Callback):
-    """Early stopping on the training loss, with checkpoints from which a killed run resumes.
+    """Early stopping on the CTC loss of training, with checkpoints from which a killed run resumes.
 
     After every epoch come the weights and the optimizer, then `state.json` with the history and
     the SHA-256 of the weights. Files are replaced atomically, so a kill at any moment leaves the
@@ -201,7 +203,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Add the epoch to the history and write it."""
-        state, loss = self.state, float(logs["loss"])
+        state, loss = self.state, float(logs[MONITOR])
         if not np.isfinite(loss):
             raise TrainingError(f"the loss became {loss} in epoch {epoch + 1}")
         row = {
@@ -211,8 +213,8 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             "device": device_name(),  # may change when a run is resumed
         }
         state["history"].append(row)
-        best = min(state["history"], key=lambda row: row["loss"])
-        state |= {"epoch": epoch + 1, "best_epoch": best["epoch"], "best_loss": best["loss"]}
+        best = min(state["history"], key=lambda row: row[MONITOR])
+        state |= {"epoch": epoch + 1, "best_epoch": best["epoch"], "best_loss": best[MONITOR]}
         state["stopped"] = state["epoch"] - state["best_epoch"] >= self.patience
         self.model.stop_training = state["stopped"]
         self._write_epoch()
@@ -460,6 +462,7 @@ def save_run(config: TrainConfig, state: dict, measured: dict, directory: Path |
         "best_training_loss": state["best_loss"],
         "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
         "device": " and ".join(dict.fromkeys(row["device"] for row in history)),
+        "date": date.today().isoformat(),
         "versions": versions(),
         "measured": measured,
     }

@@ -43,7 +43,7 @@ GAPS = (0.12, 0.5)  # between cells
 MIN_CONTRAST = 100  # gray levels between lit segments and what lies around them
 MIN_TILE_CONTRAST = 45  # the same on a tile, whose light is its own
 MAX_UNLIT = 0.22  # contrast of unlit segments and shadows, as a part of that of lit ones
-P_PLAIN, P_TILES = 0.25, 0.25  # digits on an empty background; digits as tiles
+P_PLAIN, P_TILES = 0.2, 0.4  # digits on an empty background; digits as tiles
 P_LIGHT_DIGITS, P_MIXED = 0.25, 0.15  # of all with surroundings; of tiles of both polarities
 P_MARK, P_FRAME, P_UNLIT, P_SHADOW, P_GLOW = 0.35, 0.5, 0.4, 0.15, 0.2
 

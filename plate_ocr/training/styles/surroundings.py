@@ -21,7 +21,7 @@ MIN_CONTRAST = 110  # gray levels between paper and an average pixel of the stro
 MIN_TILE_CONTRAST = 50  # the same for a digit on a tile
 MAX_PATTERN = 0.3  # darkness of what runs behind digits
 MIN_DIVIDED_GAP = 3  # pixels between digits that lines may divide
-P_TILES = 0.15  # every digit stands on a tile of its own
+P_TILES = 0.2  # every digit stands on a tile of its own
 P_LIGHT_DIGIT = 0.05  # on a dark tile, among dark digits
 WORDS = ("kWh", "m3", "No.", "Rp", "EUR", "km/h", "total", "kg", "#A", "$", "ref.", "bar", "max")
 FONT_HEIGHT = 21  # pixels of a capital letter of OpenCV's fonts at scale 1
@@ -278,7 +278,7 @@ def _draw_frame(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None
 MARKS: dict[Mark, float] = {  # in the order of drawing: its probability, besides one for sure
     _draw_grain: 0.15,
     _draw_fibres: 0.04,
-    _draw_guilloche: 0.12,
+    _draw_guilloche: 0.25,
     _draw_shading: 0.08,
     _draw_neighbours: 0.08,
     _draw_text: 0.08,
