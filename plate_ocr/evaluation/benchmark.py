@@ -9,9 +9,12 @@ import numpy as np
 
 from plate_ocr.evaluation.metrics import EvaluationResult
 from plate_ocr.network.checkpoint import load_metadata, write_metadata
+from plate_ocr.plates.alphabet import encode
 from plate_ocr.plates.dataset import DatasetError, PlateDataset, load_folder
 from plate_ocr.reading.calibration import PlattScaling, fit_platt_scaling
 from plate_ocr.reading.reader import PlateReader
+from plate_ocr.training.augmentation import PlateAugmentation
+from plate_ocr.training.styles import STYLES
 
 BENCHMARK = Path("data/benchmark")
 POOLED = ("held_out_fonts", "corruptions", "layout", "cross_generator")  # for confidence metrics
@@ -42,7 +45,10 @@ class BenchmarkSet:
 
     def sample(self, count: int) -> "BenchmarkSet":
         """At most `count` plates, evenly spaced over the whole set."""
-        rows = np.unique(np.linspace(0, len(self.labels) - 1, count).astype(int))
+        return self.take(np.unique(np.linspace(0, len(self.labels) - 1, count).astype(int)))
+
+    def take(self, rows: np.ndarray) -> "BenchmarkSet":
+        """The plates of some rows, int (n,)."""
         tags = {name: values[rows] for name, values in self.tags.items()}
         return BenchmarkSet(self.images[rows], [self.labels[row] for row in rows], tags)
 
@@ -65,6 +71,76 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
     arrays = {key: np.concatenate([file[key] for file in files]) for key in shared}
     images, texts = arrays.pop("images"), arrays.pop("texts")
     return BenchmarkSet(images[..., None], texts.tolist(), arrays)
+
+
+def robustness_sets(directory: Path | str = BENCHMARK) -> dict[str, BenchmarkSet]:
+    """The benchmark sets of drawn plates that differ from training plates; severities apart.
+
+    Raises:
+        BenchmarkError: see `load_benchmark`.
+    """
+    corruptions = load_benchmark("corruptions", directory)
+    is_mild = corruptions.tags["severity"] <= 3
+    return {
+        "held-out fonts": load_benchmark("held_out_fonts", directory),
+        "mild corruptions": corruptions.take(np.flatnonzero(is_mild)),
+        "severe corruptions": corruptions.take(np.flatnonzero(~is_mild)),
+        "unusual layouts": load_benchmark("layout", directory),
+        "another generator": load_benchmark("cross_generator", directory),
+        "segment displays": load_benchmark("segments", directory),
+    }
+
+
+def style_sets(plates: PlateDataset, seed: int) -> dict[str, BenchmarkSet]:
+    """The same plates augmented, and drawn anew in each style alone before that.
+
+    The drawing code is that of the training; the plates should show numbers that it never saw.
+    """
+    augmentations = {
+        "augmented": PlateAugmentation({}),
+        **{f"style: {style}": PlateAugmentation({style: 1.0}) for style in STYLES},
+        "surroundings": PlateAugmentation({}, surroundings_prob=1.0),
+    }
+    sets = {}
+    for name, augmentation in augmentations.items():
+        images, _ = augmentation(plates.images, plates.labels, np.random.default_rng(seed))
+        sets[name] = BenchmarkSet(images, plates.labels, tags={})
+    return sets
+
+
+def evaluate_weights(
+    weights: Path | str, plates: PlateDataset, fresh: PlateDataset, test: PlateDataset
+) -> dict[str, float | str]:
+    """What saved weights make of plain plates, read by Keras.
+
+    Args:
+        weights: the HDF5 file.
+        plates: training plates; the CTC loss on them is that of inference, without dropout.
+        fresh: plates with numbers that the training never saw.
+        test: the test plates.
+
+    Raises:
+        WeightsError: the weights cannot be used.
+    """
+    from plate_ocr.network.crnn import ctc_loss  # importing Keras takes seconds
+
+    weights = Path(weights)
+    reader = PlateReader(weights, backend="keras")
+    model = reader.backend.model
+    model.compile(loss=ctc_loss)
+    labels = encode(plates.labels, plates.digits)
+    fresh_result, test_result = (
+        evaluate(reader, BenchmarkSet.from_plates(part)) for part in (fresh, test)
+    )
+    return {
+        "weights": load_metadata(weights)["sha256"][weights.name],
+        "loss_on_training_plates": model.evaluate(plates.images, labels, batch_size=256, verbose=0),
+        "held_out_plates": len(fresh),
+        "held_out_correct": int(fresh_result.correct.sum()),
+        "test_plates": len(test),
+        "test_correct": int(test_result.correct.sum()),
+        "mean_confidence_on_held_out_plates": float(fresh_result.confidence.mean()),
+    }
 
 
 def evaluate(reader: PlateReader, dataset: BenchmarkSet) -> EvaluationResult:

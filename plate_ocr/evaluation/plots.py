@@ -8,14 +8,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
+from plate_ocr.plates.alphabet import BLANK, encode
+from plate_ocr.reading.ctc import collapse
 from plate_ocr.reading.reader import Digit, Reading
 from plate_ocr.reading.tta import x_affine
 from plate_ocr.utils import atomic_write
 
 # Okabe and Ito's colors, which differ with any color vision.
 BLUE, ORANGE, RED, GREEN, GRAY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#666666"
+PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
 COLORS = (BLUE, ORANGE, GREEN, GRAY)
+DIGIT_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW, RED)
+LIGHT_GRAY = "#c4c4c4"
+EDGE = "#bbbbbb"  # of images
 DPI = 150
 MAX_BARS = 20
 Counts = Mapping[Hashable, tuple[int, int]]  # group -> correct readings and plates
@@ -56,14 +63,19 @@ def plate_grid(
         axis.set_axis_off()
     highlight = highlight if highlight is not None else [False] * len(captions)
     for axis, image, caption, red in zip(axes.flat, images, captions, highlight, strict=False):
-        axis.imshow(image.reshape(image.shape[:2]), cmap="gray", vmin=0, vmax=255)
-        axis.set(xticks=[], yticks=[])
-        axis.grid(False)
+        _show_image(axis, image, "gray", white=255, edge=RED if red else EDGE)
         axis.set_title(caption, fontsize=9, loc="center", pad=3, color=RED if red else "black")
-        for spine in axis.spines.values():
-            spine.set(visible=True, color=RED if red else "#bbbbbb")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def _show_image(axis: Axes, image: np.ndarray, colors: str, white: int, edge: str = EDGE) -> None:
+    """An image, (rows, columns) or (rows, columns, 1), in a frame and without ticks."""
+    axis.imshow(image.reshape(image.shape[:2]), cmap=colors, vmin=0, vmax=white)
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    for spine in axis.spines.values():
+        spine.set(visible=True, color=edge)
 
 
 def prediction_grid(
@@ -101,14 +113,103 @@ def dataset_statistics(records: Sequence[dict], title_suffix: str = "") -> Figur
     return figure
 
 
-def training_curves(runs: Mapping[str, tuple[dict, list[dict]]], title_suffix: str = "") -> Figure:
-    """CTC loss and validation exact match per epoch, as `load_runs` returns the runs."""
+def plate_rows(rows: Mapping[str, Sequence[np.ndarray]], title: str = "") -> Figure:
+    """Rows of as many plates, uint8 (64, 128) or (64, 128, 1), with a name before each row."""
+    columns = len(next(iter(rows.values())))
+    size = (1.3 * columns + 1.2, 0.66 * len(rows) + 0.3 * bool(title))
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
+    for (name, images), row in zip(rows.items(), axes, strict=True):
+        row[0].text(-0.06, 0.5, name, transform=row[0].transAxes, ha="right", va="center")
+        for axis, image in zip(row, images, strict=True):
+            _show_image(axis, image, "gray", white=255)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def localization_grid(
+    images: np.ndarray, targets: np.ndarray, boxes: np.ndarray, crops: np.ndarray, title: str = ""
+) -> Figure:
+    """Plates with the true and the predicted box of their digits, above the crops.
+
+    Args:
+        images: uint8 (n, 64, 128, 1).
+        targets: true boxes: left, right, top and bottom in plate widths and heights, (n, 4).
+        boxes: predicted boxes, the same.
+        crops: what the recognition network sees, 0 for white to 1 for black, (n, 32, 128, 1).
+        title: of the figure.
+    """
+    height, width = images.shape[1:3]
+    count = len(images)
+    figure, axes = plt.subplots(2, count, figsize=(1.5 * count, 1.65), height_ratios=(2, 1))
+    figure.suptitle(title, x=0.01, ha="left")
+    for column, (plate, crop) in enumerate(axes.T):
+        _show_image(plate, images[column], "gray", white=255)
+        _show_image(crop, crops[column], "gray_r", white=1)
+        for box, color, style in ((targets, GREEN, "-"), (boxes, ORANGE, "--")):
+            left, right, top, bottom = box[column] * (width, width, height, height)
+            corner = (left - 0.5, top - 0.5)  # the centre of the first pixel is at 0
+            plate.add_patch(
+                Rectangle(corner, right - left, bottom - top, fill=False, color=color, ls=style)
+            )
+    return figure
+
+
+def posteriors_by_step(
+    steps: Sequence[int], posteriors: np.ndarray, label: str, title: str = ""
+) -> Figure:
+    """CTC posteriors of one plate after several training steps, with its greedy readings.
+
+    A panel has a stacked bar for every time step: gray for the blank, a color for every digit of
+    the label, white for all other digits.
+
+    Args:
+        steps: numbers of training steps, n.
+        posteriors: probabilities, (n, time steps, 11).
+        label: the digits of the plate.
+        title: of the figure.
+    """
+    columns = min(4, len(steps))
+    rows = -(-len(steps) // columns)
+    layout = {"figsize": (2 * columns, 1.1 * rows + 0.8), "squeeze": False}
+    figure, axes = plt.subplots(rows, columns, sharex=True, sharey=True, **layout)
+    digits = sorted(set(label), key=label.index)
+    classes = {"blank": BLANK} | dict(zip(digits, encode(digits, 1)[:, 0], strict=True))
+    colors = (LIGHT_GRAY, *DIGIT_COLORS)
+    time_steps = np.arange(1, posteriors.shape[1] + 1)
+    texts = collapse(posteriors.argmax(axis=-1))
+    for axis in axes.flat[len(steps) :]:
+        axis.set_axis_off()
+    for axis, step, probabilities, text in zip(axes.flat, steps, posteriors, texts, strict=False):
+        bottom = np.zeros(len(time_steps))
+        for (name, index), color in zip(classes.items(), colors, strict=False):
+            axis.bar(time_steps, probabilities[:, index], 1, bottom, color=color, label=name)
+            bottom = bottom + probabilities[:, index]
+        axis.set_title(f"step {step:,}: {text or '-'}", fontsize=9)
+        axis.set(xlim=(0.5, len(time_steps) + 0.5), ylim=(0, 1), xticks=(), yticks=(0, 1))
+        axis.grid(False)
+    handles, names = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def training_curves(
+    runs: Mapping[str, tuple[dict, list[dict]]],
+    title_suffix: str = "",
+    reported: tuple[int, float] | None = None,
+) -> Figure:
+    """CTC loss and validation exact match per epoch, as `load_runs` returns the runs.
+
+    A star marks `reported`, the epochs and the loss of a run that is known from a description.
+    """
     ratios = {"height_ratios": (5, 2)}
     figure, (losses, matches) = plt.subplots(2, 1, figsize=(7, 5), sharex=True, gridspec_kw=ratios)
+    if reported:
+        losses.plot(*reported, "*", color=RED, markersize=12, label="as described")
     for color, (name, (result, history)) in zip(COLORS, runs.items(), strict=False):
         epochs, best = [row["epoch"] for row in history], result["best_epoch"]
         loss = [row["logits_loss"] for row in history]
-        label = f"{name}, train (best: epoch {best}, {loss[best - 1]:.1g})"
+        label = f"{name}, training (best: epoch {best}, {loss[best - 1]:.1g})"
         losses.semilogy(epochs, loss, color=color, label=label)
         losses.plot(best, loss[best - 1], "o", color=color)
         validation = [row["val_logits_loss"] for row in history]

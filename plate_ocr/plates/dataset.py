@@ -243,7 +243,8 @@ def load_or_generate(
 ) -> PlateDataset:
     """Load a folder of plates; one of `SPLITS` is first drawn where plates are missing.
 
-    A folder of images without `settings.json` is your own and is loaded as it is.
+    Drawn plates come in the order of their positions, as from `render_plates`. A folder of images
+    without `settings.json` is your own and is loaded as it is, in the order of names.
 
     Raises:
         DatasetError: the folder was generated with other settings, or see `load_folder`.
@@ -255,7 +256,14 @@ def load_or_generate(
         _check_settings(directory, _settings(positions, seed, None, digits))
         if not (directory / METADATA).exists():
             generate_dataset(directory, count=count, seed=seed, digits=digits)
-    return load_folder(directory, digits)
+    plates = load_folder(directory, digits)
+    return plates if settings is None and num_images else _in_order_of_positions(plates)
+
+
+def _in_order_of_positions(plates: PlateDataset) -> PlateDataset:
+    rows = sorted(range(len(plates)), key=lambda row: plates.records[row].get("index", row))
+    labels, records = ([field[row] for row in rows] for field in (plates.labels, plates.records))
+    return PlateDataset(plates.images[rows], labels, records)
 
 
 def validate_dataset(directory: Path | str, digits: int | None = None) -> list[str]:

@@ -147,6 +147,12 @@ def test_loading_a_generated_folder(reference):
     assert np.array_equal(plates.images, drawn.images[order])
 
 
+def test_loaded_or_generated_plates_are_those_drawn_in_memory(tmp_path):
+    plates, drawn = load_or_generate(tmp_path / "train", count=44), render_plates(range(44))
+    assert plates.labels == drawn.labels and plates.records == drawn.records
+    assert np.array_equal(plates.images, drawn.images)
+
+
 def test_loading_first_draws_missing_plates(tmp_path):
     folder = tmp_path / "train"
     assert len(load_or_generate(folder, count=22)) == 22
