@@ -257,7 +257,7 @@ def load_or_generate(
         if not (directory / METADATA).exists():
             generate_dataset(directory, count=count, seed=seed, digits=digits)
     plates = load_folder(directory, digits)
-    return plates if settings is None and num_images else _in_order_of_positions(plates)
+    return _in_order_of_positions(plates) if _read_settings(directory) else plates
 
 
 def _in_order_of_positions(plates: PlateDataset) -> PlateDataset:
