@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +14,14 @@ import numpy as np
 from plate_ocr.cli import EXIT_CODES, add_reader_options, path_argument, print_error, run_command
 from plate_ocr.evaluation.metrics import character_error_rate, exact_match_rate
 from plate_ocr.network.checkpoint import WeightsError
-from plate_ocr.plates.dataset import (
+from plate_ocr.plates.images import ImageError, is_image_name, load_plate
+from plate_ocr.plates.metadata import (
     METADATA_FILES,
     DatasetError,
     label_for,
     list_images,
     read_metadata,
 )
-from plate_ocr.plates.images import ImageError, is_image_name, load_plate
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.reader import BATCH_SIZE, PlateReader, Reading
 from plate_ocr.utils import check_writable, one_line, write_text
@@ -116,7 +117,10 @@ def read_images(reader: PlateReader, images: list[Path]) -> tuple[list[Row], flo
         if isinstance(reading, ImageError):
             print_error(f"unreadable: {reading}")
             reading = None
-        rows.append(Row(path, label_for(path.name, records, reader.digits), reading))
+        label = None
+        with suppress(DatasetError):
+            label = label_for(path, records, reader.digits)
+        rows.append(Row(path, label, reading))
     # Without a table, names other than numbers are not meant as labels.
     unlabelled = [
         row.path for row in rows if row.label is None and (records or row.path.stem.isdigit())

@@ -35,14 +35,14 @@ class LoadedReader(NamedTuple):
 def plate_ocr(backend: str) -> LoadedReader:
     """Our reader, as a user calls it."""
     from plate_ocr import PlateReader
-    from plate_ocr.network.checkpoint import DEFAULT_EXPORT
+    from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS
 
     reader = PlateReader(backend=backend, num_threads=1)
 
     def read(images: np.ndarray) -> list[str]:
         return [reading.text for reading in reader.read(list(images))]
 
-    return LoadedReader(read, (DEFAULT_EXPORT,))
+    return LoadedReader(read, (DEFAULT_WEIGHTS.with_suffix(".onnx"),))
 
 
 def ppocr(size: str) -> LoadedReader:

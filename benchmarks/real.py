@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from sklearn.metrics import roc_auc_score
 
 from benchmarks.environments import PROJECT
 from benchmarks.report import NOTHING, percent, table
@@ -26,7 +27,7 @@ from plate_ocr.evaluation.metrics import EvaluationResult, concatenate
 from plate_ocr.network.checkpoint import load_metadata
 from plate_ocr.plates.dataset import DatasetError, list_images, load_folder
 from plate_ocr.reading.backends import BACKENDS
-from plate_ocr.reading.calibration import auroc, expected_calibration_error
+from plate_ocr.reading.calibration import expected_calibration_error
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.utils import check_writable, processor_name, write_text
 
@@ -59,7 +60,7 @@ def measure(result: EvaluationResult) -> dict:
     confidence, correct = result.confidence, result.correct
     separation = None
     if 0 < correct.sum() < len(correct):
-        separation = auroc(confidence[correct], confidence[~correct])
+        separation = float(roc_auc_score(correct, confidence))
     accepted = {str(threshold): confidence >= threshold for threshold in THRESHOLDS}
     return result.metrics() | {
         "ece": expected_calibration_error(confidence, correct),

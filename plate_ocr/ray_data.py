@@ -8,9 +8,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import lru_cache, partial
 from math import ceil
 from pathlib import Path
@@ -19,7 +18,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
 
 import pyarrow
 import ray
-from pyarrow import dataset, parquet
+from pyarrow import dataset
 
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS
 from plate_ocr.plates.dataset import DatasetError, encode_png, list_images
@@ -29,16 +28,12 @@ from plate_ocr.plates.rendering import DEFAULT_SEED, render_plate
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.utils import atomic_write
 
+PLATE_COLUMNS = ["file_name", "image"]  # that `read_many` needs
 PLATES_PER_TASK = 2_000  # seconds of work; a dying host loses at most its tasks
-# `error` is null where an image was read; `image` is a PNG file; `axes` is JSON.
+# Columns of readings; `error` is null where an image was read.
 READING_SCHEMA = pyarrow.schema(
     dict.fromkeys(("file_name", "text", "error"), pyarrow.string())
     | {"confidence": pyarrow.float64()}
-)
-PLATE_SCHEMA = pyarrow.schema(
-    {"image": pyarrow.binary()}
-    | dict.fromkeys(("file_name", "text", "font", "axes"), pyarrow.string())
-    | dict.fromkeys(("size", "spacing", "x", "y", "seed", "index"), pyarrow.int64())
 )
 
 _fonts = lru_cache(maxsize=1)(load_fonts)
@@ -48,22 +43,25 @@ _reader = lru_cache(maxsize=1)(partial(PlateReader, num_threads=1))  # other cor
 def draw_many(output: Path | str, start: int, count: int, seed: int = DEFAULT_SEED) -> None:
     """Draw plates `start` to `start + count - 1` into a new folder of Parquet files.
 
+    Their columns are those of `PlateRecord`, with `axes` as JSON, and `image`, a PNG file.
+
     Raises:
         DatasetError: the range is not valid, or the output exists or cannot be written.
     """
     if start < 0 or count < 1:
         raise DatasetError(f"{output}: no such plates: start {start:,}, count {count:,}")
-    with _writer(output, count) as write:
+    with _new_folder(output) as folder:
         indices = ray.data.range(count, override_num_blocks=ceil(count / PLATES_PER_TASK))
-        write(indices.map_batches(_draw_batch, batch_size=None, fn_args=(start, seed)))
+        plates = indices.map_batches(_draw_batch, batch_size=None, fn_args=(start, seed))
+        plates.write_parquet(folder)
 
 
 def _draw_batch(batch: dict, start: int, seed: int) -> pyarrow.Table:
     rows = []
     for index in batch["id"].tolist():
         image, record = render_plate(_fonts(), seed, start + index)
-        rows.append(asdict(record) | {"image": encode_png(image), "axes": json.dumps(record.axes)})
-    return pyarrow.Table.from_pylist(rows, PLATE_SCHEMA)
+        rows.append(vars(record) | {"image": encode_png(image), "axes": json.dumps(record.axes)})
+    return pyarrow.Table.from_pylist(rows)
 
 
 def read_many(source: Path | str, output: Path | str, weights: Path | str = DEFAULT_WEIGHTS) -> int:
@@ -82,21 +80,23 @@ def read_many(source: Path | str, output: Path | str, weights: Path | str = DEFA
     if tables:
         if images := [path for path in source.iterdir() if is_image_name(path.name)]:
             raise DatasetError(f"{min(images)}: lies beside Parquet files; use a folder for each")
-        count = sum(map(_count_plates, tables))
+        try:
+            count = dataset.dataset(tables).scanner(columns=PLATE_COLUMNS).count_rows()
+        except (OSError, pyarrow.ArrowException) as error:
+            reason = " ".join(str(error).split())
+            raise DatasetError(f"{source}: cannot be read ({reason})") from error
+        if not count:
+            raise DatasetError(f"{source}: holds no plates")
+        plates = partial(ray.data.read_parquet, tables, columns=PLATE_COLUMNS)
     else:
         # A file name that is not valid Unicode becomes one that is not found: an error in its row.
         images = list_images(source)
         names = [path.name.encode(errors="backslashreplace").decode() for path in images]
-        count = len(names)
-    if not count:
-        raise DatasetError(f"{source}: holds no plates")
-    with _writer(output, count) as write:
-        if tables:
-            plates = ray.data.read_parquet(tables, columns=["file_name", "image"])
-        else:
-            table = pyarrow.table({"file_name": names})
-            plates = ray.data.from_arrow(table, override_num_blocks=ceil(count / PLATES_PER_TASK))
-        write(plates.map_batches(_read_batch, batch_size=None, fn_args=(source, weights)))
+        table, blocks = pyarrow.table({"file_name": names}), ceil(len(names) / PLATES_PER_TASK)
+        plates = partial(ray.data.from_arrow, table, override_num_blocks=blocks)
+    with _new_folder(output) as folder:
+        readings = plates().map_batches(_read_batch, batch_size=None, fn_args=(source, weights))
+        readings.write_parquet(folder)
     return dataset.dataset(output).count_rows(filter=dataset.field("error").is_valid())
 
 
@@ -111,28 +111,17 @@ def _read_batch(batch: dict, source: Path, weights: Path) -> pyarrow.Table:
     return pyarrow.Table.from_pylist(rows, READING_SCHEMA)
 
 
-def _count_plates(table: str) -> int:
-    try:
-        metadata = parquet.read_metadata(table)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DatasetError(f"{table}: not a Parquet file") from error
-    if not {"file_name", "image"} <= set(metadata.schema.names):
-        raise DatasetError(f"{table}: has no columns file_name and image")
-    return metadata.num_rows
-
-
 @contextmanager
-def _writer(output: Path | str, count: int) -> Iterator[Callable[[ray.data.Dataset], None]]:
-    """Yield a function that writes `count` rows to the folder `output`, atomically."""
+def _new_folder(output: Path | str) -> Iterator[str]:
+    """Start Ray, and yield a temporary folder that becomes `output` at the end."""
     output = Path(output).absolute()
     if output.exists():
         raise DatasetError(f"{output}: exists already; choose another")
-    if not ray.is_initialized():
-        try:
-            ray.init(log_to_driver=False, logging_level="ERROR")
-        except Exception as error:  # Ray raises a bare one after a timeout
-            reason = str(error).strip().partition("\n")[0]
-            raise DatasetError(f"Ray does not start: {reason}") from error
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True)
+    except Exception as error:  # Ray raises a bare one after a timeout
+        reason = str(error).strip().partition("\n")[0]
+        raise DatasetError(f"Ray does not start: {reason}") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = sys.stderr.isatty()
     context.print_on_execution_start = False
@@ -140,10 +129,7 @@ def _writer(output: Path | str, count: int) -> Iterator[Callable[[ray.data.Datas
     try:
         with atomic_write(output) as temporary:
             temporary.mkdir()
-            yield lambda plates: plates.write_parquet(str(temporary))
-            written = dataset.dataset(temporary).count_rows()
-            if written != count:
-                raise DatasetError(f"{output}: {written:,} plates were written, not {count:,}")
+            yield str(temporary)
     except OSError as error:
         raise DatasetError(f"{output}: {error.strerror or error}") from error
     except ray.exceptions.RayError as error:

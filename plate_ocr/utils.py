@@ -1,29 +1,21 @@
 """What all subpackages share: resources, files, the processor, processes, missing packages."""
 
-import errno
-import hashlib
 import json
 import multiprocessing
 import os
 import platform
 import shutil
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import islice
-from multiprocessing import resource_tracker
-from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from types import ModuleType
 from typing import Any
 
 PACKAGE = Path(__file__).parent
-MAX_SHOWN_NAME = 1_000  # characters; what is longer is no path but content by mistake
 
 
 def resource_path(name: str) -> Path:
@@ -69,43 +61,24 @@ def check_writable(path: Path) -> None:
     Raises:
         OSError: it cannot; the error names `path` or its folder.
     """
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with NamedTemporaryFile(dir=path.parent, buffering=0) as file:
-            file.write(b"0")  # fails on a full disk
-    except OSError as error:
-        error.filename = str(path)
-        raise
+    is_new = not path.exists()
+    path.open("ab").close()
+    if is_new:
+        path.unlink()
 
 
 def read_json(path: Path | str) -> Any:
-    """The content of a JSON file; a `ValueError` names a file that is none or cannot be read.
-
-    Raises:
-        FileNotFoundError, NotADirectoryError: there is no such file.
-    """
+    """The content of a JSON file; a `ValueError` names a file that is none."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
 
 
-def checksum(content: dict) -> str:
-    """SHA-256 of a dictionary as JSON, without its entry `checksum`."""
-    rest = {name: value for name, value in content.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
 def printable(name: str) -> str:
-    """A name for a message: on one line, and cut where it is too long for a path."""
-    name = name if len(name) <= MAX_SHOWN_NAME else f"{name[:50]}...{name[-50:]}"
-    return one_line(name)
+    """A name for a message, on one line; what is longer than any path is content by mistake."""
+    return one_line(name if len(name) <= 1_000 else f"{name[:50]}...{name[-50:]}")
 
 
 def one_line(text: str) -> str:
@@ -142,48 +115,9 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def fork_safe_lock() -> threading.Lock:  # type: ignore[valid-type]
-    """A lock that a forked child never inherits as locked: a fork waits for it."""
-    lock = threading.Lock()
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
-        )
-    return lock
-
-
-class _Process(SpawnProcess):
-    """A spawned process that does not run the caller's script again.
-
-    A script without `if __name__ == "__main__"` would start processes in every process.
-    """
-
-    def start(self) -> None:
-        script = sys.modules["__main__"]
-        without_file = ModuleType("__main__")
-        without_file.__dict__.update(vars(script), __spec__=None, __file__=None)
-        resource_tracker.ensure_running()  # started later, it would let Ctrl-C through
-        try:
-            sys.modules["__main__"] = without_file
-            if hasattr(signal, "pthread_sigmask"):  # a child inherits that Ctrl-C is blocked
-                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            super().start()
-        finally:
-            sys.modules["__main__"] = script
-            if hasattr(signal, "pthread_sigmask"):  # not on Windows
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
 def spawn_pool(processes: int) -> ProcessPoolExecutor:
-    """A pool of processes that end with this one; they are spawned, as TensorFlow forbids forks.
-
-    They can run functions of modules, but none of the caller's script.
-    """
-    # Their import path starts here, not where Python was started: a notebook in Colab changes into
-    # its clone of this repository.
-    multiprocessing.process.ORIGINAL_DIR = str(Path.cwd())  # type: ignore[attr-defined]
-    context = SpawnContext()
-    context.Process = _Process
+    """A pool of processes that end with this one; a script needs `if __name__ == "__main__"`."""
+    context = multiprocessing.get_context("spawn")  # TensorFlow forbids forks
     return ProcessPoolExecutor(processes, mp_context=context, initializer=follow_parent)
 
 
@@ -207,27 +141,15 @@ def map_batches(
 
     Batches are processed in threads, at most 2 * num_threads + 1 ahead.
     """
-    iterator, error = iter(items), None
-    pool = ThreadPoolExecutor(num_threads)
+    iterator = iter(items)
     pending: deque[Future] = deque()
-    try:
-        while error is None:
-            batch: list = []
-            try:
-                batch.extend(islice(iterator, size))
-            except Exception as raised:
-                error = raised  # to raise after the results of the items before it
-            if not batch:
-                break
+    with ThreadPoolExecutor(num_threads) as pool:
+        while batch := list(islice(iterator, size)):
             pending.append(pool.submit(function, batch))
             while pending and (len(pending) > 2 * num_threads or pending[0].done()):
                 yield from pending.popleft().result()
         while pending:
             yield from pending.popleft().result()
-        if error is not None:
-            raise error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 EXTRAS = {
@@ -241,16 +163,12 @@ EXTRAS = {
 }  # module -> extra that installs it; `None`: the package itself requires it; others: train
 
 
-def missing_extra(error: ImportError, library: str | None = None) -> str:
-    """How to install a missing module, which `library` needs, by default itself.
-
-    An import error of another kind keeps its message.
-    """
+def missing_extra(error: ImportError) -> str:
+    """How to install a missing module; an import error of another kind keeps its message."""
     if not isinstance(error, ModuleNotFoundError):
         return " ".join(str(error).split())
     name = str(error.name).partition(".")[0]
-    library = library or name
-    extra = EXTRAS.get(library, "train")
+    extra = EXTRAS.get(name, "train")
     if extra is None:
-        return f"{name} is missing: pip install {library}"
+        return f"{name} is missing: pip install {name}"
     return f"{name} is missing: in the folder of this project, run pip install '.[{extra}]'"

@@ -80,7 +80,7 @@ def succeeds_in_a_fork(function):
 
 def environment_with_home(home):
     """The environment of a user with this home folder and no settings."""
-    unset = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "ORT_DISABLE_TELEMETRY")
+    unset = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "ORT_DISABLE_TELEMETRY")
     kept = {name: value for name, value in ENVIRONMENT.items() if name not in unset}
     return kept | {"HOME": str(home)}
 

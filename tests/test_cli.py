@@ -87,10 +87,9 @@ def test_what_cannot_be_read_costs_no_other_image_its_reading(plates, tmp_path):
     [
         ((), "required"),
         (("read", "--min-confidence", "2", "x.png"), "--min-confidence"),
-        (("read", "--num-threads", "x", "x.png"), "--num-threads"),
         (("read", "--weights", PROJECT / "README.md", TEST), "README.md"),
         (("read", "--weights", "none.h5", TEST), "none.h5"),
-        (("read", ""), "No such file"),
+        (("read", ""), "is empty"),
         (("validate", "nowhere"), "nowhere"),
         (("generate", "elsewhere"), "give start and count"),
         (("generate", "train", "--seed", "-1"), "--seed"),
@@ -129,22 +128,15 @@ def test_a_generated_folder_is_valid_until_a_plate_is_lost(tmp_path):
     assert code == 1 and path.name in out
 
 
-@pytest.mark.parametrize("moment", ["processes start", "plates are drawn"])
-def test_ctrl_c_while_a_folder_is_drawn(tmp_path, moment):
-    command = ["-m", "plate_ocr", "generate", tmp_path / "mine", "--start", "0", "--count", "60000"]
-    process = start_interruptible(*command, start_new_session=True)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    if moment == "processes start":
-        while len(children.read_text().split()) < 2:  # one of them tracks resources
-            time.sleep(0.002)
-        time.sleep(0.1)
-    while moment == "plates are drawn" and not any(tmp_path.glob("mine/[0-9]*.png")):
+def test_ctrl_c_while_a_folder_is_written(tmp_path):
+    command = ["-m", "plate_ocr", "generate", tmp_path / "mine", "--start", "0", "--count", "6000"]
+    process = start_interruptible(*command)
+    while not any(tmp_path.glob("mine/[0-9]*.png")):
         assert process.poll() is None
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and err.splitlines()[-1] == "interrupted", err
-    assert "Traceback" not in err
+    assert (process.returncode, err) == (130, "interrupted\n")
 
 
 def in_shell(command):
@@ -178,16 +170,15 @@ def test_a_full_disk_behind_the_output_is_one_line():
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("stdin", ["< /dev/null", "<&-", "< README.md"])
-def test_standard_input_that_is_no_image_is_named(stdin):
-    done = in_shell(f"$PYTHON -m plate_ocr read - data/test/12891.png {stdin}")
-    assert done.returncode == 1 and "12891" in done.stdout
-    assert "standard input: " in done.stderr and done.stderr.count("\n") == 1
-
-
 def test_standard_input_is_read():
     done = in_shell("$PYTHON -m plate_ocr read - < data/test/12891.png")
     assert done.returncode == 0 and done.stdout.split("\t")[:2] == ["-", "12891"]
+
+
+def test_standard_input_that_is_no_image_is_named():
+    done = in_shell("$PYTHON -m plate_ocr read - data/test/12891.png < README.md")
+    assert done.returncode == 1 and "12891" in done.stdout
+    assert "standard input: " in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", [("read",), ("read", "--csv"), ("read", "--json")])

@@ -11,7 +11,7 @@ from plate_ocr.utils import write_text
 
 
 def generate(folder, count):
-    generate_dataset(folder, start=0, count=count, processes=1, progress=False)
+    generate_dataset(folder, start=0, count=count)
 
 
 @pytest.fixture

@@ -12,8 +12,10 @@ import pytest
 from conftest import PROJECT
 from PIL import Image
 
+from plate_ocr.network.checkpoint import load_metadata
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.reading.reader import PlateReader
+from plate_ocr.training.fit import load_runs
 
 NOTEBOOKS = ("data_generation.ipynb", "training.ipynb", "evaluation.ipynb")
 
@@ -53,7 +55,7 @@ def installed(tmp_path_factory):
     return target
 
 
-@pytest.mark.parametrize("name", ["data_generation.ipynb", "evaluation.ipynb"])
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_the_committed_notebook_shows_the_present_source(name):
     shown = re.findall(
         r"`(plate_ocr[.\w]+)`\n```python\n(.*?)```", read(PROJECT / name)[2], re.DOTALL
@@ -106,17 +108,31 @@ def test_data_generation(parameters, directory, digits, plates, tmp_path, instal
 
 
 @pytest.mark.slow
-def test_training_on_own_plates_of_seven_digits(tmp_path):
-    for name, indices in (("train", range(200)), ("test", range(200, 230))):
-        (tmp_path / name).mkdir()
-        plates = render_plates(indices, digits=7)
-        for image, text in zip(plates.images, plates.labels, strict=True):
-            Image.fromarray(image[:, :, 0]).save(tmp_path / name / f"{text}.jpg", quality=95)
-    parameters = {"initial_weights": PROJECT / "dr_model.h5", "quick": True, "digits": 7}
-    parameters |= {f"{name}_directory": tmp_path / name for name in ("train", "test")}
-    assert "before: 0 of 30" in execute("training.ipynb", tmp_path, **parameters)
-    metadata = tmp_path / "quick" / "7_digits" / "dr_model.json"
-    assert json.loads(metadata.read_text(encoding="utf-8"))["digits"] == 7
+def test_quick_training_goes_through_both_parts(tmp_path, installed):
+    parameters = {"quick": True, "benchmark_directory": PROJECT / "data" / "benchmark"}
+    text = execute("training.ipynb", tmp_path, installed, **parameters)
+    runs = load_runs(tmp_path / "quick" / "results")
+    assert set(runs) == {"quick", "quick_robust"}
+    weights = tmp_path / "quick" / "dr_model.h5"
+    part_1, part_2 = (runs[name][0]["measured"] for name in ("quick", "quick_robust"))
+    assert part_2["weights"] == load_metadata(weights)["sha256"][weights.name] != part_1["weights"]
+    assert part_1["held_out_correct"] > 0.5 * part_1["held_out_plates"]  # CTC has begun to read
+    augmented = [run["sets"]["augmented"]["correct"] for run in (part_1, part_2)]
+    assert augmented[0] < augmented[1]
+    assert f"{part_2['loss_on_training_plates']:.6f}" in text
+
+
+@pytest.mark.slow
+def test_training_part_1_alone_on_own_plates_of_seven_digits(tmp_path):
+    (tmp_path / "own").mkdir()
+    plates = render_plates(range(200), digits=7)
+    for image, text in zip(plates.images, plates.labels, strict=True):
+        Image.fromarray(image[:, :, 0]).save(tmp_path / "own" / f"{text}.jpg", quality=95)
+    parameters = {"quick": True, "digits": 7, "parts": "described"}
+    execute("training.ipynb", tmp_path, train_directory=tmp_path / "own", **parameters)
+    folder = tmp_path / "quick" / "7_digits"
+    assert load_metadata(folder / "dr_model.h5")["digits"] == 7
+    assert set(load_runs(folder / "results")) == {"quick"}
 
 
 @pytest.mark.slow

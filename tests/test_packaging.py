@@ -2,15 +2,12 @@
 
 import json
 import re
-import sys
 import tomllib
 
 import pytest
 from conftest import PROJECT, run_python
 
 import plate_ocr
-from plate_ocr import PlateReader
-from plate_ocr.utils import missing_extra
 
 DESCRIPTION = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Reads by library and command; prints the texts, and what that has imported.
@@ -47,6 +44,8 @@ def test_reading_imports_nothing_of_training():
     ("arguments", "module", "extra"),
     [
         (("export",), "keras", "train"),
+        (("read", "data/test", "--backend", "keras"), "keras", "train"),
+        (("read", "data/test", "--backend", "openvino"), "openvino", "openvino"),
         (("train", "data/test", "{folder}/x.h5"), "keras", "train"),
         (("generate", "{folder}/x", "--start", "0", "--count", "2"), "cv2", "draw"),
         (("draw-many", "{folder}/x", "--count", "5"), "pyarrow", "ray"),
@@ -60,33 +59,6 @@ def test_what_needs_more_says_how_to_get_it(arguments, module, extra, tmp_path):
     line = done.stderr.splitlines()[-1]
     assert done.returncode == 2 and module in line and f"'.[{extra}]'" in line
     assert not list(tmp_path.glob("**/*.*"))
-
-
-@pytest.mark.parametrize(
-    ("backend", "library", "extra"),
-    [
-        ("onnx", "onnxruntime", "onnxruntime"),
-        ("openvino", "openvino", "[openvino]"),
-        ("keras", "keras", "[train]"),
-    ],
-)
-def test_a_missing_backend_is_an_import_error_that_says_how_to_get_it(
-    monkeypatch, backend, library, extra
-):
-    monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ImportError) as error:
-        PlateReader(backend=backend)
-    assert error.value.name == library and extra in str(error.value)
-    assert "\n" not in str(error.value)
-    assert missing_extra(error.value) == str(error.value)  # the commands print the same
-
-
-def test_a_broken_backend_is_an_import_error_in_one_line(monkeypatch, tmp_path):
-    (tmp_path / "onnxruntime.py").write_text("raise OSError('no such\\nlibrary')")
-    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ImportError, match="no such library"):
-        PlateReader()
 
 
 def test_requirements_are_those_of_the_package():

@@ -1,7 +1,10 @@
+import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
+from conftest import start_interruptible
 
 from plate_ocr.utils import (
     atomic_write,
@@ -57,14 +60,12 @@ def test_a_file_that_cannot_be_written_is_found_early(tmp_path):
         assert str(error.value.filename) in (str(path), str(path.parent))
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, None])
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000])
 def test_json_that_cannot_be_read_is_named(tmp_path, content):
     path = tmp_path / "run.json"
-    path.mkdir() if content is None else path.write_bytes(content)
+    path.write_bytes(content)
     with pytest.raises(ValueError, match=r"run\.json"):
         read_json(path)
-    with pytest.raises(FileNotFoundError):
-        read_json(tmp_path / "none.json")
 
 
 def double(batch):
@@ -80,18 +81,6 @@ def test_results_come_in_the_order_of_the_items(num_threads, count):
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("count", [0, 5, 70])
-def test_an_error_of_the_items_comes_after_the_results_before_it(count):
-    def items():
-        yield from range(count)
-        raise OSError
-
-    results = []
-    with pytest.raises(OSError):
-        results.extend(map_batches(double, items(), num_threads=2, size=7))
-    assert results == [2 * number for number in range(count)]
-
-
 def test_a_stream_that_is_left_ends_its_threads_and_took_few_items():
     before, taken = threading.active_count(), []
     items = (taken.append(number) or number for number in range(10_000))
@@ -99,3 +88,24 @@ def test_a_stream_that_is_left_ends_its_threads_and_took_few_items():
     assert next(stream) == 0
     stream.close()
     assert threading.active_count() == before and len(taken) <= 5 * 4
+
+
+WITH_PROCESSES = """
+import multiprocessing, time
+from plate_ocr.utils import spawn_pool
+if __name__ == "__main__":
+    pool = spawn_pool(2)
+    waiting = [pool.submit(time.sleep, 60) for _ in range(2)]
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+"""
+
+
+def test_processes_end_with_a_killed_parent():
+    with start_interruptible("-c", WITH_PROCESSES, stdout=subprocess.PIPE) as process:
+        workers = process.stdout.readline().split()
+        process.kill()
+    assert len(workers) == 2
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

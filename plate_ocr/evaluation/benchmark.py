@@ -9,24 +9,18 @@ import numpy as np
 
 from plate_ocr.evaluation.metrics import EvaluationResult
 from plate_ocr.network.checkpoint import load_metadata, write_metadata
+from plate_ocr.plates.alphabet import encode
 from plate_ocr.plates.dataset import DatasetError, PlateDataset, load_folder
 from plate_ocr.reading.calibration import PlattScaling, fit_platt_scaling
 from plate_ocr.reading.reader import PlateReader
+from plate_ocr.training.augmentation import PlateAugmentation
+from plate_ocr.training.styles import STYLES
 
 BENCHMARK = Path("data/benchmark")
-# The sets and their files. Every choice is made on `tuning`; data/benchmark/README.md names two
-# that were made on others.
-SETS = {
-    "held_out_fonts": ("held_out_fonts",),
-    "corruptions": tuple(f"corruptions_{kind}" for kind in ("noise", "blur", "light", "damage")),
-    "layout": ("layout",),
-    "cross_generator": ("cross_generator",),
-    "captcha": ("captcha",),
-    "segments": ("segments",),
-    "no_plate": ("no_plate",),
-    "tuning": ("tuning",),
-}
 POOLED = ("held_out_fonts", "corruptions", "layout", "cross_generator")  # for confidence metrics
+# Every choice is made on `tuning`; data/benchmark/README.md names two that were made on others.
+SETS = (*POOLED, "captcha", "segments", "no_plate", "tuning")
+CORRUPTION_FILES = tuple(f"corruptions_{kind}" for kind in ("noise", "blur", "light", "damage"))
 MIN_CALIBRATION_PLATES = 200
 MIN_PER_CLASS = 10  # correct and wrong readings; from fewer the fitted slopes came out 0.5 to 12
 
@@ -51,7 +45,10 @@ class BenchmarkSet:
 
     def sample(self, count: int) -> "BenchmarkSet":
         """At most `count` plates, evenly spaced over the whole set."""
-        rows = np.unique(np.linspace(0, len(self.labels) - 1, count).astype(int))
+        return self.take(np.unique(np.linspace(0, len(self.labels) - 1, count).astype(int)))
+
+    def take(self, rows: np.ndarray) -> "BenchmarkSet":
+        """The plates of some rows, int (n,)."""
         tags = {name: values[rows] for name, values in self.tags.items()}
         return BenchmarkSet(self.images[rows], [self.labels[row] for row in rows], tags)
 
@@ -62,24 +59,88 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
     Raises:
         BenchmarkError: a file is missing or damaged.
     """
-    files = [_load_file(Path(directory) / f"{stem}.npz") for stem in SETS[name]]
+    files = []
+    for stem in CORRUPTION_FILES if name == "corruptions" else (name,):
+        path = Path(directory) / f"{stem}.npz"
+        try:
+            with np.load(path) as file:
+                files.append(dict(file))
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as error:
+            raise BenchmarkError(f"{path}: not a benchmark set ({error})") from error
     shared = sorted(set.intersection(*map(set, files)))
     arrays = {key: np.concatenate([file[key] for file in files]) for key in shared}
     images, texts = arrays.pop("images"), arrays.pop("texts")
     return BenchmarkSet(images[..., None], texts.tolist(), arrays)
 
 
-def _load_file(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path) as file:
-            arrays = {key: file[key] for key in file.files}
-    except FileNotFoundError as error:
-        raise BenchmarkError(f"{path}: there is no such file") from error
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as error:
-        raise BenchmarkError(f"{path}: not a benchmark set ({error})") from error
-    if not {"images", "texts"} <= arrays.keys():
-        raise BenchmarkError(f"{path}: not a benchmark set (has no images or no texts)")
-    return arrays
+def robustness_sets(directory: Path | str = BENCHMARK) -> dict[str, BenchmarkSet]:
+    """The benchmark sets of drawn plates that differ from training plates; severities apart.
+
+    Raises:
+        BenchmarkError: see `load_benchmark`.
+    """
+    corruptions = load_benchmark("corruptions", directory)
+    is_mild = corruptions.tags["severity"] <= 3
+    return {
+        "held-out fonts": load_benchmark("held_out_fonts", directory),
+        "mild corruptions": corruptions.take(np.flatnonzero(is_mild)),
+        "severe corruptions": corruptions.take(np.flatnonzero(~is_mild)),
+        "unusual layouts": load_benchmark("layout", directory),
+        "another generator": load_benchmark("cross_generator", directory),
+        "segment displays": load_benchmark("segments", directory),
+    }
+
+
+def style_sets(plates: PlateDataset, seed: int) -> dict[str, BenchmarkSet]:
+    """The same plates augmented, and drawn anew in each style alone before that.
+
+    The drawing code is that of the training; the plates should show numbers that it never saw.
+    """
+    augmentations = {
+        "augmented": PlateAugmentation({}),
+        **{f"style: {style}": PlateAugmentation({style: 1.0}) for style in STYLES},
+        "surroundings": PlateAugmentation({}, surroundings_prob=1.0),
+    }
+    sets = {}
+    for name, augmentation in augmentations.items():
+        images, _ = augmentation(plates.images, plates.labels, np.random.default_rng(seed))
+        sets[name] = BenchmarkSet(images, plates.labels, tags={})
+    return sets
+
+
+def evaluate_weights(
+    weights: Path | str, plates: PlateDataset, fresh: PlateDataset, test: PlateDataset
+) -> dict[str, float | str]:
+    """What saved weights make of plain plates, read by Keras.
+
+    Args:
+        weights: the HDF5 file.
+        plates: training plates; the CTC loss on them is that of inference, without dropout.
+        fresh: plates with numbers that the training never saw.
+        test: the test plates.
+
+    Raises:
+        WeightsError: the weights cannot be used.
+    """
+    from plate_ocr.network.crnn import ctc_loss  # importing Keras takes seconds
+
+    weights = Path(weights)
+    reader = PlateReader(weights, backend="keras")
+    model = reader.backend.model
+    model.compile(loss=ctc_loss)
+    labels = encode(plates.labels, plates.digits)
+    fresh_result, test_result = (
+        evaluate(reader, BenchmarkSet.from_plates(part)) for part in (fresh, test)
+    )
+    return {
+        "weights": load_metadata(weights)["sha256"][weights.name],
+        "loss_on_training_plates": model.evaluate(plates.images, labels, batch_size=256, verbose=0),
+        "held_out_plates": len(fresh),
+        "held_out_correct": int(fresh_result.correct.sum()),
+        "test_plates": len(test),
+        "test_correct": int(test_result.correct.sum()),
+        "mean_confidence_on_held_out_plates": float(fresh_result.confidence.mean()),
+    }
 
 
 def evaluate(reader: PlateReader, dataset: BenchmarkSet) -> EvaluationResult:
@@ -95,32 +156,22 @@ def evaluate(reader: PlateReader, dataset: BenchmarkSet) -> EvaluationResult:
 
 
 def calibrate(weights: Path | str, directory: Path | str) -> PlattScaling:
-    """Calibrate the confidence of weights on labelled plates, and write that beside the weights.
-
-    Args:
-        weights: the HDF5 file, its ONNX export beside it; its metadata takes the calibration.
-        directory: labelled plates that the weights were not trained on.
+    """Calibrate weights on labelled plates they were not trained on; their metadata keeps it.
 
     Raises:
-        DatasetError: there are too few plates, correct readings or wrong readings; or as
-            `load_folder`.
-        ImageError: as `load_folder`.
-        WeightsError: the weights cannot be used.
+        DatasetError: there are too few plates, correct readings or wrong readings.
+        DatasetError, ImageError, WeightsError: the plates or the weights cannot be used.
     """
     weights = Path(weights)
     reader = PlateReader(weights)
     plates = load_folder(directory, reader.digits)
-    if len(plates) < MIN_CALIBRATION_PLATES:
-        raise DatasetError(
-            f"{directory}: {len(plates)} plates; calibrating takes {MIN_CALIBRATION_PLATES}"
-        )
     predictions = reader.predict(plates.images)
     correct = np.array(predictions.texts) == np.array(plates.labels)
-    num_correct, num_wrong = np.count_nonzero(correct), np.count_nonzero(~correct)
-    if min(num_correct, num_wrong) < MIN_PER_CLASS:
+    counts = np.count_nonzero(correct), np.count_nonzero(~correct)
+    if len(plates) < MIN_CALIBRATION_PLATES or min(counts) < MIN_PER_CLASS:
         raise DatasetError(
-            f"{directory}: {num_correct} correct readings and {num_wrong} wrong ones; "
-            f"calibrating takes {MIN_PER_CLASS} of each"
+            f"{directory}: {counts[0]} correct and {counts[1]} wrong readings; calibrating takes "
+            f"{MIN_CALIBRATION_PLATES} plates, {MIN_PER_CLASS} of them of each kind"
         )
     calibration = fit_platt_scaling(predictions.text_probability, correct)
     write_metadata(weights, load_metadata(weights) | {"calibration": asdict(calibration)})

@@ -1,26 +1,28 @@
 """Every figure of the notebooks, of `model_test.py` and of the docs, in one style."""
 
-import os
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-
-from plate_ocr.utils import PACKAGE, atomic_write
-
-# Matplotlib caches its list of fonts beside the package, not in the home folder.
-os.environ.setdefault("MPLCONFIGDIR", str(PACKAGE.parent / ".cache" / "matplotlib"))
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
+from plate_ocr.plates.alphabet import BLANK, encode
+from plate_ocr.reading.ctc import collapse
 from plate_ocr.reading.reader import Digit, Reading
 from plate_ocr.reading.tta import x_affine
+from plate_ocr.utils import atomic_write
 
 # Okabe and Ito's colors, which differ with any color vision.
 BLUE, ORANGE, RED, GREEN, GRAY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#666666"
+PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
 COLORS = (BLUE, ORANGE, GREEN, GRAY)
+DIGIT_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW, RED)
+LIGHT_GRAY = "#c4c4c4"
+EDGE = "#bbbbbb"  # of images
 DPI = 150
 MAX_BARS = 20
 Counts = Mapping[Hashable, tuple[int, int]]  # group -> correct readings and plates
@@ -31,7 +33,6 @@ plt.rcParams.update(
         "figure.dpi": DPI,
         "figure.constrained_layout.use": True,
         "figure.titlesize": 11,
-        "font.size": 10,
         "axes.titlesize": 11,
         "axes.titlelocation": "left",
         "axes.spines.top": False,
@@ -62,14 +63,19 @@ def plate_grid(
         axis.set_axis_off()
     highlight = highlight if highlight is not None else [False] * len(captions)
     for axis, image, caption, red in zip(axes.flat, images, captions, highlight, strict=False):
-        axis.imshow(image.reshape(image.shape[:2]), cmap="gray", vmin=0, vmax=255)
-        axis.set(xticks=[], yticks=[])
-        axis.grid(False)
+        _show_image(axis, image, "gray", white=255, edge=RED if red else EDGE)
         axis.set_title(caption, fontsize=9, loc="center", pad=3, color=RED if red else "black")
-        for spine in axis.spines.values():
-            spine.set(visible=True, color=RED if red else "#bbbbbb")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
+
+
+def _show_image(axis: Axes, image: np.ndarray, colors: str, white: int, edge: str = EDGE) -> None:
+    """An image, (rows, columns) or (rows, columns, 1), in a frame and without ticks."""
+    axis.imshow(image.reshape(image.shape[:2]), cmap=colors, vmin=0, vmax=white)
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    for spine in axis.spines.values():
+        spine.set(visible=True, color=edge)
 
 
 def prediction_grid(
@@ -92,15 +98,14 @@ def dataset_statistics(records: Sequence[dict], title_suffix: str = "") -> Figur
         "Plates per digit spacing (px)": Counter(record["spacing"] for record in records),
         "Digit frequency": Counter(digit for record in records for digit in record["text"]),
     }
-    figure = plt.figure(figsize=(8, 5.4))
-    grid = figure.add_gridspec(len(panels), 2)
-    axis = figure.add_subplot(grid[:, 0])
+    layout = [["Plates per font", title] for title in panels]
+    figure, axes = plt.subplot_mosaic(layout, figsize=(8, 5.4))
+    axis = axes["Plates per font"]
     names = sorted(fonts, reverse=True)
     axis.barh(names, [fonts[name] for name in names], color=BLUE)
     axis.set(title=f"Plates per font{title_suffix}")
-    for row, (title, counts) in enumerate(panels.items()):
-        axis = figure.add_subplot(grid[row, 1])
-        values = sorted(counts)
+    for title, counts in panels.items():
+        axis, values = axes[title], sorted(counts)
         axis.bar(values, [counts[value] for value in values], color=BLUE)
         axis.set(title=title)
         if len(values) <= 10:
@@ -108,14 +113,103 @@ def dataset_statistics(records: Sequence[dict], title_suffix: str = "") -> Figur
     return figure
 
 
-def training_curves(runs: Mapping[str, tuple[dict, list[dict]]], title_suffix: str = "") -> Figure:
-    """CTC loss and validation exact match per epoch, as `load_runs` returns the runs."""
+def plate_rows(rows: Mapping[str, Sequence[np.ndarray]], title: str = "") -> Figure:
+    """Rows of as many plates, uint8 (64, 128) or (64, 128, 1), with a name before each row."""
+    columns = len(next(iter(rows.values())))
+    size = (1.3 * columns + 1.2, 0.66 * len(rows) + 0.3 * bool(title))
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
+    for (name, images), row in zip(rows.items(), axes, strict=True):
+        row[0].text(-0.06, 0.5, name, transform=row[0].transAxes, ha="right", va="center")
+        for axis, image in zip(row, images, strict=True):
+            _show_image(axis, image, "gray", white=255)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def localization_grid(
+    images: np.ndarray, targets: np.ndarray, boxes: np.ndarray, crops: np.ndarray, title: str = ""
+) -> Figure:
+    """Plates with the true and the predicted box of their digits, above the crops.
+
+    Args:
+        images: uint8 (n, 64, 128, 1).
+        targets: true boxes: left, right, top and bottom in plate widths and heights, (n, 4).
+        boxes: predicted boxes, the same.
+        crops: what the recognition network sees, 0 for white to 1 for black, (n, 32, 128, 1).
+        title: of the figure.
+    """
+    height, width = images.shape[1:3]
+    count = len(images)
+    figure, axes = plt.subplots(2, count, figsize=(1.5 * count, 1.65), height_ratios=(2, 1))
+    figure.suptitle(title, x=0.01, ha="left")
+    for column, (plate, crop) in enumerate(axes.T):
+        _show_image(plate, images[column], "gray", white=255)
+        _show_image(crop, crops[column], "gray_r", white=1)
+        for box, color, style in ((targets, GREEN, "-"), (boxes, ORANGE, "--")):
+            left, right, top, bottom = box[column] * (width, width, height, height)
+            corner = (left - 0.5, top - 0.5)  # the centre of the first pixel is at 0
+            plate.add_patch(
+                Rectangle(corner, right - left, bottom - top, fill=False, color=color, ls=style)
+            )
+    return figure
+
+
+def posteriors_by_step(
+    steps: Sequence[int], posteriors: np.ndarray, label: str, title: str = ""
+) -> Figure:
+    """CTC posteriors of one plate after several training steps, with its greedy readings.
+
+    A panel has a stacked bar for every time step: gray for the blank, a color for every digit of
+    the label, white for all other digits.
+
+    Args:
+        steps: numbers of training steps, n.
+        posteriors: probabilities, (n, time steps, 11).
+        label: the digits of the plate.
+        title: of the figure.
+    """
+    columns = min(4, len(steps))
+    rows = -(-len(steps) // columns)
+    layout = {"figsize": (2 * columns, 1.1 * rows + 0.8), "squeeze": False}
+    figure, axes = plt.subplots(rows, columns, sharex=True, sharey=True, **layout)
+    digits = sorted(set(label), key=label.index)
+    classes = {"blank": BLANK} | dict(zip(digits, encode(digits, 1)[:, 0], strict=True))
+    colors = (LIGHT_GRAY, *DIGIT_COLORS)
+    time_steps = np.arange(1, posteriors.shape[1] + 1)
+    texts = collapse(posteriors.argmax(axis=-1))
+    for axis in axes.flat[len(steps) :]:
+        axis.set_axis_off()
+    for axis, step, probabilities, text in zip(axes.flat, steps, posteriors, texts, strict=False):
+        bottom = np.zeros(len(time_steps))
+        for (name, index), color in zip(classes.items(), colors, strict=False):
+            axis.bar(time_steps, probabilities[:, index], 1, bottom, color=color, label=name)
+            bottom = bottom + probabilities[:, index]
+        axis.set_title(f"step {step:,}: {text or '-'}", fontsize=9)
+        axis.set(xlim=(0.5, len(time_steps) + 0.5), ylim=(0, 1), xticks=(), yticks=(0, 1))
+        axis.grid(False)
+    handles, names = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def training_curves(
+    runs: Mapping[str, tuple[dict, list[dict]]],
+    title_suffix: str = "",
+    reported: tuple[int, float] | None = None,
+) -> Figure:
+    """CTC loss and validation exact match per epoch, as `load_runs` returns the runs.
+
+    A star marks `reported`, the epochs and the loss of a run that is known from a description.
+    """
     ratios = {"height_ratios": (5, 2)}
     figure, (losses, matches) = plt.subplots(2, 1, figsize=(7, 5), sharex=True, gridspec_kw=ratios)
+    if reported:
+        losses.plot(*reported, "*", color=RED, markersize=12, label="as described")
     for color, (name, (result, history)) in zip(COLORS, runs.items(), strict=False):
         epochs, best = [row["epoch"] for row in history], result["best_epoch"]
         loss = [row["logits_loss"] for row in history]
-        label = f"{name}, train (best: epoch {best}, {loss[best - 1]:.1g})"
+        label = f"{name}, training (best: epoch {best}, {loss[best - 1]:.1g})"
         losses.semilogy(epochs, loss, color=color, label=label)
         losses.plot(best, loss[best - 1], "o", color=color)
         validation = [row["val_logits_loss"] for row in history]
@@ -148,22 +242,17 @@ def severity_heatmap(
 ) -> Figure:
     """Exact match by corruption (row) and severity (column), as `accuracy_by` returns it."""
     names, severities = (sorted(set(keys)) for keys in zip(*groups, strict=True))
-    counts = np.array([[groups.get((name, severity), (0, 0)) for severity in severities]
-                       for name in names], float)  # fmt: skip
-    counts[counts[..., 1] == 0] = np.nan
-    rates = 100 * counts[..., 0] / counts[..., 1]
+    rates = np.full((len(names), len(severities)), np.nan)
+    for (name, severity), (correct, plates) in groups.items():
+        rates[names.index(name), severities.index(severity)] = 100 * correct / plates
     order = np.argsort(np.nanmean(rates, axis=1), kind="stable")
-    mild = np.array(severities) <= 3
-    totals = (np.nansum(counts[:, columns], axis=(0, 1)) for columns in (mild, ~mild))
-    shares = [f"{100 * correct / plates:.2f} %" for correct, plates in totals]
     figure, axis = plt.subplots(figsize=(6, 0.28 * len(names) + 1))
     limits = (min(80, np.nanmin(rates)), 100)
     _annotated_heatmap(axis, rates[order], "cividis", "{:.1f}", limits)
     axis.set_xticks(range(len(severities)), severities)
     axis.set_yticks(range(len(names)), [names[row].replace("_", " ") for row in order])
-    title = "Exact match (%) by corruption and severity"
-    axis.set(title=f"{title}\nmild {shares[0]}, severe {shares[1]}{title_suffix}")
-    axis.set(xlabel="severity (mild: 1 to 3, severe: 4 and 5)")
+    title = f"Exact match (%) by corruption and severity{title_suffix}"
+    axis.set(title=title, xlabel="severity")
     return figure
 
 
@@ -205,29 +294,6 @@ def reliability_diagram(curve: Sequence[dict], ece: float, title_suffix: str = "
     return figure
 
 
-def accuracy_vs_font_distance(
-    distances: Sequence[float], rates: Sequence[float], names: Sequence[str], title: str
-) -> Figure:
-    """Exact match, 0 to 1, of fonts over `font_distance`; the five worst fonts are named."""
-    figure, axis = plt.subplots(figsize=(6, 4))
-    percent = 100 * np.array(rates)
-    axis.plot(distances, percent, "o", color=BLUE, alpha=0.7)
-    middle = np.median(np.array(distances)[np.isfinite(distances)])
-    for number, row in enumerate(np.argsort(percent, kind="stable")[:5]):
-        axis.annotate(
-            names[row],
-            (distances[row], percent[row]),
-            xytext=(0, (6, -12)[number % 2]),  # above and below in turn: points are close together
-            textcoords="offset points",
-            ha="right" if distances[row] > middle else "left",
-            fontsize=9,
-        )
-    axis.margins(y=0.1)
-    axis.set(title=title, ylabel="exact match (%)")
-    axis.set(xlabel="distance to nearest training font (mean absolute pixel difference)")
-    return figure
-
-
 def ctc_posteriors(
     image: np.ndarray,
     probabilities: np.ndarray,
@@ -251,13 +317,13 @@ def ctc_posteriors(
     grid.set_yticks(range(classes), ["blank", *"0123456789"])
     grid.set(xlabel=f"image column (px); {steps} time steps span the crop")
     plate.set_xlim(-0.5, width - 0.5)
+    above = plate.get_xaxis_transform()
+    for digit in digits:
+        plate.text(digit.x - 0.5, 1.02, digit.digit, transform=above, ha="center")
     for axis in (plate, grid):
         axis.grid(False)
         for digit in digits:
             axis.axvline(digit.x - 0.5, color=ORANGE, linewidth=1)
-    for digit in digits:
-        above = (digit.x - 0.5, 1.02)
-        plate.text(*above, digit.digit, transform=plate.get_xaxis_transform(), ha="center")
     return figure
 
 

@@ -2,18 +2,18 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plate_ocr.plates.alphabet import DIGITS, SUPPORTED_LENGTHS
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.utils import checksum, printable, resource_path, write_text
+from plate_ocr.utils import printable, resource_path, write_text
 
 if TYPE_CHECKING:
     import keras
 
 DEFAULT_WEIGHTS = resource_path("dr_model.h5")
-DEFAULT_EXPORT = DEFAULT_WEIGHTS.with_suffix(".onnx")
 OUTDATED_EXPORT = "exported by another version of plate_ocr; export the weights again"
 
 
@@ -28,37 +28,27 @@ def load_metadata(weights: Path) -> dict:
         WeightsError: either file is missing, unreadable or changed, or the weights are for another
             alphabet, image size or number of digits.
     """
-    try:
-        exists = weights.is_file()
-    except OSError as error:  # such as a name that is too long
-        raise WeightsError(f"{printable(str(weights))}: {error.strerror or error}") from error
-    if not exists:
-        raise WeightsError(f"{weights}: there is no such file")
+    if not os.path.isfile(weights):  # noqa: PTH113 (false, too, for a name that is too long)
+        raise WeightsError(f"{printable(str(weights))}: there is no such file")
     if weights.suffix != ".h5":
         raise WeightsError(f"{weights}: not weights; give the HDF5 file, {weights.stem}.h5")
     path = weights.with_suffix(".json")
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
-        intact = metadata["checksum"] == checksum(metadata)
-        made_for = (metadata["alphabet"], list(metadata["image"]))
+        made_for = metadata["alphabet"], metadata["image"]
         digits, sha256 = metadata["digits"], metadata["sha256"][weights.name]
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror}; {weights.name} needs it") from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path}: not the metadata of {weights.name}") from error
-    if not intact:
-        raise WeightsError(f"{path}: changed; its checksum does not match")
-    if made_for != (DIGITS, [PLATE_HEIGHT, PLATE_WIDTH]):
-        raise WeightsError(f"{path}: made for another alphabet or image size: {made_for}")
-    if digits not in SUPPORTED_LENGTHS:
-        raise WeightsError(f"{path}: made for {digits} digits, which are not supported")
+    if made_for != (DIGITS, [PLATE_HEIGHT, PLATE_WIDTH]) or digits not in SUPPORTED_LENGTHS:
+        raise WeightsError(f"{path}: not made for plates as here: {digits} digits of {made_for}")
     read_verified(weights, sha256)
     return metadata
 
 
 def write_metadata(weights: Path, metadata: dict) -> None:
-    """Write `<name>.json` beside the weights, with a checksum of itself."""
-    metadata = metadata | {"checksum": checksum(metadata)}
+    """Write `<name>.json` beside the weights."""
     write_text(weights.with_suffix(".json"), json.dumps(metadata, indent=2) + "\n")
 
 
@@ -78,12 +68,7 @@ def read_verified(path: Path, sha256: str | None) -> bytes:
 
 
 def load_model(weights: Path, metadata: dict, use_cudnn: str | bool = "auto") -> "keras.Model":
-    """Build the network and load its weights.
-
-    Args:
-        weights: the HDF5 file.
-        metadata: from `load_metadata`, which has verified the file.
-        use_cudnn: passed to `build_model`.
+    """Build the network and load weights that `load_metadata` has verified.
 
     Raises:
         WeightsError: the weights are of another network.

@@ -110,7 +110,8 @@ def recognition_network(
     steps = layers.Reshape(shape, name="time_steps")(features)  # (n, 16, 224)
     if dropout:
         steps = layers.Dropout(dropout, name="dropout")(steps)
-    lstm = layers.LSTM(LSTM_UNITS, return_sequences=True, use_cudnn=use_cudnn)
+    # Named, or equal weights would not be equal files: Keras numbers the layers of a process.
+    lstm = layers.LSTM(LSTM_UNITS, return_sequences=True, use_cudnn=use_cudnn, name="lstm")
     steps = layers.Bidirectional(lstm, name="bilstm")(steps)  # (n, 16, 160)
     return layers.Dense(NUM_CLASSES, dtype="float32", name="logits")(steps)  # (n, 16, 11)
 

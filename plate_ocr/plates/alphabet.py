@@ -7,7 +7,6 @@ import numpy as np
 DIGITS = "0123456789"
 BLANK = 0  # keras.losses.CTC also pads labels with it, so digit d is class d + 1
 NUM_CLASSES = 1 + len(DIGITS)
-VOCABULARY = np.frombuffer(("-" + DIGITS).encode("ascii"), dtype=np.uint8)  # ASCII by class
 NUM_DIGITS = 5  # the default number of digits on a plate
 SUPPORTED_LENGTHS = range(4, 8)  # numbers of digits that can be drawn, trained on and read
 
@@ -18,17 +17,10 @@ def is_valid_label(text: object, digits: int = NUM_DIGITS) -> bool:
 
 
 def encode(texts: Sequence[str], digits: int = NUM_DIGITS) -> np.ndarray:
-    """Turn texts into labels for the CTC loss.
+    """Turn n texts into labels for the CTC loss, int32 (n, digits) with classes 1 to 10.
 
     >>> encode(["00123"])
     array([[1, 1, 2, 3, 4]], dtype=int32)
-
-    Args:
-        texts: n strings of digits.
-        digits: the length of each text.
-
-    Returns:
-        int32 array of shape (n, digits) with classes 1 to 10.
 
     Raises:
         ValueError: a text is not `digits` digits; the message quotes it.
@@ -36,23 +28,14 @@ def encode(texts: Sequence[str], digits: int = NUM_DIGITS) -> np.ndarray:
     for text in texts:
         if not is_valid_label(text, digits):
             raise ValueError(f"not {digits} digits: {text!r:.60}")
-    flat = np.frombuffer("".join(texts).encode("ascii"), dtype=np.uint8)
-    return flat.reshape(len(texts), digits).astype(np.int32) - ord("0") + 1
+    classes = [[int(digit) + 1 for digit in text] for text in texts]
+    return np.array(classes, np.int32).reshape(len(texts), digits)
 
 
 def decode(classes: np.ndarray) -> list[str]:
-    """Turn rows of classes into texts; blanks are dropped, repeated digits are kept.
+    """Turn rows of classes, int (n, length), into n texts, without blanks.
 
     >>> decode(np.array([[1, 1, BLANK, 10], [BLANK, 3, BLANK, BLANK]]))
     ['009', '2']
-
-    Args:
-        classes: int array of shape (n, length).
-
-    Returns:
-        n texts.
     """
-    length = classes.shape[1]
-    characters = VOCABULARY[classes].tobytes().decode("ascii")
-    rows = [characters[row * length : (row + 1) * length] for row in range(len(classes))]
-    return [row.replace("-", "") for row in rows]
+    return ["".join(DIGITS[c - 1] for c in row if c != BLANK) for row in classes.tolist()]

@@ -36,14 +36,11 @@ def load_fonts(directory: Path | str = FONT_DIRECTORY) -> tuple[PlateFont, ...]:
     table = Path(directory, "fonts.json")
     try:
         entries = json.loads(table.read_text(encoding="utf-8"))
-        fonts = tuple(_load_font(table.parent, entry) for entry in entries)
-        if not fonts:
-            raise ValueError("no font")
+        return tuple(_load_font(table.parent, entry) for entry in entries)
     except OSError as error:
         raise FontError(f"{error.filename or table}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FontError(f"{table}: is damaged or does not match its fonts: {error}") from error
-    return fonts
 
 
 def _load_font(directory: Path, entry: dict) -> PlateFont:
@@ -53,11 +50,4 @@ def _load_font(directory: Path, entry: dict) -> PlateFont:
     instances = tuple(
         tuple((tag, float(value)) for tag, value in axes.items()) for axes in entry["instances"]
     )
-    if not instances:
-        raise ValueError(f"{entry['family']} has no instance")
     return PlateFont(entry["family"], entry["kind"], path, instances)
-
-
-def fonts_digest() -> str:
-    """SHA-256 of `fonts.json`, which holds the hash of every font file and all instances."""
-    return hashlib.sha256((FONT_DIRECTORY / "fonts.json").read_bytes()).hexdigest()

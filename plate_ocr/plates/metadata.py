@@ -6,14 +6,13 @@ without either, the file names are the labels.
 
 import csv
 import json
+import mimetypes
 import reprlib
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
 
 from plate_ocr.plates.alphabet import NUM_DIGITS, is_valid_label
-from plate_ocr.plates.images import UNREAD_SUFFIXES, is_image_name
+from plate_ocr.plates.images import is_image_name
 from plate_ocr.utils import printable
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
@@ -34,9 +33,10 @@ def list_images(directory: Path | str) -> list[Path]:
         paths = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise DatasetError(f"{printable(str(directory))}: {error.strerror or error}") from error
-    unread = [path.name for path in paths if path.suffix.lower() in UNREAD_SUFFIXES]
-    advice = f"; convert {printable(unread[0])} to PNG" if unread else ""
     images = [path for path in paths if is_image_name(path.name)]
+    others = [path.name for path in paths if not is_image_name(path.name)]
+    unread = [name for name in others if str(mimetypes.guess_type(name)[0]).startswith("image/")]
+    advice = f"; convert {printable(unread[0])} to PNG" if unread else ""
     if not images:
         raise DatasetError(f"{directory}: holds no images of the formats that are read{advice}")
     if unread:
@@ -51,56 +51,42 @@ def read_metadata(directory: Path | str) -> dict[str, dict]:
         DatasetError: the folder has two metadata files, or one that is empty or malformed.
     """
     paths = [path for path in Path(directory).iterdir() if path.name.lower() in METADATA_FILES]
+    if not paths:
+        return {}
     if len(paths) > 1:
         raise DatasetError(f"{directory}: has {paths[0].name} and {paths[1].name}; keep one")
+    (path,) = paths
     records: dict[str, dict] = {}
-    for path in paths:
-        read_rows = _csv_rows if path.suffix.lower() == ".csv" else _json_rows
-        line = 0
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as file:  # Excel writes a BOM
-                for line, record in read_rows(file):
-                    name = record.get("file_name") if isinstance(record, dict) else None
-                    if not (name and isinstance(name, str) and "text" in record):
-                        problem = f"needs file_name and text, not {reprlib.repr(record)}"
-                        raise DatasetError(f"{path}:{line}: {problem}")
-                    if name in records:
-                        raise DatasetError(f"{path}:{line}: {printable(name)} has two records")
-                    records[name] = record
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DatasetError(f"{path}: not readable after line {line} ({error})") from error
-        if not records:
-            raise DatasetError(f"{path}: holds no records")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # Excel writes a BOM
+            if path.suffix.lower() == ".csv":  # values are text: 00123
+                rows = csv.DictReader(file, strict=True, skipinitialspace=True)
+            else:
+                rows = (json.loads(line) for line in file if line.strip())
+            for record in rows:
+                name = record.get("file_name") if isinstance(record, dict) else None
+                if not (name and isinstance(name, str) and "text" in record):
+                    raise ValueError(f"needs file_name and text, not {reprlib.repr(record)}")
+                if name in records:
+                    raise ValueError(f"{printable(name)} has two records")
+                records[name] = record
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        raise DatasetError(f"{path}: after {len(records)} records: {error}") from error
+    if not records:
+        raise DatasetError(f"{path}: holds no records")
     return records
 
 
-def _json_rows(file: TextIO) -> Iterator[tuple[int, Any]]:
-    for line, text in enumerate(file, start=1):
-        if text.strip():
-            try:
-                yield line, json.loads(text)
-            except ValueError:
-                yield line, text  # no record, so it is refused with its line number
-
-
-def _csv_rows(file: TextIO) -> Iterator[tuple[int, dict]]:
-    rows = csv.DictReader(file, strict=True, skipinitialspace=True)  # values are text: 00123
-    for row in rows:
-        yield rows.line_num, row
-
-
-def label_for(name: str, records: dict[str, dict], digits: int = NUM_DIGITS) -> str | None:
+def label_for(path: Path, records: dict[str, dict], digits: int = NUM_DIGITS) -> str:
     """The label of an image: its record's text, or its name where its folder has no records.
 
-    None if the label is missing or not `digits` digits.
+    Raises:
+        DatasetError: the label is missing or not `digits` digits.
     """
-    text = records.get(name, {}).get("text") if records else Path(name).stem
-    return text if is_valid_label(text, digits) else None
-
-
-def label_error(name: str, records: dict[str, dict], digits: int) -> str:
-    """Why `label_for` gives no label."""
-    if records and name not in records:
-        return "has no record"
-    text = reprlib.repr(records[name]["text"] if records else Path(name).stem)
-    return f"its label is not {digits} digits, as text with leading zeros: {text}"
+    if records and path.name not in records:
+        raise DatasetError(f"{path}: has no record")
+    text = records[path.name]["text"] if records else path.stem
+    if not is_valid_label(text, digits):
+        problem = f"its label is not {digits} digits, as text with leading zeros"
+        raise DatasetError(f"{path}: {problem}: {reprlib.repr(text)}")
+    return text

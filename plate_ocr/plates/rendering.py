@@ -1,15 +1,14 @@
 """Draw one plate: (fonts, seed, index) -> image and record, a pure function.
 
-Plate `index` shows entry `index` of a seeded permutation of all five-digit numbers, so the first
-100,000 plates of a seed show distinct numbers. Later plates repeat the numbers in cycles, each in
-a new order. Fonts and their instances are used round-robin. Font size, spacing and position are
-random, from a generator seeded with (seed, index).
+Numbers follow a seeded permutation, fonts and their instances are used round-robin, and font size,
+spacing and position come from a generator seeded with (seed, index).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +16,6 @@ from PIL import ImageFont
 
 from plate_ocr.plates.alphabet import DIGITS, NUM_DIGITS
 from plate_ocr.plates.fonts import FontError, PlateFont
-from plate_ocr.utils import fork_safe_lock
 
 PLATE_HEIGHT = 64  # pixels
 PLATE_WIDTH = 128
@@ -26,7 +24,7 @@ MARGIN = 2  # background pixels kept free on all four sides
 MIN_SPACING = 1  # background columns between neighboring digits
 HELD_OUT_START = 90_000  # numbers from this position of the permutation on are never trained on
 DEFAULT_SEED = 2026
-FREETYPE_LOCK = fork_safe_lock()  # threads share the fonts: set the axes and draw in one go
+FREETYPE_LOCK = Lock()  # threads share the fonts: set the axes and draw in one go
 
 Axes = tuple[tuple[str, float], ...]
 
@@ -106,13 +104,10 @@ def font_and_instance(fonts: Sequence[PlateFont], index: int) -> tuple[PlateFont
     return font, font.instances[cycle % len(font.instances)]
 
 
-@lru_cache(maxsize=256)
-def _open_font(path: Path, size: int) -> ImageFont.FreeTypeFont:
-    try:
-        # Basic layout: not every Pillow has Raqm, and single digits need no shaping.
-        return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
-    except OSError as error:
-        raise FontError(f"{path}: not a readable font ({error})") from error
+# Basic layout: not every Pillow has Raqm, and single digits need no shaping.
+_open_font = lru_cache(maxsize=256)(
+    partial(ImageFont.truetype, layout_engine=ImageFont.Layout.BASIC)
+)
 
 
 @lru_cache(maxsize=8192)  # all 22 fonts in 24 instances and 8 sizes; 20 MB
@@ -120,12 +115,12 @@ def render_glyphs(path: Path, axes: Axes, size: int) -> tuple[Glyph, ...]:
     """Draw the ten digits of one font, instance and size; FontError if they cannot be drawn."""
     glyphs = []
     with FREETYPE_LOCK:
-        font = _open_font(path, size)
-        if axes:
-            try:
+        try:
+            font = _open_font(path, size)
+            if axes:
                 font.set_variation_by_axes([value for _, value in axes])
-            except (OSError, ValueError) as error:
-                raise FontError(f"{path}: cannot set {dict(axes)} ({error})") from error
+        except (OSError, ValueError) as error:
+            raise FontError(f"{path}: cannot be used with axes {dict(axes)} ({error})") from error
         for digit in DIGITS:
             mask, (_, offset) = font.getmask2(digit, mode="L", anchor="ls")
             box = mask.getbbox()
@@ -156,16 +151,6 @@ def compose_plate(glyphs: Sequence[Glyph], spacing: int, x: int, y: int) -> np.n
         ink[top : top + height, x : x + width] = glyph.ink
         x += width + spacing
     return np.invert(ink, out=ink)
-
-
-def check_fits(font: PlateFont, axes: Axes, size: int, digits: int) -> None:
-    """Raise FontError unless every number of so many digits fits the plate."""
-    glyphs = render_glyphs(font.path, axes, size)
-    widest = max(glyphs, key=lambda glyph: glyph.ink.shape[1])
-    columns, _ = free_space([widest] * digits, MIN_SPACING)
-    _, rows = free_space(glyphs, MIN_SPACING)
-    if columns < 0 or rows < 0:
-        raise FontError(f"{font.path}: {digits} digits of size {size} do not fit the plate")
 
 
 def render_plate(

@@ -37,11 +37,9 @@ def fit_platt_scaling(text_probability: np.ndarray, correct: np.ndarray) -> Plat
     return PlattScaling(float(regression.intercept_[0]), float(regression.coef_[0, 0]))
 
 
-def reliability_curve(
-    confidence: np.ndarray, correct: np.ndarray, bins: int = NUM_BINS
-) -> list[dict]:
+def reliability_curve(confidence: np.ndarray, correct: np.ndarray) -> list[dict]:
     """The number of `plates`, mean `confidence` and fraction `correct` of each bin with plates."""
-    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    index = np.minimum((confidence * NUM_BINS).astype(int), NUM_BINS - 1)
     return [
         {
             "plates": int(inside.sum()),
@@ -52,11 +50,9 @@ def reliability_curve(
     ]
 
 
-def expected_calibration_error(
-    confidence: np.ndarray, correct: np.ndarray, bins: int = NUM_BINS
-) -> float:
+def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     """Mean of |confidence - accuracy| over bins, weighted by plates (Naeini et al. 2015)."""
-    curve = reliability_curve(confidence, correct, bins)
+    curve = reliability_curve(confidence, correct)
     gaps = [abs(point["confidence"] - point["correct"]) for point in curve]
     return float(np.average(gaps, weights=[point["plates"] for point in curve]))
 
@@ -64,10 +60,7 @@ def expected_calibration_error(
 def coverage_at_precision(
     confidence: np.ndarray, correct: np.ndarray, precision: float
 ) -> tuple[float, float]:
-    """The largest fraction of plates that a threshold accepts with at least this precision.
-
-    Returns it and the threshold; 0 and 1 if there is none.
-    """
+    """The largest fraction of plates accepted with this precision, and its threshold; or 0, 1."""
     order = np.argsort(-confidence, kind="stable")
     precisions = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
     last_of_equals = np.append(np.diff(confidence[order]) != 0, True)
@@ -75,11 +68,3 @@ def coverage_at_precision(
     if not accepted.size:
         return 0.0, 1.0
     return float((accepted[-1] + 1) / len(order)), float(confidence[order[accepted[-1]]])
-
-
-def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
-    """The probability that a positive score is above a negative one; ties count half."""
-    from sklearn.metrics import roc_auc_score  # slow to import, not needed for reading
-
-    labels = np.repeat([1, 0], [len(positive), len(negative)])
-    return float(roc_auc_score(labels, np.concatenate([positive, negative])))

@@ -22,14 +22,6 @@ class Predictions(NamedTuple):
     digit_position: np.ndarray  # float64 (n, L), center of the digit's steps, 0 left to 1 right
     text_probability: np.ndarray  # float64 (n,), P(text | image)
 
-    def replace_rows(self, rows: np.ndarray, others: "Predictions") -> "Predictions":
-        """A copy in which `rows`, int (m,), are the m plates of `others`."""
-        merged = Predictions(*(field.copy() for field in self))
-        for field, replacements in zip(merged, others, strict=True):
-            for row, value in zip(rows, replacements, strict=True):
-                field[row] = value
-        return merged
-
     def to_image_coordinates(self, x_affine: np.ndarray) -> "Predictions":
         """Map positions by each plate's scale and offset, (n, 2), and clip them to 0..1."""
         position = self.digit_position * x_affine[:, :1] + x_affine[:, 1:]
@@ -46,12 +38,6 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Logits (..., C) -> probabilities of the same shape, float64."""
     return np.exp(log_softmax(logits))
-
-
-def zero_non_finite(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (..., T, C) with zeros for a plate that has NaN or infinity; and which have none."""
-    finite = np.isfinite(logits).all(axis=(-2, -1))
-    return np.where(finite[..., None, None], logits, 0), finite
 
 
 def new_symbol_mask(paths: np.ndarray) -> np.ndarray:
@@ -120,22 +106,14 @@ def text_probability(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarra
 
 
 def decode_logits(logits: np.ndarray, digits: int = NUM_DIGITS) -> Predictions:
-    """Decode logits (n, T, C) as texts of exactly so many digits.
-
-    A plate with NaN or infinity gets probabilities of 0. A ValueError says that the steps are too
-    few: a repeated digit needs a blank between.
-    """
-    steps = logits.shape[1]
-    if steps < 2 * digits - 1:
-        raise ValueError(f"{steps} steps cannot spell every {digits} digits")
-    logits, finite = zero_non_finite(logits)
+    """Decode logits (n, T, C), T > 2 * digits - 2, as texts of exactly so many digits."""
     paths = logits.argmax(axis=-1)
     greedy_texts = collapse(paths)
     other_length = [row for row, text in enumerate(greedy_texts) if len(text) != digits]
     if other_length:  # elsewhere the greedy path is the most probable of all
         paths[other_length] = viterbi_fixed_length(logits[other_length], digits)
 
-    probabilities = softmax(logits)
+    steps, probabilities = logits.shape[1], softmax(logits)
     emits = new_symbol_mask(paths)
     labels = paths[emits].reshape(-1, digits)
     digit_number = np.where(paths == BLANK, 0, emits.cumsum(axis=1))  # at each step, from 1
@@ -144,9 +122,9 @@ def decode_logits(logits: np.ndarray, digits: int = NUM_DIGITS) -> Predictions:
     return Predictions(
         texts=decode(labels),
         greedy_texts=greedy_texts,
-        digit_confidence=(spans * along_path).max(axis=2) * finite[:, None],
+        digit_confidence=(spans * along_path).max(axis=2),
         digit_position=(spans @ (np.arange(steps) + 0.5)) / spans.sum(axis=2) / steps,
-        text_probability=text_probability(probabilities, labels) * finite,
+        text_probability=text_probability(probabilities, labels),
     )
 
 

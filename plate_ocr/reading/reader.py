@@ -9,13 +9,11 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from plate_ocr.network import checkpoint
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, WeightsError
 from plate_ocr.plates.alphabet import NUM_DIGITS
 from plate_ocr.plates.dataset import list_images
 from plate_ocr.plates.images import ImageError, ImageSource, box_in_plate, letterbox, load_gray
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading import backends
-from plate_ocr.reading.backends import ModelOutput
 from plate_ocr.reading.calibration import PlattScaling
 from plate_ocr.reading.ctc import Predictions, decode_logits
 from plate_ocr.reading.tta import decode_with_views, x_affine
@@ -57,11 +55,9 @@ class PlateReader:
     >>> reading = PlateReader().read("data/test/12891.png")
     >>> reading.text, reading.confidence > 0.9
     ('12891', True)
-    >>> [digit.digit for digit in reading.digits]
-    ['1', '2', '8', '9', '1']
 
-    A reader can be copied and pickled; the copy opens the weights again. In a forked process only
-    ONNX Runtime works once the others have been used.
+    A reader can be pickled; the copy opens the weights again. Only one with ONNX Runtime works in
+    a fork.
 
     Args:
         weights: the HDF5 file; beside it `<name>.json` with its hash and `<name>.onnx`, its export.
@@ -72,13 +68,12 @@ class PlateReader:
 
     Raises:
         WeightsError: a file is missing, damaged, changed, or made for another network.
-        ImportError: the backend is not installed; the message says how to get it.
-        RuntimeError: the backend does not work in this process, because it was forked.
+        ImportError: the backend is not installed.
     """
 
     def __init__(
         self,
-        weights: Path | str = DEFAULT_WEIGHTS,
+        weights: Path | str = checkpoint.DEFAULT_WEIGHTS,
         backend: str = "onnx",
         num_threads: int = 0,
         tta: bool = False,
@@ -87,18 +82,17 @@ class PlateReader:
             raise ValueError(f"num_threads: must be 0 or more, not {num_threads}")
         weights = Path(weights)
         self._arguments = (weights.absolute(), backend, num_threads, tta)
+        self._process = os.getpid()  # the libraries wait for threads that a fork does not have
         metadata = checkpoint.load_metadata(weights)
-        self.calibration = _load_calibration(weights, metadata)
+        fitted = metadata.get("calibration")
+        self.calibration = PlattScaling(**fitted) if fitted else None
         self.digits: int = metadata["digits"]  # of a plate
         self.num_threads = num_threads or cores()
         self.tta = tta
         self._fallback: backends.Backend | None = None  # in float32
         self._threshold = TTA_THRESHOLD if tta else 0.0  # plates below it are read a second time
         if backend == "keras":
-            backends.load_library("keras")
-            backends.check_not_forked("keras")
             model = checkpoint.load_model(weights, metadata)
-            checkpoint.read_verified(weights, metadata["sha256"][weights.name])  # as Keras read it
             self.backend: backends.Backend = backends.KerasBackend(model)
             self.num_threads = 1  # Keras spreads one batch over the cores itself
         elif backend == "onnx":
@@ -116,27 +110,31 @@ class PlateReader:
     def __reduce__(self) -> tuple[type, tuple]:
         return PlateReader, self._arguments
 
-    def forward(self, images: np.ndarray) -> ModelOutput:
-        """Run the network: uint8 (n, 64, 128, 1) -> logits (n, 16, 11) and crop (n, 4)."""
-        if not len(images):  # no backend takes an empty batch
-            return self.backend(np.zeros((1, *images.shape[1:]), np.uint8)).take(slice(0))
+    def forward(self, images: np.ndarray) -> backends.ModelOutput:
+        """Run the network: uint8 (n, 64, 128, 1), n > 0 -> logits (n, 16, 11), crop (n, 4)."""
+        if self._arguments[1] != "onnx" and os.getpid() != self._process:
+            raise RuntimeError("a fork cannot use this reader: start processes with 'spawn'")
         return self.backend(images)
 
     def predict(self, images: np.ndarray) -> Predictions:
-        """Decode plates, uint8 (n, 64, 128, 1), with fallback and test-time augmentation."""
+        """Decode plates, uint8 (n, 64, 128, 1), n > 0, with fallback and test-time augmentation."""
         output = self.forward(images)
         predictions = decode_output(output, self.digits)
         (rows,) = np.nonzero(predictions.text_probability < self._threshold)
         if not len(rows):
             return predictions
-        images, output = images[rows], output.take(rows)
-        if self._fallback is not None:
+        images, backend = images[rows], self._fallback or self.backend
+        output = backends.ModelOutput(output.logits[rows], output.crop[rows])
+        if self._fallback:
             output = self._fallback(images)
-        if not self.tta:
-            return predictions.replace_rows(rows, decode_output(output, self.digits))
-        backend = self._fallback or self.backend
-        merged = decode_with_views(backend, images, output, self.digits)
-        return predictions.replace_rows(rows, merged)
+        if self.tta:
+            again = decode_with_views(backend, images, output, self.digits)
+        else:
+            again = decode_output(output, self.digits)
+        for field, values in zip(predictions, again, strict=True):
+            for row, value in zip(rows, values, strict=True):
+                field[row] = value
+        return predictions
 
     @overload
     def read(self, source: ImageSource) -> Reading: ...
@@ -175,9 +173,6 @@ class PlateReader:
     def read_folder(self, directory: Path | str) -> Iterator[tuple[Path, Reading | ImageError]]:
         """Read the images of a folder in name order, as `stream` does.
 
-        >>> [reading.text for path, reading in PlateReader().read_folder("data/test")][:3]
-        ['07303', '12891', '13082']
-
         Raises:
             DatasetError: there is no such folder, or no image in it.
         """
@@ -185,46 +180,36 @@ class PlateReader:
         return zip(paths, self.stream(paths), strict=True)
 
     def _read_batch(self, sources: Sequence[ImageSource]) -> list[Reading | ImageError]:
-        results: list = []
+        errors: list[ImageError | None] = []
         plates, shapes = [], []
         for source in sources:
             try:
                 gray = load_gray(source)
+                plates.append(letterbox(gray))
+                shapes.append(gray.shape)
+                errors.append(None)
             except ImageError as error:
-                results.append(error)
-                continue
-            results.append(None)  # until the batch is read
-            plates.append(letterbox(gray))
-            shapes.append(gray.shape)
+                errors.append(error)
         if not plates:
-            return results
+            return errors
         predictions = self.predict(np.array(plates)[..., None])
         readings = iter(to_readings(predictions, self.calibration, shapes))
-        return [error or next(readings) for error in results]
+        return [error or next(readings) for error in errors]
 
 
 def _load_export(weights: Path, metadata: dict) -> bytes:
     """The content of `<name>.onnx`, if it is the export of these weights."""
     path = weights.with_suffix(".onnx")
-    command = f"run python -m plate_ocr export --weights {weights}"
-    if metadata.get("onnx_source_sha256") != metadata["sha256"][weights.name]:
-        raise WeightsError(f"{path}: not made from {weights}; {command}")
     try:
+        if metadata.get("onnx_source_sha256") != metadata["sha256"][weights.name]:
+            raise checkpoint.WeightsError(f"{path}: not made from {weights}")
         return checkpoint.read_verified(path, metadata["sha256"].get(path.name))
-    except WeightsError as error:
-        raise WeightsError(f"{error}; {command}") from error
+    except checkpoint.WeightsError as error:
+        command = f"run python -m plate_ocr export --weights {weights}"
+        raise checkpoint.WeightsError(f"{error}; {command}") from error
 
 
-def _load_calibration(weights: Path, metadata: dict) -> PlattScaling | None:
-    found = metadata.get("calibration")
-    try:
-        return None if found is None else PlattScaling(**found)
-    except TypeError as error:
-        path = weights.with_suffix(".json")
-        raise WeightsError(f"{path}: its calibration is of another version") from error
-
-
-def decode_output(output: ModelOutput, digits: int = NUM_DIGITS) -> Predictions:
+def decode_output(output: backends.ModelOutput, digits: int = NUM_DIGITS) -> Predictions:
     """Decode logits, with positions as fractions of the plate's width."""
     return decode_logits(output.logits, digits).to_image_coordinates(x_affine(output.crop))
 
@@ -243,17 +228,12 @@ def to_readings(
         if (height, width) != (PLATE_HEIGHT, PLATE_WIDTH):
             left, _, scaled_width, _ = box_in_plate(height, width)
             xs[row] = ((xs[row] - left) * width / scaled_width).clip(0, width)
-    confidence = predictions.text_probability
-    if calibration is not None:
-        confidence = calibration(confidence)
-    columns = (
-        predictions.texts,
-        confidence.tolist(),
-        predictions.digit_confidence.tolist(),
-        xs.tolist(),
-        predictions.greedy_texts,
-    )
+    probability = predictions.text_probability
+    confidence = calibration(probability) if calibration else probability
     return [
-        Reading(text, probability, tuple(map(Digit, text, digit_confidence, x)), greedy_text)
-        for text, probability, digit_confidence, x, greedy_text in zip(*columns, strict=True)
-    ]
+        Reading(text, plate_confidence, tuple(map(Digit, text, digit_confidence, x)), greedy_text)
+        for text, greedy_text, digit_confidence, x, plate_confidence in zip(
+            predictions.texts, predictions.greedy_texts, predictions.digit_confidence.tolist(),
+            xs.tolist(), confidence.tolist(), strict=True,
+        )
+    ]  # fmt: skip

@@ -21,7 +21,6 @@ MIN_CONTRAST = 20  # gray levels between background and ink
 # Bias correction: the network reports digits this many columns of the crop too far left. Its
 # strided convolutions are padded on the right, which makes 1.5; the rest depends on the weights.
 POSITION_OFFSET = 3.3
-Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 
 def make_views(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -33,17 +32,9 @@ def make_views(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     padding = ((0, 0), (0, SHIFT), (0, SHIFT))
     shifted = np.pad(images[..., 0], padding, mode="edge")[:, SHIFT:, SHIFT:]
-    views, spans = [], []
-    for plate, shifted_plate in zip(images[..., 0], shifted, strict=True):
-        left, top, right, bottom = text_bbox(plate)
-        text = plate[top:bottom, left:right]
-        background = background_level(text)
-        box = expand_box(left, top, right, bottom)
-        cropped = crop_and_resize(text, (left, top), box, background)
-        views.append([shifted_plate, cropped if background >= 128 else 255 - cropped])
-        spans.append([(PLATE_WIDTH, SHIFT), (box[2] - box[0], box[0])])
-    affine = np.array(spans, float).swapaxes(0, 1) / PLATE_WIDTH
-    return np.array(views, np.uint8).swapaxes(0, 1)[..., None], affine
+    cropped, spans = zip(*map(crop_to_text, images[..., 0]), strict=True)
+    affine = np.array([[(PLATE_WIDTH, SHIFT)] * len(images), spans]) / PLATE_WIDTH
+    return np.stack([shifted, cropped])[..., None], affine
 
 
 def text_bbox(plate: np.ndarray) -> tuple[int, int, int, int]:
@@ -57,29 +48,28 @@ def text_bbox(plate: np.ndarray) -> tuple[int, int, int, int]:
     return Image.fromarray(ink).getbbox() or (0, 0, PLATE_WIDTH, PLATE_HEIGHT)
 
 
-def background_level(text: np.ndarray) -> int:
-    """The median of the lighter or darker half of the gray range, whichever has more pixels."""
+def crop_to_text(plate: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+    """The text of a plate, uint8 (64, 128), as large as `TEXT_AREA` allows: dark on light.
+
+    Returns:
+        The view, uint8 (64, 128), and its width and left edge in pixels of the plate.
+    """
+    left, top, right, bottom = text_bbox(plate)
+    text = plate[top:bottom, left:right]
+    # The background is the lighter or darker half of the gray range, whichever has more pixels.
     light = text > (int(text.min()) + int(text.max())) // 2
-    return int(np.median(text[light == (2 * np.count_nonzero(light) > light.size)]))
-
-
-def expand_box(left: int, top: int, right: int, bottom: int) -> Box:
-    """The box around the text that, scaled to a plate, shows it as large as `TEXT_AREA` allows."""
+    background = int(np.median(text[light == (2 * np.count_nonzero(light) > light.size)]))
+    center = np.array([left + right, top + bottom]) / 2
     scale = min(TEXT_AREA[0] / (right - left), TEXT_AREA[1] / (bottom - top))
-    x, y = (left + right) / 2, (top + bottom) / 2
-    half_width, half_height = PLATE_WIDTH / 2 / scale, PLATE_HEIGHT / 2 / scale
-    return x - half_width, y - half_height, x + half_width, y + half_height
-
-
-def crop_and_resize(
-    text: np.ndarray, corner: tuple[int, int], box: Box, background: int
-) -> np.ndarray:
-    """What `box` shows of a `text` with this left top corner on this background, as a plate."""
-    pad = int(np.ceil(max(corner[0] - box[0], corner[1] - box[1]))) + 1
-    x, y = pad - corner[0], pad - corner[1]
+    half_size = np.array([PLATE_WIDTH, PLATE_HEIGHT]) / 2 / scale
+    start, end = center - half_size, center + half_size
+    pad = int(np.ceil(np.max((left, top) - start))) + 1
     padded = Image.fromarray(np.pad(text, pad, constant_values=background))
-    box = (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
-    return np.asarray(padded.resize((PLATE_WIDTH, PLATE_HEIGHT), Image.Resampling.BILINEAR, box))
+    shift = np.array([pad - left, pad - top])
+    box = (*(start + shift), *(end + shift))
+    view = padded.resize((PLATE_WIDTH, PLATE_HEIGHT), Image.Resampling.BILINEAR, box)
+    view = np.asarray(view)
+    return view if background >= 128 else 255 - view, (end[0] - start[0], start[0])
 
 
 def x_affine(crop: np.ndarray) -> np.ndarray:
@@ -95,16 +85,9 @@ def x_affine(crop: np.ndarray) -> np.ndarray:
 def merge_views(logits: np.ndarray, affine: np.ndarray, digits: int) -> ctc.Predictions:
     """For each plate, of the texts of all views, the one with the highest mean probability.
 
-    Args:
-        logits: float (views, n, T, C), of the original plates first.
-        affine: float (views, n, 2), scale and offset from each view to the plate.
-        digits: L.
-
-    Returns:
-        The text with its mean probability; its digits are as the most confident view with this
-        text has them; the greedy text is that of the original plate.
+    Logits are (views, n, T, C), of the original plates first; affine, (views, n, 2), is scale and
+    offset from view to plate. Digits are as the most confident view with the text has them.
     """
-    logits, _ = ctc.zero_non_finite(logits)
     views = [ctc.decode_logits(view, digits) for view in logits]
     labels = [encode(view.texts, digits) for view in views]
     probabilities = [  # of each view's text in each view: (view, view of the text, n)

@@ -88,6 +88,19 @@ CONFIGS = {
             val_plates=500,
             test_plates=1_000,
         ),
+        # The same for Part II; what it draws takes longer to learn than there is time for.
+        TrainConfig(
+            name="quick_robust",
+            warmup_steps=50,
+            batch_size=64,
+            epochs=4,
+            plates=6_000,
+            val_plates=500,
+            test_plates=1_000,
+            augment=True,
+            styles=DRAWN_STYLES,
+            surroundings_prob=0.3,
+        ),
     )
 }
 

@@ -19,19 +19,13 @@ import numpy as np
 
 from plate_ocr.utils import follow_parent
 
+ADVICE = "run the command on all hosts again to resume from the last checkpoint"
 # How the RuntimeError or ValueError begins that JAX raises when a connection is lost.
 JAX_ERROR = re.compile("(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED): ")
 
 
 class HostError(RuntimeError):
     """This host cannot connect to the others, or has lost one; the message says why."""
-
-
-def _lost_host(reason: str) -> HostError:
-    return HostError(
-        f"another host has ended, or this one failed ({reason}); run the command on all hosts "
-        "again to resume from the last checkpoint"
-    )
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,8 @@ class Distributed:
         except (RuntimeError, ValueError) as error:
             if self.num_processes == 1 or not JAX_ERROR.match(str(error)):
                 raise
-            raise _lost_host(str(error).partition("\n")[0]) from error
+            reason = str(error).partition("\n")[0]
+            raise HostError(f"another host may have ended ({reason}); {ADVICE}") from error
         if self.num_processes > 1:
             import jax
 
@@ -89,10 +84,7 @@ SINGLE_HOST = Distributed()
 def connect(coordinator_address: str, num_processes: int, process_id: int) -> Distributed:
     """Connect to the other hosts; models built from here on live on the devices of all.
 
-    Args:
-        coordinator_address: of host 0, `NAME:PORT`.
-        num_processes: number of hosts.
-        process_id: of this host, from 0.
+    The address is that of host 0, `NAME:PORT`; `process_id` is the number of this host, from 0.
 
     Raises:
         HostError: an argument is wrong, Keras does not run on JAX, or the others do not connect.
@@ -118,24 +110,18 @@ def connect(coordinator_address: str, num_processes: int, process_id: int) -> Di
 def run_in_subprocess(function: Callable[[], int]) -> int:
     """Call a function in a process of its own, because JAX aborts one that has lost host 0.
 
-    Args:
-        function: returns an exit code.
-
-    Raises:
-        HostError: a signal ended the process, or this system has no fork.
+    Returns the exit code of the function; raises HostError if a signal ended the process.
     """
-    if not hasattr(os, "fork"):
-        raise HostError("several hosts need an operating system that forks, as Linux does")
     process = multiprocessing.get_context("fork").Process(target=_run, args=(function,))
     process.start()
     try:
         process.join()
-    except BaseException:
-        process.kill()
-        raise
+    finally:
+        process.kill()  # if it was interrupted
     code = process.exitcode or 0
     if code < 0:
-        raise _lost_host(signal.Signals(-code).name)
+        reason = signal.Signals(-code).name
+        raise HostError(f"another host has ended, or this one failed ({reason}); {ADVICE}")
     return code
 
 

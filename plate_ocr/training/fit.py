@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import date
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ from plate_ocr.utils import (
 )
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises its own format at every save
+logging.getLogger("tensorflow").setLevel(logging.ERROR)  # a graph for every model is no fault
 MONITOR = "logits_loss"  # the CTC loss on the training plates
 PROBE_STEPS = (0, 25, 50, 75, 100, 150, 200, 300, 400, 800, 1_600, 3_200)
 # Settings of layers that Keras 3.15 writes and 3.13 refuses. Here they stand at their defaults.
@@ -363,23 +365,35 @@ def fit_epochs(
     callbacks: list = [keras.callbacks.LambdaCallback(on_epoch_begin=seed_epoch)]
     start = 0
     if checkpoint:
-        callbacks.append(checkpoint)
-        start = checkpoint.state["epoch"]
+        start, history = checkpoint.state["epoch"], checkpoint.state["history"]
+        print_epoch = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda *_: print(epoch_line(history[-1]))
+        )
+        callbacks += [checkpoint, print_epoch]
     if checkpoint and start:
         model.optimizer.build(model.trainable_variables)  # to restore its state as well
         checkpoint.restore(model, start)
+        print(*map(epoch_line, history), sep="\n")
         if checkpoint.state["stopped"] or start >= epochs:
             return
-        print(f"Epoch {start + 1}: resuming from {checkpoint.directory}")
     model.fit(
         batches,
         shuffle=False,  # or Keras shuffles the batches once more, not reproducibly
         initial_epoch=start,
         epochs=epochs,
         callbacks=callbacks,
-        verbose=2,  # a line per epoch
+        verbose=0 if checkpoint else 2,  # a checkpoint prints a line per epoch
         validation_data=validation_data,
         validation_batch_size=batches.batch_size,
+    )
+
+
+def epoch_line(row: dict) -> str:
+    """One line on an epoch of `ResumableCheckpoint.state`."""
+    return (
+        f"epoch {row['epoch']:2}: loss {row['loss']:.4f}, CTC {row['logits_loss']:.4f}, "
+        f"exact match {row['logits_exact_match']:.2%}; validation CTC {row['val_logits_loss']:.4f},"
+        f" exact match {row['val_logits_exact_match']:.2%}; {row['seconds']:.0f} s"
     )
 
 
@@ -469,6 +483,7 @@ def save_run(config: TrainConfig, state: dict, measured: dict, directory: Path |
         "best_training_loss": state["best_loss"],
         "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
         "device": " and ".join(dict.fromkeys(row["device"] for row in history)),
+        "date": date.today().isoformat(),
         "versions": versions(),
         "measured": measured,
     }

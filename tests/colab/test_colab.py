@@ -17,7 +17,7 @@ from plate_ocr.reading.ctc import greedy_decode
 RESULTS = {
     "data_generation.ipynb": (["train", "results/predictions.png"], "exact match  60/60"),
     "training.ipynb": (
-        ["dr_model.h5", "dr_model.json", "results/training_quick.json"],
+        ["dr_model.h5", "dr_model.json", "results/training_quick_robust.json"],
         "downloaded quick/dr_model.h5\ndownloaded quick/dr_model.json\n",
     ),
     "evaluation.ipynb": (["results/evaluation.json"], "dr_model.h5, backend keras"),

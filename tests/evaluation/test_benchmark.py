@@ -10,10 +10,19 @@ from plate_ocr.evaluation.benchmark import (
     BenchmarkError,
     calibrate,
     evaluate,
+    evaluate_weights,
     load_benchmark,
+    robustness_sets,
+    style_sets,
 )
-from plate_ocr.plates.dataset import DatasetError, generate_dataset
+from plate_ocr.network.checkpoint import load_metadata
+from plate_ocr.network.crnn import build_model
+from plate_ocr.plates.alphabet import encode
+from plate_ocr.plates.dataset import DatasetError, generate_dataset, render_plates
+from plate_ocr.reading.ctc import softmax, text_probability
 from plate_ocr.reading.reader import PlateReader
+from plate_ocr.training.fit import save_model
+from plate_ocr.training.styles import STYLES
 
 
 @pytest.fixture
@@ -67,12 +76,47 @@ def test_weights_are_calibrated_on_a_folder(copied_weights, random_weights, tmp_
     result = evaluate(reader, dataset)
     assert result.confidence.mean() == pytest.approx(result.correct.mean(), abs=0.01)
 
-    generate_dataset(tmp_path / "easy", start=93_000, count=200, processes=1, progress=False)
+    generate_dataset(tmp_path / "easy", start=93_000, count=200)
     for weights, plates in ((random_weights, folder), (copied_weights, tmp_path / "easy")):
         with pytest.raises(DatasetError, match=plates.name):  # all wrong; nearly all correct
             calibrate(weights, plates)
     for path in sorted(folder.iterdir())[:101]:
         path.unlink()
-    with pytest.raises(DatasetError, match="199 plates"):
+    with pytest.raises(DatasetError, match="100 wrong"):
         calibrate(copied_weights, folder)
     assert PlateReader(copied_weights).calibration == calibration
+
+
+def test_mild_and_severe_corruptions_are_apart():
+    sets = robustness_sets(PROJECT / "data" / "benchmark")
+    mild, severe = (sets[f"{name} corruptions"] for name in ("mild", "severe"))
+    assert set(mild.tags["severity"]) == {1, 2, 3} and set(severe.tags["severity"]) == {4, 5}
+    plates = load_benchmark("corruptions")
+    assert sorted(mild.labels + severe.labels) == sorted(plates.labels)
+
+
+def test_every_style_redraws_the_same_numbers():
+    plates = render_plates(range(90_000, 90_004))
+    sets, again = style_sets(plates, seed=1), style_sets(plates, seed=1)
+    assert {name.removeprefix("style: ") for name in sets} >= set(STYLES)
+    for name, dataset in sets.items():
+        assert dataset.labels == plates.labels
+        assert dataset.images.shape == plates.images.shape
+        assert np.array_equal(dataset.images, again[name].images)
+        others = [other for other in sets.values() if other is not dataset]
+        assert not any(np.array_equal(dataset.images, other.images) for other in others)
+
+
+def test_saved_weights_are_measured_on_plain_plates(tmp_path):
+    weights = tmp_path / "fresh.h5"
+    save_model(build_model(), weights)
+    plates, fresh = render_plates(range(10)), render_plates(range(90_000, 90_003))
+    measured = evaluate_weights(weights, plates, fresh, test=fresh)
+    reader = PlateReader(weights, backend="keras")
+    probabilities = softmax(reader.forward(plates.images).logits)
+    loss = -np.log(text_probability(probabilities, encode(plates.labels))).mean()
+    assert measured["loss_on_training_plates"] == pytest.approx(loss, rel=1e-3)
+    texts = [reading.text for reading in reader.read(list(fresh.images))]
+    correct = sum(map(str.__eq__, texts, fresh.labels))
+    assert (measured["held_out_plates"], measured["held_out_correct"]) == (3, correct)
+    assert measured["weights"] == load_metadata(weights)["sha256"][weights.name]

@@ -54,7 +54,7 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     log, stored, home = folder / "log", folder / "stored", folder / "home"
     home.mkdir()
-    environment = environment_with_home(home)
+    environment = environment_with_home(home) | {"MPLCONFIGDIR": str(folder / "matplotlib")}
     environment |= {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(stored)}
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -8,7 +8,6 @@ from plate_ocr.plates.images import (
     FORMATS,
     MAX_PIXELS,
     SUFFIXES,
-    UNREAD_SUFFIXES,
     ImageError,
     is_image_name,
     letterbox,
@@ -52,7 +51,6 @@ def test_supported_suffixes_are_those_of_pillow():
     registered = Image.registered_extensions()
     assert {suffix for suffix, kind in registered.items() if kind in FORMATS} == SUFFIXES
     assert is_image_name("PLATE.JFIF") and not is_image_name(".plate.png")
-    assert not SUFFIXES & UNREAD_SUFFIXES
 
 
 def test_other_formats_are_never_opened(plate):
@@ -60,10 +58,9 @@ def test_other_formats_are_never_opened(plate):
         load_plate(encoded(Image.fromarray(plate), format="GIF"))
 
 
-@pytest.mark.parametrize("scale", [1, 16])  # large images are converted in strips
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "LA", "1", "CMYK", "I;16"])
-def test_colour_modes(plate, mode, scale):
-    binary = np.where(plate > 100, 255, 0).astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
+def test_colour_modes(plate, mode):
+    binary = np.where(plate > 100, 255, 0).astype(np.uint8)
     if mode == "I;16":
         image = Image.fromarray(binary.astype(np.uint16) * 257)
     else:
@@ -102,15 +99,6 @@ def test_array_values_are_scaled_to_8_bits(plate):
         assert np.array_equal(load_plate(array), plate)
         assert np.array_equal(load_plate(np.dstack([array] * 3)), plate)
     assert np.array_equal(load_plate(plate > 100), np.where(plate > 100, 255, 0))
-
-
-@pytest.mark.parametrize("make", [np.asarray, Image.fromarray])
-def test_dark_16_bit_images_are_read_with_a_warning(plate, make, recwarn):
-    load_plate(make(plate.astype(np.uint16) * 257))
-    load_plate(make(np.zeros((64, 128), np.uint16)))
-    assert not recwarn
-    load_plate(make(plate.astype(np.uint16) * 16))  # of a camera with 12 bits
-    assert len(recwarn) == 1
 
 
 def test_letterbox_centres_an_image_on_its_own_background():

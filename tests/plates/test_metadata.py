@@ -66,7 +66,7 @@ def test_malformed_tables_are_named(tmp_path, table):
 def test_malformed_json_lines_are_named(tmp_path, line):
     good = '{"file_name": "a.png", "text": "00123"}'
     (tmp_path / "metadata.jsonl").write_text(f"{good}\n{line}\n", encoding="utf-8")
-    with pytest.raises(DatasetError, match=r"metadata\.jsonl:2: "):
+    with pytest.raises(DatasetError, match=r"metadata\.jsonl: after 1 records: "):
         read_metadata(tmp_path)
 
 

@@ -7,7 +7,7 @@ from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.network.checkpoint import WeightsError
 from plate_ocr.plates.dataset import load_folder, render_plates
 from plate_ocr.reading import backends
-from plate_ocr.reading.backends import BACKENDS, NETWORK_BATCH, OnnxBackend, OpenvinoBackend
+from plate_ocr.reading.backends import BACKENDS, NETWORK_BATCH, OnnxBackend
 from plate_ocr.reading.reader import FALLBACK_THRESHOLD, PlateReader
 
 
@@ -82,5 +82,3 @@ def test_an_export_of_another_version_is_named():
     del network.graph.output[1]
     with pytest.raises(WeightsError, match=r"old\.onnx"):
         OnnxBackend(network.SerializeToString(), "old.onnx")
-    with pytest.raises(WeightsError, match="export"):
-        OpenvinoBackend(network.SerializeToString(), num_threads=1)

@@ -71,13 +71,6 @@ def test_the_path_of_a_fixed_length_is_the_best_of_all(digits, steps, classes):
         assert decode(path[None, new_symbol_mask(path[None])[0]]) == [text]
 
 
-@pytest.mark.parametrize(("digits", "steps"), [(5, 8), (7, 12)])
-def test_a_digit_that_repeats_needs_a_blank_between(digits, steps):
-    with pytest.raises(ValueError, match=f"{steps} steps"):
-        decode_logits(np.zeros((1, steps, NUM_CLASSES)), digits)
-    assert len(decode_logits(np.zeros((1, steps + 1, NUM_CLASSES)), digits).texts[0]) == digits
-
-
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_text_probability_is_the_sum_over_all_alignments(length):
     probabilities = softmax(np.random.default_rng(1).normal(size=(1, 5, 3)) * 2)
@@ -107,24 +100,11 @@ def test_digits_have_the_center_of_their_steps_and_the_confidence_of_their_peak(
     np.testing.assert_allclose(predictions.digit_confidence, [peaks])
 
 
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_plate_with_logits_that_are_not_finite_has_probability_0_and_changes_no_other(value):
-    logits = random_logits(4, steps=16, scale=5)
-    expected = decode_logits(logits)
-    logits[1, 3], logits[2, 15, 4] = value, value
-    predictions = decode_logits(logits)
-    for field, expected_field in zip(predictions, expected, strict=True):
-        assert np.array_equal(np.array(field)[[0, 3]], np.array(expected_field)[[0, 3]])
-    assert not predictions.text_probability[1:3].any()
-    assert not predictions.digit_confidence[1:3].any()
-
-
 @pytest.mark.parametrize("digits", SUPPORTED_LENGTHS)
 def test_a_plate_is_decoded_alike_alone_and_among_others(digits):
     logits = random_logits(60)
     expected = decode_logits(logits, digits)
-    for size in (0, 1, 25):
+    for size in (1, 25):
         predictions = decode_logits(logits[:size], digits)
         for field, expected_field in zip(predictions, expected, strict=True):
             assert np.array_equal(field, expected_field[:size])

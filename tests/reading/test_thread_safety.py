@@ -45,19 +45,10 @@ def test_a_reader_goes_to_a_pool_of_processes(random_weights, method, tmp_path, 
 
 
 @needs_fork
-def test_a_forked_child_reads_though_a_thread_holds_a_lock_of_the_session(random_weights):
-    reader = PlateReader(random_weights, num_threads=1)
-    expected = reader.read(IMAGE)
-
-    class LockedSession:
-        """The copy of a session that another thread ran during the fork."""
-
-        def run(self, *_):
-            threading.Event().wait()
-
-    reader.backend.sessions[os.getpid()] = LockedSession()
-    assert succeeds_in_a_fork(lambda: reader.read(IMAGE) == expected)
-    assert succeeds_in_a_fork(lambda: list(reader.stream([IMAGE])) == [expected])
+def test_onnx_reads_in_a_forked_child(random_weights):
+    reader = PlateReader(random_weights)
+    expected = list(reader.stream(NOISE[0]))
+    assert succeeds_in_a_fork(lambda: list(reader.stream(NOISE[0])) == expected)
 
 
 @needs_fork
@@ -66,10 +57,9 @@ def test_a_backend_that_would_hang_in_a_forked_child_is_refused(random_weights, 
     reader = PlateReader(random_weights, backend)
     reader.read(IMAGE)
 
-    def refused(work):
-        with pytest.raises(RuntimeError, match=backend):
-            work()
+    def refused():
+        with pytest.raises(RuntimeError, match="fork"):
+            reader.read(IMAGE)
         return True
 
-    assert succeeds_in_a_fork(lambda: refused(lambda: reader.read(IMAGE)))
-    assert succeeds_in_a_fork(lambda: refused(lambda: PlateReader(random_weights, backend)))
+    assert succeeds_in_a_fork(refused)

@@ -71,7 +71,7 @@ def history(folder):
 @pytest.mark.slow
 def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
     # The last of three batches holds 8 plates.
-    generate_dataset(tmp_path / "train", count=40, processes=1, progress=False)
+    generate_dataset(tmp_path / "train", count=40)
     finish(start(tmp_path, "one"))
     finish(*start_two(tmp_path))
     one, two = history(tmp_path / "one"), history(tmp_path / "two")
@@ -84,7 +84,7 @@ def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
 
 @pytest.mark.slow
 def test_a_lost_host_ends_the_other_with_one_line_and_both_resume(tmp_path):
-    generate_dataset(tmp_path / "train", count=40, processes=1, progress=False)
+    generate_dataset(tmp_path / "train", count=40)
     two = tmp_path / "two"
     for epoch, victim in ((1, 1), (2, 0)):
         hosts = start_two(tmp_path)
