@@ -167,7 +167,8 @@ class OwnAndDrawnBatches(keras.utils.PyDataset):
         self.labels = encode(own.labels, own.digits)
         self.drawn, self.augment_drawn = drawn, augment_drawn
         self.drawn_labels = encode(drawn.labels, drawn.digits)
-        self.size, self.repeats, self.seed = batch_size // 2, repeats, seed
+        self.batch_size, self.repeats, self.seed = batch_size, repeats, seed
+        self.size = batch_size // 2  # own images of a batch, and as many drawn plates
         self.shuffle(epoch=0)
 
     def shuffle(self, epoch: int) -> None:
