@@ -105,7 +105,7 @@ def recognition_network(
             features = normalize(features)
         features = layers.ReLU(name=f"relu_{number}")(features)
     rows, columns, channels = features.shape[1:]  # 2, 32, 112
-    features = layers.MaxPooling2D((rows, 1), name="strongest_row")(features)  # (n, 1, 32, 112)
+    features = layers.MaxPooling2D((rows, 1), name="row_maximum")(features)  # (n, 1, 32, 112)
     shape = columns // columns_per_step, columns_per_step * channels
     steps = layers.Reshape(shape, name="time_steps")(features)  # (n, 16, 224)
     if dropout:
