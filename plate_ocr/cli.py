@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import os
-import shutil
 import sys
 import warnings
 from collections.abc import Callable
