@@ -4,25 +4,28 @@ import argparse
 import csv
 import io
 import json
+import math
 import os
 import sys
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from plate_ocr import __version__
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, WeightsError
+from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, WeightsError, load_metadata
 from plate_ocr.plates import dataset
 from plate_ocr.plates.alphabet import NUM_DIGITS, SUPPORTED_LENGTHS
 from plate_ocr.plates.fonts import FontError
 from plate_ocr.plates.images import ImageError
+from plate_ocr.plates.metadata import find_metadata, write_proposals
 from plate_ocr.plates.rendering import DEFAULT_SEED
 from plate_ocr.reading.backends import BACKENDS
 from plate_ocr.reading.reader import PlateReader
-from plate_ocr.training.config import CONFIGS, TrainingError
+from plate_ocr.training.config import CONFIGS, FINE_TUNE, TrainingError
 from plate_ocr.training.distributed import SINGLE_HOST, HostError, connect, run_in_subprocess
 from plate_ocr.utils import check_writable, missing_extra, one_line
 
@@ -40,6 +43,13 @@ def unit_interval(text: str) -> float:
     """An argument from 0 to 1."""
     if not 0 <= float(text) <= 1:
         raise argparse.ArgumentTypeError(f"must be 0 to 1, not {text}")
+    return float(text)
+
+
+def positive_number(text: str) -> float:
+    """An argument above 0."""
+    if not 0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
     return float(text)
 
 
@@ -123,6 +133,10 @@ def _add_data_commands(add_command: AddCommand) -> None:
     add("directory", type=path_argument, help="folder of labelled images")
     add("--digits", type=int, choices=SUPPORTED_LENGTHS, help="default: as in settings.json, or 5")
 
+    add = add_command("label", _label).add_argument
+    add("directory", type=path_argument, help="folder of images without metadata")
+    add("--weights", **WEIGHTS)
+
     add = add_command("draw-many", _draw_many).add_argument
     add("output", type=path_argument, help="new folder")
     add("--start", type=int, default=0, help="first plate; default: %(default)s")
@@ -138,16 +152,20 @@ def _add_weights_commands(add_command: AddCommand) -> None:
     """Add the commands that make and change weights."""
     add = add_command("fine-tune", _fine_tune).add_argument
     add("directory", type=path_argument, help="folder of labelled images")
-    add("--output", type=path_argument, required=True, metavar="FOLDER", help="of the new weights")
-    add("--test", type=path_argument, metavar="FOLDER", help="labelled images to measure on")
-    add("--minutes", type=float, help="train about so long at most")
+    output = "new folder for the weights and a report"
+    add("--output", type=path_argument, required=True, metavar="FOLDER", help=output)
+    test = "labelled images to hold back; default: a fifth of the images"
+    add("--test", type=path_argument, metavar="FOLDER", help=test)
+    minutes = "about how long to train; default: 12 epochs"
+    add("--minutes", type=positive_number, metavar="M", help=minutes)
     add("--initial-weights", metavar="WEIGHTS", **WEIGHTS)
 
     train = add_command("train", _train)
     train.add_argument("directory", type=path_argument, help="folder of labelled plates")
     train.add_argument("weights", type=weights_output, help="HDF5 file to write")
     add = train.add_argument
-    add("--config", choices=CONFIGS, default="robust", help="default: %(default)s")
+    configs = [name for name in CONFIGS if name != FINE_TUNE]  # which has its own command
+    add("--config", choices=configs, default="robust", help="default: %(default)s")
     resume = "where to resume from; all hosts share it; default: WEIGHTS with .checkpoints"
     add("--checkpoints", type=path_argument, metavar="DIRECTORY", help=resume)
     add("--initial-weights", type=path_argument, metavar="WEIGHTS")
@@ -240,6 +258,27 @@ def _validate(options: Options) -> int:
     return 1 if problems else 0
 
 
+def _label(options: Options) -> int:
+    """Propose labels of images. Writes metadata.csv, with the least confident reading first.
+
+    Correct its column text, as text: a spreadsheet drops leading zeros of numbers.
+    """
+    if found := find_metadata(options.directory):
+        raise dataset.DatasetError(f"{found[0]}: exists already")
+    rows, failures = [], 0
+    for path, reading in PlateReader(options.weights).read_folder(options.directory):
+        if isinstance(reading, ImageError):
+            print_error(f"unreadable: {reading}")
+            failures += 1
+        else:
+            rows.append((path.name, reading.text, round(reading.confidence, 4)))
+    if not rows:
+        return 2
+    path = write_proposals(options.directory, sorted(rows, key=itemgetter(2)))
+    print(f"{path}: {len(rows):,} images")
+    return 1 if failures else 0
+
+
 def _draw_many(options: Options) -> None:
     """Draw any number of plates into Parquet. Needs the extra [ray].
 
@@ -285,9 +324,6 @@ def _train_here(options: Options) -> None:
             check_writable(options.weights)
         plates = dataset.load_folder(options.directory)
         config = replace(config, plates=len(plates))
-        if config.replay_plates:
-            replay = dataset.render_plates(range(config.replay_plates))
-            plates = dataset.mix_with_replay(plates, replay)
         held_out = dataset.held_out_range(config.val_plates)
         validation = dataset.render_plates(held_out, exclude_labels=plates.labels)
         if not len(validation):
@@ -310,36 +346,38 @@ def _train_here(options: Options) -> None:
 def _fine_tune(options: Options) -> int:
     """Teach the reader labelled images of your own. Needs the extra [train].
 
-    Measures on a fifth of the images, or on those of --test, before and after. Writes
-    dr_model.h5 with its export, report.md and report.png. An interrupted run goes on.
+    Writes dr_model.h5 with its export, report.md and report.png. An interrupted run goes on.
     """
-    problems = dataset.validate_dataset(options.directory)
+    digits = load_metadata(options.initial_weights)["digits"]
+    folders = filter(None, (options.directory, options.test))
+    problems = [line for folder in folders for line in dataset.validate_dataset(folder, digits)]
+    for line in problems:
+        print_error(line)
     if problems:
-        for line in problems:
-            print_error(line)
         return 2
-    from plate_ocr.evaluation.fine_tuning import fine_tune_and_report  # imports Keras
+    from plate_ocr.evaluation.fine_tuning import fine_tune_and_report, markdown  # imports Keras
 
-    print(
-        fine_tune_and_report(
-            options.directory,
-            options.output,
-            test=options.test,
-            minutes=options.minutes,
-            initial_weights=options.initial_weights,
-        )
+    report = fine_tune_and_report(
+        options.directory,
+        options.output,
+        test=options.test,
+        minutes=options.minutes,
+        initial_weights=options.initial_weights,
+        config=CONFIGS[FINE_TUNE],
     )
+    print(f"\n{markdown(report)}\n{options.output}: holds the weights, report.md and report.png")
     return 0
 
 
 def _calibrate(options: Options) -> None:
     """Calibrate the confidence of your own weights. Needs the extra [train].
 
-    Takes at least 200 plates, of which 10 are read correctly and 10 are not.
+    The more plates are read wrongly, the more the confidence may change.
     """
     from plate_ocr.evaluation.benchmark import calibrate  # not needed for reading
 
-    print(f"{options.weights}: {calibrate(options.weights, options.directory)}")
+    plates = dataset.load_folder(options.directory, load_metadata(options.weights)["digits"])
+    print(f"{options.weights}: {calibrate(options.weights, plates)}")
 
 
 def _export(options: Options) -> None:

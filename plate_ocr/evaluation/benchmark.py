@@ -10,10 +10,11 @@ import numpy as np
 from plate_ocr.evaluation.metrics import EvaluationResult
 from plate_ocr.network.checkpoint import load_metadata, write_metadata
 from plate_ocr.plates.alphabet import encode
-from plate_ocr.plates.dataset import DatasetError, PlateDataset, load_folder
+from plate_ocr.plates.dataset import PlateDataset, held_out_range, render_plates
 from plate_ocr.reading.calibration import PlattScaling, fit_platt_scaling
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training.augmentation import PlateAugmentation
+from plate_ocr.training.config import CONFIGS
 from plate_ocr.training.styles import STYLES
 
 BENCHMARK = Path("data/benchmark")
@@ -21,8 +22,7 @@ POOLED = ("held_out_fonts", "corruptions", "layout", "cross_generator")  # for c
 # Every choice is made on `tuning`; data/benchmark/README.md names two that were made on others.
 SETS = (*POOLED, "captcha", "segments", "no_plate", "tuning")
 CORRUPTION_FILES = tuple(f"corruptions_{kind}" for kind in ("noise", "blur", "light", "damage"))
-MIN_CALIBRATION_PLATES = 200
-MIN_PER_CLASS = 10  # correct and wrong readings; from fewer the fitted slopes came out 0.5 to 12
+CALIBRATION_PLATES = 300  # drawn ones beside labelled images
 
 
 class BenchmarkError(ValueError):
@@ -155,24 +155,29 @@ def evaluate(reader: PlateReader, dataset: BenchmarkSet) -> EvaluationResult:
     )
 
 
-def calibrate(weights: Path | str, directory: Path | str) -> PlattScaling:
-    """Calibrate weights on labelled plates they were not trained on; their metadata keeps it.
+def calibrate(weights: Path | str, plates: PlateDataset) -> PlattScaling:
+    """Calibrate weights, and let their metadata keep it.
+
+    Drawn plates in the styles of the training are read too, and weigh as much as the given plates
+    together, but no more than one of those each: a few plates hold few mistakes.
+
+    Args:
+        weights: the HDF5 file, its export beside it.
+        plates: labelled plates that were not trained on.
 
     Raises:
-        DatasetError: there are too few plates, correct readings or wrong readings.
-        DatasetError, ImageError, WeightsError: the plates or the weights cannot be used.
+        WeightsError: the weights cannot be used.
     """
     weights = Path(weights)
-    reader = PlateReader(weights)
-    plates = load_folder(directory, reader.digits)
-    predictions = reader.predict(plates.images)
-    correct = np.array(predictions.texts) == np.array(plates.labels)
-    counts = np.count_nonzero(correct), np.count_nonzero(~correct)
-    if len(plates) < MIN_CALIBRATION_PLATES or min(counts) < MIN_PER_CLASS:
-        raise DatasetError(
-            f"{directory}: {counts[0]} correct and {counts[1]} wrong readings; calibrating takes "
-            f"{MIN_CALIBRATION_PLATES} plates, {MIN_PER_CLASS} of them of each kind"
-        )
-    calibration = fit_platt_scaling(predictions.text_probability, correct)
-    write_metadata(weights, load_metadata(weights) | {"calibration": asdict(calibration)})
+    metadata = load_metadata(weights)
+    drawn = render_plates(held_out_range(CALIBRATION_PLATES, plates.digits), digits=plates.digits)
+    config = CONFIGS["robust"]
+    augmentation = PlateAugmentation(config.styles, config.surroundings_prob)
+    images, _ = augmentation(drawn.images, drawn.labels, np.random.default_rng(config.seed))
+    predictions = PlateReader(weights).predict(np.concatenate([plates.images, images]))
+    correct = np.array(predictions.texts) == np.array(plates.labels + drawn.labels)
+    share = min(1.0, len(plates) / len(drawn))
+    weight = np.repeat([1.0, share], [len(plates), len(drawn)])
+    calibration = fit_platt_scaling(predictions.text_probability, correct, weight)
+    write_metadata(weights, metadata | {"calibration": asdict(calibration)})
     return calibration

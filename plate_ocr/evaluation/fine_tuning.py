@@ -1,131 +1,182 @@
-"""What a fine-tuning has brought: readings before and after, labels and images to look at again."""
+"""What fine-tuning has brought: readings before and after, labels and images to look at again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from plate_ocr.evaluation.benchmark import BenchmarkSet, evaluate
-from plate_ocr.evaluation.metrics import TARGET_PRECISION, EvaluationResult
-from plate_ocr.plates.dataset import PlateDataset
+from plate_ocr.evaluation.benchmark import BenchmarkSet, calibrate, evaluate, style_sets
+from plate_ocr.evaluation.metrics import TARGET_PRECISION, EvaluationResult, concatenate
+from plate_ocr.evaluation.plots import plate_grid, save_figure
+from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS
+from plate_ocr.plates.dataset import PlateDataset, held_out_range, render_plates
 from plate_ocr.reading.calibration import coverage_at_precision
 from plate_ocr.reading.reader import PlateReader
+from plate_ocr.training.config import CONFIGS, FINE_TUNE, TrainConfig
+from plate_ocr.training.fine_tuning import FineTuned, fine_tune, remove_checkpoints
+from plate_ocr.utils import printable, write_text
 
 NUM_DOUBTFUL = 10  # readings to look at again
 MIN_CONTRADICTION = 0.9  # confidence from which a reading contradicts a label
+NAME_LENGTH = 22  # characters of a file name below its image
+# Without a mistake among n readings, their error rate is below 3 / n (the rule of three, Hanley and
+# Lippman-Hand 1983).
+IMAGES_FOR_THRESHOLD = round(3 / (1 - TARGET_PRECISION))
 
 
 @dataclass(frozen=True)
 class FineTuningReport:
     """Readings of images that were not trained on, and of those that were."""
 
-    held_out: dict[str, EvaluationResult]  # "before" and "after", of the user's images
-    drawn: dict[str, EvaluationResult]  # the same of drawn plates: what was forgotten
+    tuned: FineTuned
+    before: dict[str, EvaluationResult]  # set -> readings by the initial weights
+    after: dict[str, EvaluationResult]  # the same sets, by the new weights
     trained: EvaluationResult  # the images trained on, by the new weights
-    minutes: float
+
+    @property
+    def held_back(self) -> EvaluationResult:
+        """Readings of the held-back images by the new weights."""
+        return next(iter(self.after.values()))
 
     @property
     def threshold(self) -> float | None:
-        """The confidence from which one reading in a thousand is wrong; `None` if none is known.
-
-        Without a mistake among n readings, the rule of three bounds the error rate by 3 / n
-        (Hanley and Lippman-Hand 1983), so a thousandth takes 3,000 images.
-        """
-        result = self.held_out["after"]
+        """The confidence from which one reading in a thousand is wrong; `None` if not known."""
+        result = self.held_back
         coverage, threshold = coverage_at_precision(
             result.confidence, result.correct, TARGET_PRECISION
         )
-        return threshold if coverage * len(result.labels) >= 3 / (1 - TARGET_PRECISION) else None
+        return threshold if coverage * len(result.labels) >= IMAGES_FOR_THRESHOLD else None
 
-    def doubtful(self) -> list[int]:
-        """Rows of the held-out images with the least confident readings, the least first."""
-        return np.argsort(self.held_out["after"].confidence)[:NUM_DOUBTFUL].tolist()
+    def doubtful(self) -> np.ndarray:
+        """Rows of the held-back images with the least confident readings, the least first."""
+        return np.argsort(self.held_back.confidence, kind="stable")[:NUM_DOUBTFUL]
 
-    def contradicted(self) -> list[int]:
-        """Rows of the training images whose label the new weights contradict with confidence."""
-        wrong = ~self.trained.correct & (self.trained.confidence >= MIN_CONTRADICTION)
-        return np.flatnonzero(wrong).tolist()
+    def contradicted(self) -> np.ndarray:
+        """Rows of the images trained on whose label the new weights contradict with confidence."""
+        confidence = self.trained.confidence
+        (rows,) = np.nonzero(~self.trained.correct & (confidence >= MIN_CONTRADICTION))
+        return rows[np.argsort(-confidence[rows], kind="stable")]
 
 
-def report_fine_tuning(
-    before: PlateReader,
-    after: PlateReader,
-    own: PlateDataset,
-    held_out: PlateDataset,
-    drawn: PlateDataset,
-    minutes: float,
+def fine_tune_and_report(
+    folder: Path | str,
+    output: Path | str,
+    *,
+    test: Path | str | None = None,
+    minutes: float | None = None,
+    initial_weights: Path | str = DEFAULT_WEIGHTS,
+    config: TrainConfig = CONFIGS[FINE_TUNE],
 ) -> FineTuningReport:
-    """Read everything with the weights of before and after."""
-    readers = {"before": before, "after": after}
-    sets = [
-        {name: evaluate(reader, BenchmarkSet.from_plates(plates)) for name, reader in pair.items()}
-        for plates, pair in (
-            (held_out, readers),
-            (drawn, readers),
-            (own, {"after": after}),
-        )
-    ]
-    return FineTuningReport(sets[0], sets[1], sets[2]["after"], minutes)
+    """Fine-tune, calibrate, and write report.md and report.png; arguments as of `fine_tune`."""
+    before = PlateReader(initial_weights)  # first: it needs the export, which may be missing
+    tuned = fine_tune(
+        folder, output, test=test, minutes=minutes, initial_weights=initial_weights, config=config
+    )
+    calibrate(tuned.weights, tuned.held_back)
+    report = measure(tuned, before, config)
+    save_figure(doubtful_images(report), Path(output, "report.png"))
+    write_text(Path(output, "report.md"), markdown(report))
+    remove_checkpoints(output)
+    return report
 
 
-def report_markdown(
-    report: FineTuningReport, files: Sequence[str], held_out_files: Sequence[str], weights: Path
-) -> str:
-    """The report as a page; the names are those of the training and of the held-out images."""
-    rows = [
-        f"| {name}, {len(results['after'].labels):,} | "
-        + " | ".join(f"{100 * results[when].correct.mean():.1f}" for when in ("before", "after"))
-        + " |"
-        for name, results in (
-            ("held-out images", report.held_out),
-            ("drawn plates", report.drawn),
+def measure(tuned: FineTuned, before: PlateReader, config: TrainConfig) -> FineTuningReport:
+    """Read held-back images and drawn plates with the weights of before and after."""
+    after = PlateReader(tuned.weights)
+    digits = tuned.own.digits
+    drawn = render_plates(held_out_range(config.val_plates, digits), digits=digits)
+    sets = {
+        "held-back images": [BenchmarkSet.from_plates(tuned.held_back)],
+        "drawn plates": [BenchmarkSet.from_plates(drawn)],
+        "drawn plates, every style": list(style_sets(drawn, config.seed).values()),
+    }
+
+    def read(reader: PlateReader) -> dict[str, EvaluationResult]:
+        return {
+            name: concatenate([evaluate(reader, part) for part in parts])
+            for name, parts in sets.items()
+        }
+
+    trained = evaluate(after, BenchmarkSet.from_plates(tuned.own))
+    return FineTuningReport(tuned, read(before), read(after), trained)
+
+
+def file_names(plates: PlateDataset, rows: Sequence[int] | np.ndarray) -> list[str]:
+    """The names of the files of some images, on one line each."""
+    return [printable(plates.records[row]["file_name"]) for row in rows]
+
+
+def markdown(report: FineTuningReport) -> str:
+    """The report as a page."""
+    tuned, held_back, trained = report.tuned, report.held_back, report.trained
+    lines = [
+        "# Fine-tuned weights",
+        "",
+        f"{len(tuned.own):,} images, {tuned.epochs} epochs in {tuned.seconds / 60:.1f} minutes. "
+        f"Epoch {tuned.best_epoch} read most of the held-back images and was kept, so expect "
+        "slightly less on new images.",
+        "",
+        "| exact match, % | images | before | after |",
+        "| --- | --: | --: | --: |",
+    ]
+    for name, after in report.after.items():
+        rates = [100 * result.correct.mean() for result in (report.before[name], after)]
+        lines.append(f"| {name} | {len(after.labels):,} | {rates[0]:.1f} | {rates[1]:.1f} |")
+    lines += ["", threshold_text(report), "", "## Least confident held-back images", ""]
+    lines += reading_table(tuned.held_back, held_back, report.doubtful())
+    lines += ["", "## Labels to check", ""]
+    contradicted = report.contradicted()
+    if len(contradicted):
+        lines += ["Images that were trained on and are read otherwise all the same:", ""]
+        lines += reading_table(tuned.own, trained, contradicted)
+    else:
+        lines += ["No label is contradicted with confidence."]
+    command = f"plate-ocr read FOLDER --weights {tuned.weights}"
+    lines += ["", "## Read with these weights", "", "```", command, "```", ""]
+    return "\n".join(lines)
+
+
+def threshold_text(report: FineTuningReport) -> str:
+    """From which confidence on readings can be trusted, or why that is not known."""
+    if report.threshold is not None:
+        return (
+            f"From a confidence of {report.threshold:.3f} on, one reading in a thousand is wrong."
         )
-    ]
-    after = report.held_out["after"]
-    doubtful = [
-        f"| {held_out_files[row]} | {after.labels[row]} | {after.texts[row]} | "
-        f"{100 * after.confidence[row]:.1f} |"
-        for row in report.doubtful()
-    ]
-    contradicted = [
-        f"- {files[row]}: labelled {report.trained.labels[row]}, read {report.trained.texts[row]} "
-        f"({100 * report.trained.confidence[row]:.1f} %)"
-        for row in report.contradicted()
-    ]
-    threshold = (
-        f"From a confidence of {report.threshold:.3f} on, one reading in a thousand was wrong."
-        if report.threshold is not None
-        else "There are too few held-out images to state the confidence from which one reading in "
-        f"a thousand is wrong: that takes about {round(3 / (1 - TARGET_PRECISION)):,}."
+    return (
+        "The confidence is calibrated on the held-back images and on drawn plates. From which "
+        "confidence on only one reading in a thousand is wrong is not known: that takes about "
+        f"{IMAGES_FOR_THRESHOLD:,} held-back images, and there are {len(report.held_back.labels):,}."
     )
-    return "\n".join(
-        [
-            "# Fine-tuned weights",
-            "",
-            f"Trained on {len(report.trained.labels):,} images in {report.minutes:.1f} minutes.",
-            "",
-            "| exact match, % | before | after |",
-            "| --- | --: | --: |",
-            *rows,
-            "",
-            threshold,
-            "",
-            "## Least confident readings",
-            "",
-            "| image | label | text | confidence, % |",
-            "| --- | --: | --: | --: |",
-            *doubtful,
-            "",
-            "## Labels to check",
-            "",
-            *(contradicted or ["No label is contradicted."]),
-            "",
-            "## Read with these weights",
-            "",
-            "```",
-            f"plate-ocr read FOLDER --weights {weights}",
-            "```",
-            "",
-        ]
+
+
+def reading_table(plates: PlateDataset, result: EvaluationResult, rows: np.ndarray) -> list[str]:
+    """The lines of a Markdown table of some readings."""
+    lines = ["| file | label | text | confidence, % |", "| --- | --: | --: | --: |"]
+    for name, row in zip(file_names(plates, rows), rows, strict=True):
+        name = name.replace("|", r"\|")
+        confidence = 100 * result.confidence[row]
+        lines.append(f"| {name} | {result.labels[row]} | {result.texts[row]} | {confidence:.1f} |")
+    return lines
+
+
+def doubtful_images(report: FineTuningReport) -> Figure:
+    """The images to look at again: doubtful readings, then labels that are contradicted."""
+    contradicted = report.contradicted()[:NUM_DOUBTFUL]
+    parts = (
+        (report.tuned.held_back, report.held_back, report.doubtful()),
+        (report.tuned.own, report.trained, contradicted),
     )
+    images, captions, wrong = [], [], []
+    for plates, result, rows in parts:
+        for name, row in zip(file_names(plates, rows), rows, strict=True):
+            short = name if len(name) <= NAME_LENGTH else f"...{name[3 - NAME_LENGTH :]}"
+            reading = f"{result.texts[row]}  {100 * result.confidence[row]:.1f} %"
+            images.append(plates.images[row])
+            captions.append(f"{short}\n{reading}\nlabel {result.labels[row]}".replace("$", r"\$"))
+            wrong.append(not result.correct[row])
+    title = "Least confident held-back images"
+    if len(contradicted):
+        title += f"; the last {len(contradicted)}: labels of training images to check"
+    return plate_grid(images, captions, wrong, title)

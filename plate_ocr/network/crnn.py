@@ -144,14 +144,6 @@ def with_crop(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, [model.output, crop], name="with_crop")
 
 
-def freeze_localization(model: keras.Model) -> None:
-    """Exclude the localization network from training."""
-    for layer in model.layers:
-        if layer.name == "crop":
-            return
-        layer.trainable = False
-
-
 def architecture_hash(model: keras.Model) -> str:
     """Hash of layer names and output shapes; it identifies the architecture.
 

@@ -7,6 +7,7 @@ A generated folder holds `<label>.png` files, `metadata.jsonl` with one record p
 import hashlib
 import json
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -224,20 +225,8 @@ def load_folder(directory: Path | str, digits: int = NUM_DIGITS) -> PlateDataset
     labels = [label_for(path, records, digits) for path in paths]
     for row, path in enumerate(paths):
         images[row, :, :, 0] = load_plate(path)
-    return PlateDataset(images, labels, [records.get(path.name, {}) for path in paths])
-
-
-def mix_with_replay(own: PlateDataset, drawn: PlateDataset) -> PlateDataset:
-    """Concatenate own plates, repeated to about the number of drawn ones, and drawn plates.
-
-    Replaying drawn plates keeps fine-tuning from forgetting them.
-    """
-    rows = np.tile(np.arange(len(own)), max(1, len(drawn) // len(own)))
-    return PlateDataset(
-        np.concatenate([own.images[rows], drawn.images]),
-        [own.labels[row] for row in rows] + drawn.labels,
-        [own.records[row] for row in rows] + drawn.records,
-    )
+    records = {path.name: {"file_name": path.name} | records.get(path.name, {}) for path in paths}
+    return PlateDataset(images, labels, list(records.values()))
 
 
 def load_or_generate(
@@ -290,10 +279,13 @@ def validate_dataset(directory: Path | str, digits: int | None = None) -> list[s
     problems = []
     if settings and not records:
         problems.append(f"{Path(directory, METADATA)}: is missing; generate it again")
+    length = _common_length(paths, records)
+    if length not in (None, digits):
+        problems.append(f"{directory}: its labels have {length} digits, not {digits}")
     first_with: dict[bytes, str] = {}  # hash of the pixels -> file name
     for path in paths:
         try:
-            label = label_for(path, records, digits)
+            label = label_for(path, records, length or digits)
             if label != path.stem and is_valid_label(path.stem, digits):
                 problems.append(f"{path}: its record says {label}")
         except DatasetError as error:
@@ -312,3 +304,13 @@ def validate_dataset(directory: Path | str, digits: int | None = None) -> list[s
             problems.append(f"{path}: is the same picture as {first}")
     missing = sorted(map(printable, records.keys() - {path.name for path in paths}))
     return problems + [f"{directory}: {name} has a record, but no image" for name in missing]
+
+
+def _common_length(paths: Sequence[Path], records: dict[str, dict]) -> int | None:
+    """The number of digits of all labels; `None` if one is missing, malformed or of another."""
+    for digits in SUPPORTED_LENGTHS:
+        with suppress(DatasetError):
+            for path in paths:
+                label_for(path, records, digits)
+            return digits
+    return None

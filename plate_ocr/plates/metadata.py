@@ -5,15 +5,17 @@ without either, the file names are the labels.
 """
 
 import csv
+import io
 import json
 import mimetypes
 import reprlib
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 from plate_ocr.plates.alphabet import NUM_DIGITS, is_valid_label
 from plate_ocr.plates.images import is_image_name
-from plate_ocr.utils import printable
+from plate_ocr.utils import printable, write_text
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 
@@ -44,13 +46,18 @@ def list_images(directory: Path | str) -> list[Path]:
     return images
 
 
+def find_metadata(directory: Path | str) -> list[Path]:
+    """The metadata files of a folder."""
+    return [path for path in Path(directory).iterdir() if path.name.lower() in METADATA_FILES]
+
+
 def read_metadata(directory: Path | str) -> dict[str, dict]:
     """The records of a folder by file name; empty if it has no metadata file.
 
     Raises:
         DatasetError: the folder has two metadata files, or one that is empty or malformed.
     """
-    paths = [path for path in Path(directory).iterdir() if path.name.lower() in METADATA_FILES]
+    paths = find_metadata(directory)
     if not paths:
         return {}
     if len(paths) > 1:
@@ -75,6 +82,32 @@ def read_metadata(directory: Path | str) -> dict[str, dict]:
     if not records:
         raise DatasetError(f"{path}: holds no records")
     return records
+
+
+def write_proposals(directory: Path | str, rows: Iterable[tuple[str, str, float]]) -> Path:
+    """Write metadata.csv, which a person corrects.
+
+    Args:
+        directory: a folder of images without metadata.
+        rows: file names, texts and confidences.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        DatasetError: the folder has metadata, or the name of an image is not valid text.
+    """
+    if found := find_metadata(directory):
+        raise DatasetError(f"{found[0]}: exists already; proposals would replace it")
+    table = io.StringIO()
+    writer = csv.writer(table, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    writer.writerows([("file_name", "text", "confidence"), *rows])
+    path = Path(directory, "metadata.csv")
+    try:
+        write_text(path, table.getvalue())
+    except UnicodeEncodeError as error:
+        raise DatasetError(f"{directory}: the name of an image is not valid text") from error
+    return path
 
 
 def label_for(path: Path, records: dict[str, dict], digits: int = NUM_DIGITS) -> str:

@@ -7,6 +7,7 @@ class TrainingError(RuntimeError):
     """Training cannot start or continue; the message names the file or the reason."""
 
 
+FINE_TUNE = "fine_tune"
 # Probability of an augmented plate to be drawn again in a style of training/styles.
 DRAWN_STYLES = {
     "interpolated": 0.24,
@@ -28,7 +29,7 @@ class TrainConfig:
     batch_size: int = 128  # half of the described one: twice the steps at the same cost
     epochs: int = 55  # maximum
     patience: int = 5  # epochs without a lower training loss before early stopping
-    box_weight: float = 10.0  # of the box in the loss; 0 freezes the localization network
+    box_weight: float = 10.0  # of the box in the loss
     # plates
     plates: int = 60_000  # training plates
     val_plates: int = 2_000  # read after every epoch, for monitoring only
@@ -64,19 +65,20 @@ CONFIGS = {
             styles=DRAWN_STYLES,
             surroundings_prob=0.3,
         ),
-        # Plates of one's own, from weights that locate and read other digits already.
+        # Images of one's own, from weights that read other digits already; by `fine_tune` alone.
         TrainConfig(
-            name="fine_tune",
-            learning_rate=3e-4,
-            warmup_steps=0,
-            batch_size=64,
-            epochs=10,
-            patience=10,
-            box_weight=0.0,
-            plates=2_000,
-            val_plates=500,
+            name=FINE_TUNE,
+            learning_rate=5e-4,
+            warmup_steps=30,
+            batch_size=64,  # half own images, half drawn plates
+            epochs=12,
+            patience=1_000,  # none: the learning rate decays to the last epoch
+            plates=2_000,  # own images of an epoch, by repetition
+            val_plates=300,  # drawn plates that are read before and after
             replay_plates=2_000,
             augment=True,
+            styles=DRAWN_STYLES,  # of the drawn plates, and so the next
+            surroundings_prob=0.3,
         ),
         # A smoke test that takes minutes on a laptop and still learns to read.
         TrainConfig(

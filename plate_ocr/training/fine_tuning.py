@@ -5,6 +5,8 @@ keeps it from forgetting (Robins 1995, "Catastrophic forgetting, rehearsal and p
 """
 
 import hashlib
+import shutil
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,45 +14,40 @@ import keras
 import numpy as np
 
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, load_metadata, load_model
-from plate_ocr.network.crnn import compile_model, freeze_localization, with_box
+from plate_ocr.network.crnn import compile_model, with_box
 from plate_ocr.plates.alphabet import encode
-from plate_ocr.plates.dataset import (
-    DatasetError,
-    PlateDataset,
-    load_folder,
-    render_plates,
-)
+from plate_ocr.plates.dataset import DatasetError, PlateDataset, load_folder, render_plates
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training.augmentation import augment
-from plate_ocr.training.config import CONFIGS, TrainConfig
+from plate_ocr.training.config import CONFIGS, FINE_TUNE, TrainConfig, TrainingError
+from plate_ocr.training.export import export_weights
 from plate_ocr.training.fit import (
-    AugmentFn,
     ResumableCheckpoint,
     fit_epochs,
     make_augmentation,
     make_targets,
+    save_model,
     warmup_cosine,
 )
 from plate_ocr.training.styles.row import Drawing
 
 MIN_IMAGES = 10
-HELD_OUT_PERCENT = 20  # of the images, where no test folder is given
-NUM_DOUBTFUL = 10  # readings to look at again
-MIN_CONTRADICTION = 0.9  # confidence with which a reading contradicts a label
+HELD_BACK_PERCENT = 20  # of the images, where no test folder is given
+WEIGHTS_NAME = "dr_model.h5"
+CHECKPOINTS = "checkpoints"  # folder in the output, until everything is written
+MEASURED_STEPS = 10  # to learn how long one takes, as their median: the first one compiles
 
 
 @dataclass(frozen=True)
 class FineTuned:
-    """What a fine-tuning has brought."""
+    """New weights, and the images that made them."""
 
-    weights: Path
+    weights: Path  # the export is beside it
     own: PlateDataset  # trained on
-    held_out: PlateDataset  # measured on
-    before: list  # readings of the held-out images by the initial weights
-    after: list  # and by the new ones
-    history: list[dict]
-    seconds: float
-    drawn: dict[str, tuple[int, int]]  # correct before and after, of `DRAWN_PLATES`
+    held_back: PlateDataset  # not trained on; they chose the epoch
+    epochs: int
+    best_epoch: int
+    seconds: float  # of training
 
 
 def fine_tune(
@@ -58,61 +55,100 @@ def fine_tune(
     output: Path | str,
     *,
     test: Path | str | None = None,
+    minutes: float | None = None,
     initial_weights: Path | str = DEFAULT_WEIGHTS,
-    config: TrainConfig = CONFIGS["fine_tune"],
-) -> tuple[keras.Model, ResumableCheckpoint, PlateDataset, PlateDataset]:
+    config: TrainConfig = CONFIGS[FINE_TUNE],
+) -> FineTuned:
     """Teach the reader labelled images of your own; an interrupted run goes on.
+
+    Prints a line per epoch, and keeps the one that reads most of the held-back images. Call
+    `remove_checkpoints` at the end.
 
     Args:
         folder: labelled images, as `load_folder` takes them; at least `MIN_IMAGES`.
-        output: a new folder for dr_model.h5, its metadata and export.
-        test: labelled images to measure on; by default some of `folder` are held back.
+        output: a new folder for dr_model.h5, its metadata and its export.
+        test: labelled images to hold back; by default a fifth of `folder`.
+        minutes: about how long to train; by default `config.epochs`.
         initial_weights: the HDF5 file to start from.
         config: the hyperparameters.
 
     Raises:
-        DatasetError: the images or their labels cannot be used.
-        TrainingError: the output folder holds another run.
+        DatasetError, ImageError: the images or their labels cannot be used.
+        TrainingError: the output folder holds something else.
         WeightsError: the initial weights cannot be used.
+        OSError: the output cannot be written.
     """
     initial_weights, output = Path(initial_weights), Path(output)
+    check_output(output)
     metadata = load_metadata(initial_weights)
-    own, held_out = split_images(folder, test, metadata["digits"], config.seed)
-    keras.utils.set_random_seed(config.seed)
+    own, held_back = split_images(folder, test, metadata["digits"], config.seed)
     model = load_model(initial_weights, metadata)
-    batches = OwnAndDrawnBatches(
-        own,
-        boxes=predict_boxes(model, own.images),
-        drawn=render_plates(range(config.replay_plates), digits=metadata["digits"]),
-        augment_drawn=make_augmentation(CONFIGS["robust"]),
-        batch_size=config.batch_size,
-        repeats=max(1, round(config.plates / len(own))),
-        seed=config.seed,
-    )
     run = {
         "config": asdict(config),
+        "minutes": minutes,
         "images": digest(own),
+        "held_back": digest(held_back),
         "initial_weights": metadata["sha256"][initial_weights.name],
     }
     checkpoint = ResumableCheckpoint(
-        output / "checkpoints", run, config.patience, rank=held_out_error
+        output / CHECKPOINTS, run, config.patience, rank=held_back_error
     )
-    if not config.box_weight:
-        freeze_localization(model)
-    trained = with_box(model)
-    rate = warmup_cosine(config.learning_rate, config.epochs * len(batches), config.warmup_steps)
-    compile_model(trained, rate, config.box_weight)
-    targets = make_targets(
-        encode(held_out.labels, held_out.digits), predict_boxes(model, held_out.images)
-    )
-    fit_epochs(trained, batches, config.epochs, checkpoint, (held_out.images, targets))
-    checkpoint.restore(trained, checkpoint.state["best_epoch"])
-    return model, checkpoint, own, held_out
+    fit_own(model, own, held_back, checkpoint, config, minutes)
+    weights = output / WEIGHTS_NAME
+    save_model(model, weights, own.digits)
+    export_weights(weights)
+    state = checkpoint.state
+    seconds = sum(row["seconds"] for row in state["history"])
+    return FineTuned(weights, own, held_back, state["epoch"], state["best_epoch"], seconds)
 
 
-def held_out_error(row: dict) -> tuple[float, float]:
-    """Ranks epochs by the held-out images that are read wrongly, then by their loss."""
-    return -row["val_logits_exact_match"], row["val_logits_loss"]
+def check_output(output: Path) -> None:
+    """Refuse a folder that holds anything but an interrupted run.
+
+    Raises:
+        TrainingError: it does.
+    """
+    checkpoints = output / CHECKPOINTS
+    if (checkpoints / "state.json").exists():
+        return  # which `ResumableCheckpoint` compares with this run
+    found = [path for path in output.glob("[!.]*") if path != checkpoints]
+    if found or any(checkpoints.glob("[!.]*")):
+        name = found[0].name if found else CHECKPOINTS
+        raise TrainingError(f"{output}: holds {name} already; choose a new folder")
+
+
+def remove_checkpoints(output: Path | str) -> None:
+    """Remove the checkpoints of a run whose results are all written."""
+    done = Path(output, f".{CHECKPOINTS}")
+    shutil.rmtree(done, ignore_errors=True)
+    Path(output, CHECKPOINTS).rename(done)  # at once, because with half of them no run goes on
+    shutil.rmtree(done)
+
+
+def split_images(
+    folder: Path | str, test: Path | str | None, digits: int, seed: int
+) -> tuple[PlateDataset, PlateDataset]:
+    """Load the images to train on and those to hold back.
+
+    Raises:
+        DatasetError: too few images, equal labels only, or an image in both folders.
+        ImageError: an image cannot be read.
+    """
+    own = load_folder(folder, digits)
+    if len(own) < MIN_IMAGES:
+        raise DatasetError(f"{folder}: {len(own)} images; fine-tuning takes {MIN_IMAGES} or more")
+    if len(set(own.labels)) == 1:
+        raise DatasetError(f"{folder}: every image has the label {own.labels[0]}")
+    if test is not None:
+        held_back = load_folder(test, digits)
+        known = {image.tobytes() for image in own.images}
+        shared = sum(image.tobytes() in known for image in held_back.images)
+        if shared:
+            raise DatasetError(f"{test}: {shared} of its images are also in {folder}")
+        return own, held_back
+    order = np.random.default_rng(seed).permutation(len(own))
+    count = len(own) * HELD_BACK_PERCENT // 100
+    return own.take(np.sort(order[count:])), own.take(np.sort(order[:count]))
 
 
 def digest(plates: PlateDataset) -> str:
@@ -120,55 +156,81 @@ def digest(plates: PlateDataset) -> str:
     return hashlib.sha256(plates.images.tobytes() + "".join(plates.labels).encode()).hexdigest()
 
 
-def split_images(
-    folder: Path | str, test: Path | str | None, digits: int, seed: int
-) -> tuple[PlateDataset, PlateDataset]:
-    """Load the images to train on and those to measure on.
+def fit_own(
+    model: keras.Model,
+    own: PlateDataset,
+    held_back: PlateDataset,
+    checkpoint: ResumableCheckpoint,
+    config: TrainConfig,
+    minutes: float | None = None,
+) -> None:
+    """Train a network on images of your own, and give it the weights of the best epoch."""
+    batches = OwnAndDrawnBatches(own, predict_boxes(model, own.images), config)
+    labels = encode(held_back.labels, held_back.digits)
+    targets = make_targets(labels, predict_boxes(model, held_back.images))
+    trained, state = with_box(model), checkpoint.state
+    if "epochs" not in state:  # a resumed run keeps its number
+        state["epochs"] = config.epochs
+        if minutes is not None:
+            seconds = len(batches) * seconds_per_step(trained, batches, config)
+            state["epochs"] = max(1, int(60 * minutes / seconds))
+    epochs = state["epochs"]
+    rate = warmup_cosine(config.learning_rate, epochs * len(batches), config.warmup_steps)
+    compile_model(trained, rate, config.box_weight)
 
-    Raises:
-        DatasetError: too few images, equal labels only, or an image in both folders.
-    """
-    own = load_folder(folder, digits)
-    if len(own) < MIN_IMAGES:
-        raise DatasetError(f"{folder}: {len(own)} images; fine-tuning takes {MIN_IMAGES}")
-    if len(set(own.labels)) == 1:
-        raise DatasetError(f"{folder}: every image has the label {own.labels[0]}")
-    if test is not None:
-        held_out = load_folder(test, digits)
-        known = {image.tobytes() for image in own.images}
-        shared = sum(image.tobytes() in known for image in held_out.images)
-        if shared:
-            raise DatasetError(f"{test}: {shared} of its images are also in {folder}")
-        return own, held_out
-    order = np.random.default_rng(seed).permutation(len(own))
-    count = max(2, len(own) * HELD_OUT_PERCENT // 100)
-    return own.take(np.sort(order[count:])), own.take(np.sort(order[:count]))
+    def line(row: dict) -> str:
+        left = (epochs - row["epoch"]) * row["seconds"] / 60
+        return (
+            f"epoch {row['epoch']} of {epochs}: loss {row['loss']:.3f}, exact match on held-back "
+            f"images {row['val_logits_exact_match']:.1%}, {left:.1f} minutes left"
+        )
+
+    fit_epochs(trained, batches, epochs, checkpoint, (held_back.images, targets), line)
+    checkpoint.restore(trained, state["best_epoch"])
+
+
+def held_back_error(row: dict) -> tuple[float, float]:
+    """Ranks epochs by the held-back images that are read wrongly, then by their loss."""
+    return -row["val_logits_exact_match"], row["val_logits_loss"]
+
+
+def seconds_per_step(
+    model: keras.Model, batches: "OwnAndDrawnBatches", config: TrainConfig
+) -> float:
+    """The time of a training step; the weights stay as they are."""
+    weights, times = model.get_weights(), [time.perf_counter()]
+    clock = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda *_: times.append(time.perf_counter())
+    )
+    compile_model(model, config.learning_rate, config.box_weight)
+    steps = min(MEASURED_STEPS, len(batches))
+    model.fit(batches, shuffle=False, steps_per_epoch=steps, callbacks=[clock], verbose=0)
+    model.set_weights(weights)
+    return float(np.median(np.diff(times)))
 
 
 class OwnAndDrawnBatches(keras.utils.PyDataset):
     """Batches of augmented images, half own and half drawn, and the targets of `with_box`.
 
-    Every epoch takes every own image `repeats` times. Order and augmentation depend on seed, epoch
-    and batch alone, so a resumed run sees the same images as an uninterrupted one.
+    An epoch takes every own image equally often. Order and augmentation depend on seed, epoch and
+    batch alone, so a resumed run sees the same images as an uninterrupted one.
+
+    Args:
+        own: images of your own.
+        boxes: left, top, right and bottom of their digits in pixels, int (n, 4).
+        config: says how many of either kind, and how the drawn ones are augmented.
     """
 
-    def __init__(
-        self,
-        own: PlateDataset,
-        boxes: np.ndarray,
-        drawn: PlateDataset,
-        augment_drawn: AugmentFn,
-        batch_size: int,
-        repeats: int,
-        seed: int,
-    ):
+    def __init__(self, own: PlateDataset, boxes: np.ndarray, config: TrainConfig):
         super().__init__(workers=2)
         self.drawings = [photograph(*pair) for pair in zip(own.images[..., 0], boxes, strict=True)]
-        self.labels = encode(own.labels, own.digits)
-        self.drawn, self.augment_drawn = drawn, augment_drawn
-        self.drawn_labels = encode(drawn.labels, drawn.digits)
-        self.batch_size, self.repeats, self.seed = batch_size, repeats, seed
-        self.size = batch_size // 2  # own images of a batch, and as many drawn plates
+        self.labels, self.digits = encode(own.labels, own.digits), own.digits
+        self.drawn = render_plates(range(config.replay_plates), digits=own.digits)
+        self.drawn_labels = encode(self.drawn.labels, own.digits)
+        self.augment_drawn = make_augmentation(config)
+        self.seed, self.batch_size = config.seed, config.batch_size
+        self.size = config.batch_size // 2  # own images of a batch, and as many drawn plates
+        self.repeats = max(1, round(config.plates / len(own)))
         self.shuffle(epoch=0)
 
     def shuffle(self, epoch: int) -> None:
@@ -184,7 +246,7 @@ class OwnAndDrawnBatches(keras.utils.PyDataset):
     def __getitem__(self, batch: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         rng = np.random.default_rng([self.seed, self.epoch, batch])
         rows = self.order[batch * self.size : (batch + 1) * self.size]
-        pairs = [augment(self.drawings[row], rng) for row in rows]
+        pairs = [augment(self.drawings[row], rng, self.digits) for row in rows]
         images, boxes = map(np.stack, zip(*pairs, strict=True))
         chosen = rng.integers(len(self.drawn), size=len(rows))
         texts = [self.drawn.labels[row] for row in chosen]

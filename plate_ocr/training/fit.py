@@ -25,7 +25,6 @@ from plate_ocr.network.crnn import (
     architecture_hash,
     build_model,
     compile_model,
-    freeze_localization,
     with_box,
 )
 from plate_ocr.plates.alphabet import BLANK, DIGITS, NUM_DIGITS, encode
@@ -293,8 +292,6 @@ def train(
     with in_process_pool(make_augmentation(config), cores()) as augment:
         batches = PlateBatches(plates, config.batch_size, config.seed, augment, host)
         steps = config.epochs * len(batches)
-        if not config.box_weight:
-            freeze_localization(model)
         trained = with_box(model)
         rate = warmup_cosine(config.learning_rate, steps, config.warmup_steps)
         compile_model(trained, rate, config.box_weight)
@@ -307,8 +304,6 @@ def _prepare(
     plates: PlateDataset, config: TrainConfig, precision: str, initial_weights: Path | str | None
 ) -> tuple[keras.Model, dict[str, Any]]:
     """Build the network, and state what determines the result of its training."""
-    if initial_weights is None and not config.box_weight:
-        raise TrainingError(f"{config.name}: needs initial weights, whose localization it keeps")
     keras.utils.set_random_seed(config.seed)
     default_policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)  # layers take it when they are built
@@ -352,9 +347,14 @@ def fit_epochs(
     batches: PlateBatches,
     epochs: int,
     checkpoint: ResumableCheckpoint | None = None,
-    validation_data: tuple[np.ndarray, np.ndarray] | None = None,
+    validation_data: tuple[np.ndarray, Any] | None = None,
+    line: Callable[[dict], str] | None = None,
 ) -> None:
-    """Fit a compiled model; with a checkpoint, from the epoch that it has reached."""
+    """Fit a compiled model; with a checkpoint, from the epoch that it has reached.
+
+    Prints a `line` per epoch, by default `epoch_line`.
+    """
+    line = line or epoch_line
 
     def seed_epoch(epoch: int, logs: dict) -> None:
         batches.shuffle(epoch)
@@ -367,13 +367,13 @@ def fit_epochs(
     if checkpoint:
         start, history = checkpoint.state["epoch"], checkpoint.state["history"]
         print_epoch = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda *_: print(epoch_line(history[-1]))
+            on_epoch_end=lambda *_: print(line(history[-1]), flush=True)
         )
         callbacks += [checkpoint, print_epoch]
     if checkpoint and start:
         model.optimizer.build(model.trainable_variables)  # to restore its state as well
         checkpoint.restore(model, start)
-        print(*map(epoch_line, history), sep="\n")
+        print(*map(line, history), sep="\n")
         if checkpoint.state["stopped"] or start >= epochs:
             return
     model.fit(

@@ -9,7 +9,7 @@ from conftest import predict_in_plain_keras
 
 from plate_ocr import utils
 from plate_ocr.network.checkpoint import WeightsError, load_metadata, load_model
-from plate_ocr.network.crnn import NUM_TIME_STEPS, freeze_localization
+from plate_ocr.network.crnn import NUM_TIME_STEPS
 from plate_ocr.plates.alphabet import NUM_CLASSES, encode
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.training import fit
@@ -234,25 +234,16 @@ def test_damaged_checkpoints_are_refused_before_weights_are_opened(tmp_path, nam
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_shared_plates_and_untrained_localization_are_refused(plates, validation, tmp_path):
-    config = replace(TINY, box_weight=0.0)
-    for arguments in ((plates, plates, TINY), (plates, validation, config)):
-        with pytest.raises(TrainingError):
-            train(*arguments, tmp_path / "run")
+def test_shared_plates_are_refused(plates, tmp_path):
+    with pytest.raises(TrainingError):
+        train(plates, plates, TINY, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_without_box_weight_the_reader_alone_goes_on_from_initial_weights(
-    plates, validation, random_weights, tmp_path
-):
-    config = replace(TINY, box_weight=0.0, learning_rate=1e-5, warmup_steps=0, epochs=1)
+def test_training_goes_on_from_initial_weights(plates, validation, random_weights, tmp_path):
+    config = replace(TINY, learning_rate=1e-5, warmup_steps=0, epochs=1)
     model, _ = train(plates, validation, config, tmp_path, initial_weights=random_weights)
     given = load_model(random_weights, load_metadata(random_weights))
-    freeze_localization(given)
-    localization = [layer for layer in given.layers if not layer.trainable]
-    assert {"localization_convolution_1", "rows_edge_logits"} < {la.name for la in localization}
-    for layer in localization:
-        assert_equal_weights(model.get_layer(layer.name), layer)
     for weight, expected in zip(model.trainable_weights, given.trainable_weights, strict=True):
         assert not np.array_equal(weight, expected)
         np.testing.assert_allclose(weight, expected, atol=1e-4)
