@@ -144,10 +144,11 @@ def threshold_text(report: FineTuningReport) -> str:
         return (
             f"From a confidence of {report.threshold:.3f} on, one reading in a thousand is wrong."
         )
+    count = len(report.held_back.labels)
     return (
-        "The confidence is calibrated on the held-back images and on drawn plates. From which "
-        "confidence on only one reading in a thousand is wrong is not known: that takes about "
-        f"{IMAGES_FOR_THRESHOLD:,} held-back images, and there are {len(report.held_back.labels):,}."
+        "The confidence is calibrated on the held-back images and on drawn plates. It takes about "
+        f"{IMAGES_FOR_THRESHOLD:,} held-back images, instead of {count:,}, to find the confidence "
+        "from which on one reading in a thousand is wrong."
     )
 
 

@@ -1,24 +1,37 @@
-"""Plates of one's own, from training to reading."""
+"""Images of one's own, from labels to readings."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import PROJECT
 from PIL import Image
 
 from plate_ocr.cli import main
-from plate_ocr.plates.dataset import (
-    held_out_range,
-    load_folder,
-    mix_with_replay,
-    render_plates,
-)
+from plate_ocr.evaluation import benchmark, fine_tuning
+from plate_ocr.evaluation.fine_tuning import FineTuningReport, doubtful_images, markdown
+from plate_ocr.evaluation.metrics import EvaluationResult
+from plate_ocr.network.crnn import build_model, with_box
+from plate_ocr.plates.alphabet import encode
+from plate_ocr.plates.dataset import PlateDataset, load_folder, render_plates
 from plate_ocr.reading.reader import PlateReader
+from plate_ocr.training import fine_tuning as training
 from plate_ocr.training.config import CONFIGS
-from plate_ocr.training.fit import save_model, train
+from plate_ocr.training.fine_tuning import (
+    FineTuned,
+    OwnAndDrawnBatches,
+    fine_tune,
+    seconds_per_step,
+    split_images,
+)
+
+TINY = replace(
+    CONFIGS["fine_tune"], batch_size=8, epochs=2, plates=16, replay_plates=8, val_plates=2
+)
+WRITTEN = {"dr_model.h5", "dr_model.json", "dr_model.onnx", "report.md", "report.png"}
 
 
 def exact_match(reader, plates):
@@ -31,62 +44,197 @@ def outline(plate):
     return 255 - (cv2.dilate(ink, np.ones((3, 3), np.uint8)) - ink)
 
 
-def write_plates(folder, positions, change=lambda plate: plate):
+def write_plates(folder, positions, change=lambda plate: plate, digits=5):
     """Somebody's own JPEG files."""
     folder.mkdir()
-    plates = render_plates(positions)
+    plates = render_plates(positions, digits=digits)
     for image, label in zip(plates.images[..., 0], plates.labels, strict=True):
         Image.fromarray(change(image)).resize((256, 128)).save(folder / f"{label}.jpg", quality=95)
     return folder
 
 
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setitem(CONFIGS, "fine_tune", TINY)
+    monkeypatch.setattr(benchmark, "CALIBRATION_PLATES", 4)
+
+
+@pytest.fixture
+def own(tmp_path):
+    return write_plates(tmp_path / "own", range(70_000, 70_012))
+
+
+@pytest.fixture
+def command(own, tmp_path, random_weights):
+    options = ["--output", tmp_path / "mine", "--initial-weights", random_weights]
+    return [*map(str, ["fine-tune", own, *options])]
+
+
 @pytest.mark.slow
 def test_a_new_style_is_learned_and_the_others_are_not_forgotten(tmp_path, shipped):
-    own = load_folder(write_plates(tmp_path / "own", range(70_000, 70_200), outline))
+    own = write_plates(tmp_path / "own", range(70_000, 70_200), outline)
     test = load_folder(write_plates(tmp_path / "test", range(80_000, 80_400), outline))
-    config = CONFIGS["fine_tune"]
-    plates = mix_with_replay(own, render_plates(range(config.replay_plates)))
-    validation = render_plates(held_out_range(config.val_plates), exclude_labels=own.labels)
-    initial_weights = PROJECT / "dr_model.h5"
-    model, _ = train(
-        plates, validation, config, tmp_path / "checkpoints", initial_weights=initial_weights
-    )
-    save_model(model, tmp_path / "own.h5")
-    tuned = PlateReader(tmp_path / "own.h5", backend="keras")
+    tuned = PlateReader(fine_tune(own, tmp_path / "mine").weights)
     before, after = exact_match(shipped, test), exact_match(tuned, test)
     assert after > 0.8 and after > before + 0.05, (before, after)
-    held_out_plates = render_plates(range(92_000, 93_000), exclude_labels=own.labels)
-    assert exact_match(tuned, held_out_plates) > 0.97
+    assert exact_match(tuned, render_plates(range(92_000, 93_000))) > 0.97
 
 
-def test_the_command_fine_tunes_on_one_folder_after_another(tmp_path, random_weights, monkeypatch):
-    tiny = {"batch_size": 8, "epochs": 1, "replay_plates": 8, "val_plates": 10}
-    monkeypatch.setitem(CONFIGS, "fine_tune", replace(CONFIGS["fine_tune"], **tiny))
-    for start in (90_000, 90_004):  # of the numbers to validate with
-        folder = write_plates(tmp_path / str(start), range(start, start + 8))
-        command = ["fine-tune", str(folder), str(tmp_path / "mine.h5")]
-        assert main([*command, "--initial-weights", str(random_weights)]) == 0
-        (_, reading), *_ = PlateReader(tmp_path / "mine.h5").read_folder(folder)
-        assert len(reading.text) == 5
-        assert {path.suffix for path in tmp_path.glob("mine.*")} == {".h5", ".json", ".onnx"}
+def raise_interrupt(*_, **__):
+    raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("fault", ["no validation plates", "no plates", "weights", "checkpoints"])
-def test_what_cannot_be_trained_costs_one_line_before_the_first_epoch(
-    tmp_path, monkeypatch, capsys, fault
+def test_an_interrupted_run_goes_on_to_its_end(tiny, command, tmp_path, monkeypatch, capsys):
+    mine, saved = tmp_path / "mine", []
+    save = keras.Model.save_weights
+
+    def save_once(model, path):
+        if saved:
+            raise KeyboardInterrupt
+        saved.append(path)
+        save(model, path)
+
+    command = [*command, "--minutes", "1"]
+    with monkeypatch.context() as patch:  # 5 steps an epoch of 30 seconds
+        patch.setattr(training, "seconds_per_step", lambda *_: 6.0)
+        patch.setattr(keras.Model, "save_weights", save_once)
+        assert main(command) == 130
+    assert {path.name for path in mine.iterdir()} == {"checkpoints"}
+    monkeypatch.setattr(training, "seconds_per_step", lambda *_: pytest.fail("measured again"))
+    with monkeypatch.context() as patch:
+        patch.setattr(fine_tuning, "save_figure", raise_interrupt)
+        assert main(command) == 130
+    assert json.loads((mine / "checkpoints" / "state.json").read_text())["epoch"] == 2
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("trained again"))
+    assert main(command) == 0
+    assert {path.name for path in mine.glob("[!.]*")} == WRITTEN
+    assert str(mine / "dr_model.h5") in capsys.readouterr().out
+    assert main(command) == 2 and str(mine) in capsys.readouterr().err  # is finished
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["few images", "one label", "lengths", "unreadable", "shared", "digits", "files", "run"],
+)
+def test_what_cannot_be_used_costs_a_line_before_the_first_epoch(
+    tiny, command, own, tmp_path, monkeypatch, capsys, fault
 ):
     monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("an epoch started"))
-    monkeypatch.setitem(CONFIGS, "tiny", replace(CONFIGS["quick"], val_plates=3))
-    paths = {"own": tmp_path / "own", "weights": tmp_path / "mine.h5"}
-    paths["checkpoints"] = tmp_path / "checkpoints"
-    positions = {"no validation plates": range(90_000, 90_003), "no plates": range(0)}
-    write_plates(paths["own"], positions.get(fault, range(3)))
-    if fault == "weights":
-        paths["weights"].mkdir()
-    if fault == "checkpoints":
-        paths["checkpoints"].touch()
-    command = ["train", str(paths["own"]), str(paths["weights"]), "--config", "tiny"]
-    assert main([*command, "--checkpoints", str(paths["checkpoints"])]) == 2
+    paths, mine = sorted(own.iterdir()), tmp_path / "mine"
+    named, lines = own, 1
+    if fault == "few images":
+        for path in paths[:3]:
+            path.unlink()
+    elif fault == "one label":
+        for path in paths:
+            path.rename(own / f"x{path.name}")
+        rows = [f"x{path.name},12345" for path in paths]
+        (own / "metadata.csv").write_text("\n".join(["file_name,text", *rows]))
+    elif fault == "lengths":
+        paths[0].rename(own / "1234.jpg")
+        paths[1].rename(own / "123.jpg")
+        lines = 2
+    elif fault == "unreadable":
+        paths[0].write_bytes(b"")
+    elif fault == "shared":
+        named = tmp_path / "test"
+        shutil.copytree(own, named)
+        command += ["--test", str(named)]
+    elif fault == "digits":
+        shutil.rmtree(own)
+        write_plates(own, range(9_000, 9_012), digits=4)
+    elif fault == "files":
+        named = mine
+        named.mkdir()
+        (mine / "thesis.txt").touch()
+    elif fault == "run":
+        named = mine / "checkpoints"
+        named.mkdir(parents=True)
+        (named / "state.json").write_text('{"run": {}, "sha256": {}}')
+    before = sorted(tmp_path.rglob("*"))
+    assert main(command) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and error.startswith(f"{paths.get(fault, paths['own'])}: "), error
-    assert not paths["checkpoints"].is_dir() and not paths["weights"].is_file()
+    assert len(error.splitlines()) == lines and error.startswith(str(named)), error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_checkpoints_of_another_program_are_kept(tiny, command, tmp_path):
+    path = tmp_path / "mine" / "checkpoints" / "epoch-001.weights.h5"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert main(command) == 2 and path.exists()
+
+
+def test_a_seeded_fifth_is_held_back(own):
+    trained, held_back = split_images(own, None, digits=5, seed=1)
+    assert (len(trained), len(held_back)) == (10, 2)
+    assert sorted(trained.labels + held_back.labels) == load_folder(own).labels
+    assert split_images(own, None, digits=5, seed=1)[1].labels == held_back.labels
+
+
+def test_half_of_a_batch_is_own_and_it_depends_on_its_number_alone():
+    own = render_plates(range(80_000, 80_010))
+    boxes = np.tile([20, 10, 100, 50], (10, 1))
+    batches, again = OwnAndDrawnBatches(own, boxes, TINY), OwnAndDrawnBatches(own, boxes, TINY)
+    batches[0]
+    batches.shuffle(epoch=3)
+    again.shuffle(epoch=3)
+    seen = []
+    for number in range(len(batches)):
+        images, targets = batches[number]
+        assert np.array_equal(images, again[number][0])
+        assert images.shape == (8, 64, 128, 1) and targets["box"].shape == (8, 4)
+        seen += targets["logits"][:4].tolist()
+    assert sorted(seen) == sorted(2 * encode(own.labels).tolist())
+
+
+def test_measuring_a_step_leaves_the_weights():
+    model = build_model()
+    own = render_plates(range(80_000, 80_010))
+    batches = OwnAndDrawnBatches(own, np.tile([20, 10, 100, 50], (10, 1)), TINY)
+    before = model.get_weights()
+    assert 0 < seconds_per_step(with_box(model), batches, TINY) < 60
+    for weight, expected in zip(model.get_weights(), before, strict=True):
+        assert np.array_equal(weight, expected)
+
+
+def readings(plates, texts, confidence):
+    return EvaluationResult(
+        np.array(plates.labels), np.array(texts), np.array(texts), np.array(confidence), {}
+    )
+
+
+@pytest.fixture
+def report(tmp_path):
+    """Of four held-back images, one is wrong; of two others, one contradicts its label."""
+    plates = render_plates(range(6))
+    for row, record in enumerate(plates.records):
+        record["file_name"] = f"photograph-$|{row}.jpg"
+    held_back, own = plates.take(np.arange(4)), plates.take(np.arange(4, 6))
+    tuned = FineTuned(tmp_path / "dr_model.h5", own, held_back, 12, 9, seconds=60.0)
+    texts = [*held_back.labels[:3], "00000"]
+    before = {"held-back images": readings(held_back, 4 * ["00000"], [0.1] * 4)}
+    after = {"held-back images": readings(held_back, texts, [0.9, 0.2, 0.99, 0.4])}
+    trained = readings(own, 2 * ["00000"], [0.5, 0.95])
+    return FineTuningReport(tuned, before, after, trained)
+
+
+def test_doubtful_readings_and_contradicted_labels_are_reported(report):
+    assert report.doubtful().tolist() == [1, 3, 0, 2]
+    assert report.contradicted().tolist() == [1]
+    page = markdown(report)
+    assert "| 4 | 0.0 | 75.0 |" in page and str(report.tuned.weights) in page
+    for row in (1, 3, 5):
+        assert f"photograph-$\\|{row}.jpg" in page
+    assert "4.jpg" not in page
+    assert len(doubtful_images(report).axes) == 5
+
+
+def test_a_threshold_takes_thousands_of_readings(report):
+    assert report.threshold is None
+    plates = render_plates([0])
+    many = PlateDataset(plates.images, plates.labels * 3_001, [])
+    confidence = np.linspace(1, 0.5, 3_001)
+    texts = [*plates.labels * 3_000, "wrong"]
+    sure = replace(report, after={"held-back images": readings(many, texts, confidence)})
+    assert sure.threshold == pytest.approx(0.5)
