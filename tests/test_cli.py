@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +18,11 @@ from conftest import ENVIRONMENT, PROJECT, left_in_an_empty_home, run_python, st
 from PIL import Image
 
 from plate_ocr.cli import main
+from plate_ocr.plates.dataset import load_folder
 from plate_ocr.reading.reader import PlateReader
 
 TEST = PROJECT / "data" / "test"
-DATA_COMMANDS = ("read", "generate", "validate", "draw-many", "read-many")
+DATA_COMMANDS = ("read", "generate", "validate", "label", "draw-many", "read-many")
 TRAINING_COMMANDS = ("train", "fine-tune", "calibrate", "export")
 
 
@@ -96,7 +98,11 @@ def test_what_cannot_be_read_costs_no_other_image_its_reading(plates, tmp_path):
         (("train", TEST, "mine.weights.h5"), "mine.weights.h5"),
         (("train", "nowhere", "mine.h5"), "nowhere"),
         (("train", ".", "x.h5", "--num-processes", "2"), "--coordinator-address"),
-        (("train", ".", "x.h5", "--config", "x"), "fine_tune"),
+        (("train", ".", "x.h5", "--config", "x"), "robust"),
+        (("fine-tune", TEST), "--output"),
+        (("fine-tune", TEST, "--output", "mine", "--minutes", "0"), "--minutes"),
+        (("fine-tune", "nowhere", "--output", "mine"), "nowhere"),
+        (("label", "nowhere"), "nowhere"),
         (("export", "--weights", "none.h5"), "none.h5"),
     ],
 )
@@ -121,7 +127,7 @@ def test_a_generated_folder_is_valid_until_a_plate_is_lost(tmp_path):
     assert {len(path.stem) for path in folder.glob("*.png")} == {4}
     assert run("validate", folder)[0] == 0
     code, out, _ = run("validate", folder, "--digits", 5)
-    assert code == 1 and len(out.splitlines()) == 4
+    assert code == 1 and len(out.splitlines()) == 1
     path = min(folder.glob("*.png"))
     path.unlink()
     code, out, _ = run("validate", folder)
@@ -137,6 +143,33 @@ def test_ctrl_c_while_a_folder_is_written(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "interrupted\n")
+
+
+def test_proposed_labels_are_valid_and_never_replaced(plates, tmp_path, random_weights, capsys):
+    for number, path in enumerate(plates):
+        shutil.copy(path, tmp_path / f"a, {number}.png")
+    (tmp_path / "cut.png").write_bytes(b"")
+    command = ["label", str(tmp_path), "--weights", str(random_weights)]
+    assert main(command) == 1 and "cut.png" in capsys.readouterr().err
+    path = tmp_path / "metadata.csv"
+    content = path.read_bytes()
+    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    confidence = [float(row["confidence"]) for row in rows]
+    assert len(rows) == 3 and confidence == sorted(confidence)
+    (tmp_path / "cut.png").unlink()
+    assert main(["validate", str(tmp_path)]) == 0
+    texts = {row["file_name"]: row["text"] for row in rows}
+    assert load_folder(tmp_path).labels == [texts[name] for name in sorted(texts)]
+    capsys.readouterr()
+    assert main(command) == 2 and str(path) in capsys.readouterr().err
+    assert path.read_bytes() == content
+
+
+def test_an_image_whose_name_is_no_text_gets_no_proposals(plates, tmp_path, random_weights, capsys):
+    Path(os.fsdecode(bytes(tmp_path) + b"/\xff.png")).write_bytes(plates[0].read_bytes())
+    assert main(["label", str(tmp_path), "--weights", str(random_weights)]) == 2
+    assert len(list(tmp_path.iterdir())) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def in_shell(command):

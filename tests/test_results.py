@@ -62,6 +62,16 @@ def test_real_images_are_shown_once_they_were_measured(tmp_path, monkeypatch):
     assert tables.real().count("| 4 | 25.00 | 50.00 |") == 2
 
 
+def test_fine_tuning_is_shown_once_it_was_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    assert "|" not in tables.fine_tuning()
+    run = {"name": "meters", "images": 50, "minutes": 1.25}
+    run["test"] = {"images": 200, "before": 90, "after": 150}
+    run["drawn plates"] = {"images": 1_000, "before": 1_000, "after": 999}
+    (tmp_path / "fine_tuning.json").write_text(json.dumps({"runs": [run]}))
+    assert "50 images | 45.00 | 75.00 | 100.00 | 99.90 | 1.2 |" in tables.fine_tuning()
+
+
 def test_the_readme_prints_what_it_says(capsys, monkeypatch):
     code, output = re.search(
         r"```python\n(.*?)```\s+```\n(.*?)```", read("README.md"), re.S

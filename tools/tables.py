@@ -108,6 +108,20 @@ def real() -> str:
     return result_table(load("real"))
 
 
+def fine_tuning() -> str:
+    """Exact match before and after fine-tuning on some numbers of images."""
+    if not (RESULTS / "fine_tuning.json").exists():
+        return "not measured with these weights"
+    rows = {}
+    for run in load("fine_tuning")["runs"]:
+        rows[f"{run['name']}, {run['images']:,} images"] = {
+            f"{name}, {when}": percent(run[name][when], run[name]["images"])
+            for name in ("test", "drawn plates")
+            for when in ("before", "after")
+        } | {"minutes": f"{run['minutes']:.1f}"}
+    return grid("exact match, %", rows)
+
+
 def training_runs() -> str:
     """Configuration and outcome of every run."""
     columns = {}
@@ -184,8 +198,8 @@ def threshold() -> str:
 
 BLOCKS = {
     function.__name__: function
-    for function in (accuracy, compatibility, confidence, hardest_fonts, metrics, model_size,
-                     real, threshold, training_runs, tta_ablation, tta_throughput)
+    for function in (accuracy, compatibility, confidence, fine_tuning, hardest_fonts, metrics,
+                     model_size, real, threshold, training_runs, tta_ablation, tta_throughput)
 }  # fmt: skip
 
 

@@ -3,11 +3,12 @@ import shutil
 import numpy as np
 import pytest
 from conftest import PROJECT
-from PIL import Image
 
+from plate_ocr.evaluation import benchmark
 from plate_ocr.evaluation.benchmark import (
     SETS,
     BenchmarkError,
+    BenchmarkSet,
     calibrate,
     evaluate,
     evaluate_weights,
@@ -18,18 +19,11 @@ from plate_ocr.evaluation.benchmark import (
 from plate_ocr.network.checkpoint import load_metadata
 from plate_ocr.network.crnn import build_model
 from plate_ocr.plates.alphabet import encode
-from plate_ocr.plates.dataset import DatasetError, generate_dataset, render_plates
+from plate_ocr.plates.dataset import PlateDataset, render_plates
 from plate_ocr.reading.ctc import softmax, text_probability
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training.fit import save_model
 from plate_ocr.training.styles import STYLES
-
-
-@pytest.fixture
-def copied_weights(tmp_path):
-    for suffix in (".h5", ".json", ".onnx"):
-        shutil.copy((PROJECT / "dr_model.h5").with_suffix(suffix), tmp_path)
-    return tmp_path / "dr_model.h5"
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -64,27 +58,21 @@ def test_a_set_is_evaluated_as_the_reader_reads_it(tta):
     assert result.confidence == pytest.approx([reading.confidence for reading in readings])
 
 
-def test_weights_are_calibrated_on_a_folder(copied_weights, random_weights, tmp_path):
-    dataset = load_benchmark("captcha").sample(300)
-    folder = tmp_path / "captchas"
-    folder.mkdir()
-    for image, label in zip(dataset.images, dataset.labels, strict=True):
-        Image.fromarray(image[:, :, 0]).save(folder / f"{label}.png")
-    calibration = calibrate(copied_weights, folder)
-    reader = PlateReader(copied_weights)
-    assert reader.calibration == calibration
-    result = evaluate(reader, dataset)
-    assert result.confidence.mean() == pytest.approx(result.correct.mean(), abs=0.01)
-
-    generate_dataset(tmp_path / "easy", start=93_000, count=200)
-    for weights, plates in ((random_weights, folder), (copied_weights, tmp_path / "easy")):
-        with pytest.raises(DatasetError, match=plates.name):  # all wrong; nearly all correct
-            calibrate(weights, plates)
-    for path in sorted(folder.iterdir())[:101]:
-        path.unlink()
-    with pytest.raises(DatasetError, match="100 wrong"):
-        calibrate(copied_weights, folder)
-    assert PlateReader(copied_weights).calibration == calibration
+def test_weights_are_calibrated_and_keep_it(random_weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "CALIBRATION_PLATES", 10)
+    for path in random_weights.parent.iterdir():
+        shutil.copy(path, tmp_path)
+    weights = tmp_path / random_weights.name
+    drawn = render_plates(range(93_000, 93_040))
+    texts = evaluate(PlateReader(weights), BenchmarkSet.from_plates(drawn)).texts.tolist()
+    plates = PlateDataset(drawn.images, texts[:30] + drawn.labels[30:], [])
+    before = evaluate(PlateReader(weights), BenchmarkSet.from_plates(plates))
+    assert before.correct.mean() == 0.75 and before.confidence.max() < 0.1
+    calibration = calibrate(weights, plates)
+    assert PlateReader(weights).calibration == calibration
+    after = evaluate(PlateReader(weights), BenchmarkSet.from_plates(plates))
+    assert np.all(after.confidence > before.confidence)
+    assert calibrate(weights, plates) == calibration  # again, it starts from P(text)
 
 
 def test_mild_and_severe_corruptions_are_apart():

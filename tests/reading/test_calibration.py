@@ -24,6 +24,26 @@ def test_calibration_finds_the_true_probability():
     assert expected_calibration_error(text_probability, correct) > 0.1
 
 
+def test_few_mistakes_change_little_and_none_change_nothing():
+    text_probability = np.linspace(0.5, 0.999, 40)
+    correct = np.full(40, True)
+    unchanged = fit_platt_scaling(text_probability, correct)(text_probability)
+    assert unchanged == pytest.approx(text_probability)
+    correct[-1] = False  # the most confident one
+    one = fit_platt_scaling(text_probability, correct)
+    many = fit_platt_scaling(np.tile(text_probability, 50), np.tile(correct, 50))
+    assert 0.6 < one.slope < 1 and many.slope < one.slope
+    assert many.slope > 0  # or unlikely readings would seem certain
+    weighted = fit_platt_scaling(text_probability, correct, np.full(40, 50.0))
+    assert weighted(text_probability) == pytest.approx(many(text_probability), abs=1e-3)
+
+
+def test_readings_that_are_all_wrong_lose_their_confidence():
+    text_probability = np.linspace(0.5, 0.99, 100)
+    fitted = fit_platt_scaling(text_probability, np.full(100, False))
+    assert fitted(text_probability).max() < 0.3 and fitted.slope > 0
+
+
 def test_reliability_and_calibration_error_by_hand():
     confidence = np.array([0.01, 0.05, 0.95, 1.0])  # of the first and the last of 15 bins
     correct = np.array([False, True, True, True])
