@@ -156,7 +156,7 @@ def _add_weights_commands(add_command: AddCommand) -> None:
     add("--output", type=path_argument, required=True, metavar="FOLDER", help=output)
     test = "labelled images to hold back; default: a fifth of the images"
     add("--test", type=path_argument, metavar="FOLDER", help=test)
-    minutes = "about how long to train; default: 12 epochs"
+    minutes = f"about how long to train; default: {CONFIGS[FINE_TUNE].epochs} epochs"
     add("--minutes", type=positive_number, metavar="M", help=minutes)
     add("--initial-weights", metavar="WEIGHTS", **WEIGHTS)
 

@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 
+from plate_ocr.network.crnn import build_model
 from plate_ocr.plates.dataset import DatasetError, generate_dataset
-from plate_ocr.training.fit import MONITOR, ResumableCheckpoint
+from plate_ocr.training.fit import MONITOR, ResumableCheckpoint, save_model
 from plate_ocr.utils import write_text
 
 
@@ -56,6 +57,7 @@ def write_checkpoint(path):
         (lambda path: generate(path / "mine", 200), DatasetError),
         (lambda path: write_text(path / "text", 100_000 * "x"), OSError),
         (write_checkpoint, OSError),
+        (lambda path: save_model(build_model(), path / "mine.h5"), OSError),
     ],
 )
 def test_a_full_and_a_read_only_disk_are_one_clear_error(disk, work, error):

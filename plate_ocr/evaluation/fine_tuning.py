@@ -111,10 +111,11 @@ def file_names(plates: PlateDataset, rows: Sequence[int] | np.ndarray) -> list[s
 def markdown(report: FineTuningReport) -> str:
     """The report as a page."""
     tuned, held_back, trained = report.tuned, report.held_back, report.trained
+    minutes = sum(row["seconds"] for row in tuned.history) / 60
     lines = [
         "# Fine-tuned weights",
         "",
-        f"{len(tuned.own):,} images, {tuned.epochs} epochs in {tuned.seconds / 60:.1f} minutes. "
+        f"{len(tuned.own):,} images, {len(tuned.history)} epochs in {minutes:.1f} minutes. "
         f"Epoch {tuned.best_epoch} read most of the held-back images and was kept, so expect "
         "slightly less on new images.",
         "",

@@ -276,16 +276,16 @@ def validate_dataset(directory: Path | str, digits: int | None = None) -> list[s
     records = read_metadata(directory)
     settings = _read_settings(Path(directory))
     digits = digits or settings.get("digits", NUM_DIGITS)
+    length = _common_length(paths, records) or digits
     problems = []
+    if length != digits:
+        problems.append(f"{directory}: its labels have {length} digits, not {digits}")
     if settings and not records:
         problems.append(f"{Path(directory, METADATA)}: is missing; generate it again")
-    length = _common_length(paths, records)
-    if length not in (None, digits):
-        problems.append(f"{directory}: its labels have {length} digits, not {digits}")
     first_with: dict[bytes, str] = {}  # hash of the pixels -> file name
     for path in paths:
         try:
-            label = label_for(path, records, length or digits)
+            label = label_for(path, records, length)
             if label != path.stem and is_valid_label(path.stem, digits):
                 problems.append(f"{path}: its record says {label}")
         except DatasetError as error:

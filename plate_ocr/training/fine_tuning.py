@@ -45,9 +45,8 @@ class FineTuned:
     weights: Path  # the export is beside it
     own: PlateDataset  # trained on
     held_back: PlateDataset  # not trained on; they chose the epoch
-    epochs: int
-    best_epoch: int
-    seconds: float  # of training
+    history: list[dict]  # an epoch each, as in `ResumableCheckpoint.state`
+    best_epoch: int  # from 1
 
 
 def fine_tune(
@@ -61,8 +60,7 @@ def fine_tune(
 ) -> FineTuned:
     """Teach the reader labelled images of your own; an interrupted run goes on.
 
-    Prints a line per epoch, and keeps the one that reads most of the held-back images. Call
-    `remove_checkpoints` at the end.
+    Keeps the epoch that reads most held-back images. Call `remove_checkpoints` at the end.
 
     Args:
         folder: labelled images, as `load_folder` takes them; at least `MIN_IMAGES`.
@@ -83,23 +81,16 @@ def fine_tune(
     metadata = load_metadata(initial_weights)
     own, held_back = split_images(folder, test, metadata["digits"], config.seed)
     model = load_model(initial_weights, metadata)
-    run = {
-        "config": asdict(config),
-        "minutes": minutes,
-        "images": digest(own),
-        "held_back": digest(held_back),
-        "initial_weights": metadata["sha256"][initial_weights.name],
-    }
-    checkpoint = ResumableCheckpoint(
-        output / CHECKPOINTS, run, config.patience, rank=held_back_error
-    )
+    run = {"config": asdict(config), "minutes": minutes, "own": digest(own)}
+    run |= {"held_back": digest(held_back), "weights": metadata["sha256"][initial_weights.name]}
+    checkpoints = output / CHECKPOINTS
+    checkpoint = ResumableCheckpoint(checkpoints, run, config.patience, rank=held_back_error)
     fit_own(model, own, held_back, checkpoint, config, minutes)
     weights = output / WEIGHTS_NAME
     save_model(model, weights, own.digits)
     export_weights(weights)
     state = checkpoint.state
-    seconds = sum(row["seconds"] for row in state["history"])
-    return FineTuned(weights, own, held_back, state["epoch"], state["best_epoch"], seconds)
+    return FineTuned(weights, own, held_back, state["history"], state["best_epoch"])
 
 
 def check_output(output: Path) -> None:

@@ -50,7 +50,9 @@ MONITOR = "logits_loss"  # the CTC loss on the training plates
 PROBE_STEPS = (0, 25, 50, 75, 100, 150, 200, 300, 400, 800, 1_600, 3_200)
 # Settings of layers that Keras 3.15 writes and 3.13 refuses. Here they stand at their defaults.
 NEWER_SETTINGS = ("input_axes", "output_axes", "renorm", "renorm_clipping", "renorm_momentum")
-BYTES_PER_PARAMETER = 16  # of a checkpoint: weights, two moments of Adam, and some for HDF5
+# HDF5 reports a full disk in many lines, so the room for a file is claimed first.
+BYTES_PER_PARAMETER = 5  # of weights, with some for HDF5
+CHECKPOINT_BYTES_PER_PARAMETER = 16  # the same with two moments of Adam
 AugmentFn = Callable[
     [np.ndarray, Sequence[str], np.random.Generator], tuple[np.ndarray, np.ndarray]
 ]
@@ -233,8 +235,8 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         with self.host.save_on_first_host(self.directory) as folder:
             folder.mkdir(exist_ok=True)
             with atomic_write(folder / last) as temporary:
-                # Claim the room first, because HDF5 reports a full disk in many lines.
-                temporary.write_bytes(bytes(BYTES_PER_PARAMETER * self.model.count_params()))
+                room = CHECKPOINT_BYTES_PER_PARAMETER * self.model.count_params()
+                temporary.write_bytes(bytes(room))
                 self.model.save_weights(temporary)
                 state["sha256"][last] = _sha256(temporary)
             state["sha256"] = {name: state["sha256"][name] for name in sorted(kept)}
@@ -408,6 +410,7 @@ def save_model(model: keras.Model, path: Path | str, digits: int = NUM_DIGITS) -
     network = build_model()  # without the state of the optimizer
     network.set_weights(model.get_weights())
     with atomic_write(path) as temporary:
+        temporary.write_bytes(bytes(BYTES_PER_PARAMETER * network.count_params()))
         network.save(temporary)
         _drop_newer_settings(temporary)
         metadata = {

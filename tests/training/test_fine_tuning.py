@@ -211,7 +211,7 @@ def report(tmp_path):
     for row, record in enumerate(plates.records):
         record["file_name"] = f"photograph-$|{row}.jpg"
     held_back, own = plates.take(np.arange(4)), plates.take(np.arange(4, 6))
-    tuned = FineTuned(tmp_path / "dr_model.h5", own, held_back, 12, 9, seconds=60.0)
+    tuned = FineTuned(tmp_path / "dr_model.h5", own, held_back, [{"seconds": 60.0}], best_epoch=1)
     texts = [*held_back.labels[:3], "00000"]
     before = {"held-back images": readings(held_back, 4 * ["00000"], [0.1] * 4)}
     after = {"held-back images": readings(held_back, texts, [0.9, 0.2, 0.99, 0.4])}
