@@ -156,10 +156,10 @@ def fit_own(
     minutes: float | None = None,
 ) -> None:
     """Train a network on images of your own, and give it the weights of the best epoch."""
-    batches = OwnAndDrawnBatches(own, predict_boxes(model, own.images), config)
-    labels = encode(held_back.labels, held_back.digits)
-    targets = make_targets(labels, predict_boxes(model, held_back.images))
     trained, state = with_box(model), checkpoint.state
+    boxes = predict_boxes(trained, np.concatenate([own.images, held_back.images]))
+    batches = OwnAndDrawnBatches(own, boxes[: len(own)], config)
+    targets = make_targets(encode(held_back.labels, held_back.digits), boxes[len(own) :])
     if "epochs" not in state:  # a resumed run keeps its number
         state["epochs"] = config.epochs
         if minutes is not None:
@@ -256,8 +256,8 @@ def photograph(image: np.ndarray, box: np.ndarray) -> Drawing:
 
 
 def predict_boxes(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Where the network finds digits: left, top, right and bottom in pixels, int (n, 4)."""
-    left, right, top, bottom = with_box(model).predict(images, verbose=0)["box"].T
+    """Where a network `with_box` finds digits: left, top, right, bottom in pixels, int (n, 4)."""
+    left, right, top, bottom = model.predict(images, verbose=0)["box"].T
     starts = np.floor([left * PLATE_WIDTH, top * PLATE_HEIGHT]).astype(int)
     ends = np.ceil([right * PLATE_WIDTH, bottom * PLATE_HEIGHT]).astype(int)
     sizes = np.array([[PLATE_WIDTH], [PLATE_HEIGHT]])
