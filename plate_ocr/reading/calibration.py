@@ -44,7 +44,7 @@ def fit_platt_scaling(
         correct: whether each is correct, bool (n,).
         weights: how many readings each counts for, float (n,); by default one.
     """
-    from scipy.optimize import minimize  # slow to import, not needed for reading
+    from scipy.optimize import minimize  # comes with scikit-learn; reading does without
 
     identity = np.array([0.0, 1.0])
     if correct.all():
