@@ -24,18 +24,23 @@ def test_calibration_finds_the_true_probability():
     assert expected_calibration_error(text_probability, correct) > 0.1
 
 
-def test_few_mistakes_change_little_and_none_change_nothing():
-    text_probability = np.linspace(0.5, 0.999, 40)
-    correct = np.full(40, True)
-    unchanged = fit_platt_scaling(text_probability, correct)(text_probability)
-    assert unchanged == pytest.approx(text_probability)
-    correct[-1] = False  # the most confident one
-    one = fit_platt_scaling(text_probability, correct)
-    many = fit_platt_scaling(np.tile(text_probability, 50), np.tile(correct, 50))
-    assert 0.6 < one.slope < 1 and many.slope < one.slope
-    assert many.slope > 0  # or unlikely readings would seem certain
-    weighted = fit_platt_scaling(text_probability, correct, np.full(40, 50.0))
-    assert weighted(text_probability) == pytest.approx(many(text_probability), abs=1e-3)
+def test_few_readings_change_little_and_none_wrong_change_nothing():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        text_probability = 1 / (1 + np.exp(-rng.normal(3, 2, 20)))
+        correct = rng.random(20) < text_probability
+        assert 0.3 < fit_platt_scaling(text_probability, correct).slope < 1.7
+        unchanged = fit_platt_scaling(text_probability, np.full(20, True))(text_probability)
+        assert unchanged == pytest.approx(text_probability)
+
+
+def test_a_weight_counts_like_equal_readings():
+    text_probability, correct = np.array([0.9, 0.99, 0.6]), np.array([True, False, True])
+    weighted = fit_platt_scaling(text_probability, correct, np.array([1.0, 2.0, 3.0]))
+    rows = np.repeat([0, 1, 2], [1, 2, 3])
+    repeated = fit_platt_scaling(text_probability[rows], correct[rows])
+    assert weighted(text_probability) == pytest.approx(repeated(text_probability), abs=1e-3)
+    assert weighted.slope < fit_platt_scaling(text_probability, correct).slope
 
 
 def test_readings_that_are_all_wrong_lose_their_confidence():
