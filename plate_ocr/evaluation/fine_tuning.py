@@ -130,7 +130,7 @@ def markdown(report: FineTuningReport) -> str:
     lines += ["", "## Labels to check", ""]
     contradicted = report.contradicted()
     if len(contradicted):
-        lines += ["Images that were trained on and are read otherwise all the same:", ""]
+        lines += ["Training images that the new weights read otherwise, with confidence:", ""]
         lines += reading_table(tuned.own, trained, contradicted)
     else:
         lines += ["No label is contradicted with confidence."]
