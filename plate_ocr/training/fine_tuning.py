@@ -191,7 +191,7 @@ def seconds_per_step(
     """The time of a training step; the weights stay as they are."""
     weights, times = model.get_weights(), [time.perf_counter()]
     clock = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda *_: times.append(time.perf_counter())
+        on_train_batch_end=lambda *_, **__: times.append(time.perf_counter())
     )
     compile_model(model, config.learning_rate, config.box_weight)
     steps = min(MEASURED_STEPS, len(batches))
