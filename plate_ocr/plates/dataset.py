@@ -18,7 +18,13 @@ from plate_ocr.plates import rendering
 from plate_ocr.plates.alphabet import NUM_DIGITS, SUPPORTED_LENGTHS, is_valid_label
 from plate_ocr.plates.fonts import FONT_DIRECTORY, load_fonts
 from plate_ocr.plates.images import ImageError, load_gray, load_plate
-from plate_ocr.plates.metadata import DatasetError, label_for, list_images, read_metadata
+from plate_ocr.plates.metadata import (
+    METADATA_FILES,
+    DatasetError,
+    label_for,
+    list_images,
+    read_metadata,
+)
 from plate_ocr.plates.rendering import DEFAULT_SEED, PLATE_HEIGHT, PLATE_WIDTH, plate_text
 from plate_ocr.utils import printable, read_json, write_bytes, write_text
 
@@ -30,7 +36,7 @@ SPLITS = {
     "benchmark": (92_000, 7_940),
     "test": (99_940, 60),
 }
-METADATA = "metadata.jsonl"
+METADATA = METADATA_FILES[0]  # as generated folders have it
 MIN_FONT_SIZE = 8  # pixels per em; smaller digits are illegible
 
 
@@ -246,9 +252,10 @@ def load_or_generate(
     """
     directory = Path(directory)
     if directory.name in SPLITS and (_read_settings(directory) or not any(directory.glob("[!.]*"))):
-        positions = split_range(directory.name, count=count, digits=digits)
-        _check_settings(directory, _settings(positions, seed, None, digits))
-        if not (directory / METADATA).exists():
+        if (directory / METADATA).exists():
+            positions = split_range(directory.name, count=count, digits=digits)
+            _check_settings(directory, _settings(positions, seed, None, digits))
+        else:
             generate_dataset(directory, count=count, seed=seed, digits=digits)
     plates = load_folder(directory, digits)
     return _in_order_of_positions(plates) if _read_settings(directory) else plates
