@@ -15,8 +15,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # TensorFlow turns oneDNN off without AVX-512, although training steps take a third less time with it.
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
-.PHONY: help demo app test test-all test-page test-scale test-colab lint data train evaluate figures \
-	benchmark compatibility soak export fonts notebooks lock
+.PHONY: help demo app test test-all test-page test-scale test-colab lint data train evaluate fine-tune \
+	figures benchmark compatibility soak export fonts notebooks lock
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -62,6 +62,10 @@ train: .venv/ready  ## train, export and evaluate (75 minutes on two cores); res
 evaluate: .venv/ready  ## measure on the benchmark sets (2 minutes)
 	$(EXECUTE) evaluation.ipynb
 	$(RUN) -m tools.clean_notebooks evaluation.ipynb
+
+fine-tune: .venv/ready  ## fine-tune the weights on drawn displays (10 minutes on two cores)
+	$(EXECUTE) fine_tuning.ipynb
+	$(RUN) -m tools.clean_notebooks fine_tuning.ipynb
 
 figures: .venv/ready  ## regenerate tables and figures from results/
 	$(RUN) -m tools.figures

@@ -158,6 +158,8 @@ def _add_weights_commands(add_command: AddCommand) -> None:
     add("--test", type=path_argument, metavar="FOLDER", help=test)
     minutes = f"about how long to train; default: {CONFIGS[FINE_TUNE].epochs} epochs"
     add("--minutes", type=positive_number, metavar="M", help=minutes)
+    digits = "on an image, 4 to 7; default: as many as the initial weights read"
+    add("--digits", type=int, choices=SUPPORTED_LENGTHS, metavar="N", help=digits)
     add("--initial-weights", metavar="WEIGHTS", **WEIGHTS)
 
     train = add_command("train", _train)
@@ -348,7 +350,7 @@ def _fine_tune(options: Options) -> int:
 
     Writes dr_model.h5 with its export, report.md and report.png. An interrupted run goes on.
     """
-    digits = load_metadata(options.initial_weights)["digits"]
+    digits = options.digits or load_metadata(options.initial_weights)["digits"]
     folders = filter(None, (options.directory, options.test))
     problems = [line for folder in folders for line in dataset.validate_dataset(folder, digits)]
     for line in problems:
@@ -362,6 +364,7 @@ def _fine_tune(options: Options) -> int:
         options.output,
         test=options.test,
         minutes=options.minutes,
+        digits=digits,
         initial_weights=options.initial_weights,
         config=CONFIGS[FINE_TUNE],
     )

@@ -12,12 +12,13 @@ import pytest
 from conftest import PROJECT
 from PIL import Image
 
+from plate_ocr.evaluation.benchmark import BenchmarkSet, evaluate
 from plate_ocr.network.checkpoint import load_metadata
-from plate_ocr.plates.dataset import render_plates
+from plate_ocr.plates.dataset import load_folder, render_plates
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training.fit import load_runs
 
-NOTEBOOKS = ("data_generation.ipynb", "training.ipynb", "evaluation.ipynb")
+NOTEBOOKS = ("data_generation.ipynb", "training.ipynb", "evaluation.ipynb", "fine_tuning.ipynb")
 
 
 def read(path):
@@ -145,6 +146,37 @@ def test_quick_evaluation_measures_the_weights_of_quick_training(tmp_path, insta
     assert "weights quick/dr_model.h5, backend keras" in text
     path = tmp_path / "quick" / "results" / "evaluation.json"
     assert json.loads(path.read_text(encoding="utf-8"))["sets"]["held_out"]["images"] == 300
+
+
+@pytest.mark.slow
+def test_quick_fine_tuning_learns_displays_of_five_and_of_four_digits(tmp_path, installed):
+    text = execute("fine_tuning.ipynb", tmp_path, installed, quick=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"fine_tuning.ipynb", "quick"}
+    folder = tmp_path / "quick" / "fine_tuned"
+    for name, digits in (("5_digits", 5), ("example_4_digits", 4)):
+        test = load_folder(folder / "example" / f"{digits}_digits" / "test", digits)
+        readers = (
+            PlateReader(digits=digits),
+            PlateReader(folder / name / "dr_model.h5", backend="keras"),
+        )
+        before, after = (evaluate(reader, BenchmarkSet.from_plates(test)) for reader in readers)
+        assert readers[1].digits == digits
+        assert after.correct.mean() > before.correct.mean() + 0.2
+        assert f"{before.correct.mean():.1%} | {after.correct.mean():.1%} |" in text
+
+
+@pytest.mark.slow
+def test_fine_tuning_of_a_folder_of_images_holds_a_fifth_back(tmp_path):
+    (tmp_path / "own").mkdir()
+    plates = render_plates(range(9_000, 9_030), digits=4)
+    for image, label in zip(plates.images[..., 0], plates.labels, strict=True):
+        Image.fromarray(image).save(tmp_path / "own" / f"{label}.png")
+    parameters = {"quick": True, "digits": 4, "minutes": 0.1}
+    text = execute("fine_tuning.ipynb", tmp_path, folder=tmp_path / "own", **parameters)
+    folder = tmp_path / "quick" / "fine_tuned"
+    assert [path.name for path in folder.iterdir()] == ["4_digits"]
+    assert PlateReader(folder / "4_digits" / "dr_model.h5").digits == 4
+    assert "24 training images and 6 test images" in text
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -155,15 +155,16 @@ def evaluate(reader: PlateReader, dataset: BenchmarkSet) -> EvaluationResult:
     )
 
 
-def calibrate(weights: Path | str, plates: PlateDataset) -> PlattScaling:
+def calibrate(weights: Path | str, plates: PlateDataset, backend: str = "onnx") -> PlattScaling:
     """Calibrate weights, and let their metadata keep it.
 
     Drawn plates in the styles of the training are read too, and weigh as much as the given plates
     together, but no more than one of those each: a few plates hold few mistakes.
 
     Args:
-        weights: the HDF5 file, its export beside it.
+        weights: the HDF5 file, its export beside it unless Keras is the backend.
         plates: labelled plates that were not trained on.
+        backend: as of `PlateReader`.
 
     Raises:
         WeightsError: the weights cannot be used.
@@ -174,7 +175,7 @@ def calibrate(weights: Path | str, plates: PlateDataset) -> PlattScaling:
     config = CONFIGS["robust"]
     augmentation = PlateAugmentation(config.styles, config.surroundings_prob)
     images, _ = augmentation(drawn.images, drawn.labels, np.random.default_rng(config.seed))
-    predictions = PlateReader(weights).predict(np.concatenate([plates.images, images]))
+    predictions = PlateReader(weights, backend).predict(np.concatenate([plates.images, images]))
     correct = np.array(predictions.texts) == np.array(plates.labels + drawn.labels)
     share = min(1.0, len(plates) / len(drawn))
     weight = np.repeat([1.0, share], [len(plates), len(drawn)])

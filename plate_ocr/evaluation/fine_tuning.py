@@ -15,6 +15,7 @@ from plate_ocr.plates.dataset import PlateDataset, held_out_range, render_plates
 from plate_ocr.reading.calibration import coverage_at_precision
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training.config import CONFIGS, FINE_TUNE, TrainConfig
+from plate_ocr.training.export import export_weights
 from plate_ocr.training.fine_tuning import FineTuned, fine_tune, remove_checkpoints
 from plate_ocr.utils import printable, write_text
 
@@ -66,25 +67,34 @@ def fine_tune_and_report(
     *,
     test: Path | str | None = None,
     minutes: float | None = None,
+    digits: int | None = None,
     initial_weights: Path | str = DEFAULT_WEIGHTS,
     config: TrainConfig = CONFIGS[FINE_TUNE],
 ) -> FineTuningReport:
-    """Fine-tune, calibrate, and write report.md and report.png; arguments as of `fine_tune`."""
-    before = PlateReader(initial_weights)  # first: it needs the export, which may be missing
+    """Fine-tune, export, calibrate, and write report.md and report.png; arguments: `fine_tune`."""
+    before = PlateReader(initial_weights, digits=digits)  # first: its export may be missing
     tuned = fine_tune(
-        folder, output, test=test, minutes=minutes, initial_weights=initial_weights, config=config
+        folder,
+        output,
+        test=test,
+        minutes=minutes,
+        digits=digits,
+        initial_weights=initial_weights,
+        config=config,
     )
+    export_weights(tuned.weights)
     calibrate(tuned.weights, tuned.held_back)
-    report = measure(tuned, before, config)
+    report = measure(tuned, before, PlateReader(tuned.weights), config)
     save_figure(doubtful_images(report), Path(output, "report.png"))
     write_text(Path(output, "report.md"), markdown(report))
     remove_checkpoints(output)
     return report
 
 
-def measure(tuned: FineTuned, before: PlateReader, config: TrainConfig) -> FineTuningReport:
+def measure(
+    tuned: FineTuned, before: PlateReader, after: PlateReader, config: TrainConfig
+) -> FineTuningReport:
     """Read held-back images and drawn plates with the weights of before and after."""
-    after = PlateReader(tuned.weights)
     digits = tuned.own.digits
     drawn = render_plates(held_out_range(config.val_plates, digits), digits=digits)
     sets = {

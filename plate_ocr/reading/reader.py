@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from plate_ocr.network import checkpoint
-from plate_ocr.plates.alphabet import NUM_DIGITS
+from plate_ocr.plates.alphabet import NUM_DIGITS, SUPPORTED_LENGTHS
 from plate_ocr.plates.dataset import list_images
 from plate_ocr.plates.images import ImageError, ImageSource, box_in_plate, letterbox, load_gray
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
@@ -65,6 +65,7 @@ class PlateReader:
             read again in float32; or `"keras"`, which needs TensorFlow.
         num_threads: worker threads, ignored by Keras; 0 for one per core.
         tta: test-time augmentation of low-confidence plates, see `reading.tta`.
+        digits: of a plate; by default as many as the weights were trained for.
 
     Raises:
         WeightsError: a file is missing, damaged, changed, or made for another network.
@@ -77,16 +78,19 @@ class PlateReader:
         backend: str = "onnx",
         num_threads: int = 0,
         tta: bool = False,
+        digits: int | None = None,
     ) -> None:
         if num_threads < 0:
             raise ValueError(f"num_threads: must be 0 or more, not {num_threads}")
         weights = Path(weights)
-        self._arguments = (weights.absolute(), backend, num_threads, tta)
+        self._arguments = (weights.absolute(), backend, num_threads, tta, digits)
         self._process = os.getpid()  # the libraries wait for threads that a fork does not have
         metadata = checkpoint.load_metadata(weights)
         fitted = metadata.get("calibration")
         self.calibration = PlattScaling(**fitted) if fitted else None
-        self.digits: int = metadata["digits"]  # of a plate
+        self.digits: int = metadata["digits"] if digits is None else digits  # of a plate
+        if self.digits not in SUPPORTED_LENGTHS:
+            raise ValueError(f"digits: must be 4 to 7, not {self.digits}")
         self.num_threads = num_threads or cores()
         self.tta = tta
         self._fallback: backends.Backend | None = None  # in float32

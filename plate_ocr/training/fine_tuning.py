@@ -15,12 +15,11 @@ import numpy as np
 
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, load_metadata, load_model
 from plate_ocr.network.crnn import compile_model, with_box
-from plate_ocr.plates.alphabet import encode
+from plate_ocr.plates.alphabet import SUPPORTED_LENGTHS, encode
 from plate_ocr.plates.dataset import DatasetError, PlateDataset, load_folder, render_plates
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training.augmentation import augment
 from plate_ocr.training.config import CONFIGS, FINE_TUNE, TrainConfig, TrainingError
-from plate_ocr.training.export import export_weights
 from plate_ocr.training.fit import (
     ResumableCheckpoint,
     fit_epochs,
@@ -42,7 +41,7 @@ MEASURED_STEPS = 10  # to learn how long one takes, as their median: the first o
 class FineTuned:
     """New weights, and the images that made them."""
 
-    weights: Path  # the export is beside it
+    weights: Path  # not exported yet
     own: PlateDataset  # trained on
     held_back: PlateDataset  # not trained on; they chose the epoch
     history: list[dict]  # an epoch each, as in `ResumableCheckpoint.state`
@@ -55,31 +54,37 @@ def fine_tune(
     *,
     test: Path | str | None = None,
     minutes: float | None = None,
+    digits: int | None = None,
     initial_weights: Path | str = DEFAULT_WEIGHTS,
     config: TrainConfig = CONFIGS[FINE_TUNE],
 ) -> FineTuned:
     """Teach the reader labelled images of your own; an interrupted run goes on.
 
-    Keeps the epoch that reads most held-back images. Call `remove_checkpoints` at the end.
+    Keeps the epoch that reads most held-back images. Call `remove_checkpoints` at the end. Only
+    `export_weights` makes what ONNX Runtime reads.
 
     Args:
         folder: labelled images, as `load_folder` takes them; at least `MIN_IMAGES`.
-        output: a new folder for dr_model.h5, its metadata and its export.
+        output: a new folder for dr_model.h5 and its metadata.
         test: labelled images to hold back; by default a fifth of `folder`.
         minutes: about how long to train; by default `config.epochs`.
+        digits: on an image, 4 to 7; by default as many as the initial weights read.
         initial_weights: the HDF5 file to start from.
         config: the hyperparameters.
 
     Raises:
         DatasetError, ImageError: the images or their labels cannot be used.
-        TrainingError: the output folder holds something else.
+        TrainingError: the output folder holds something else, or `digits` is not supported.
         WeightsError: the initial weights cannot be used.
         OSError: the output cannot be written.
     """
     initial_weights, output = Path(initial_weights), Path(output)
     check_output(output)
     metadata = load_metadata(initial_weights)
-    own, held_back = split_images(folder, test, metadata["digits"], config.seed)
+    digits = metadata["digits"] if digits is None else digits
+    if digits not in SUPPORTED_LENGTHS:
+        raise TrainingError(f"{digits} digits: there must be 4 to 7 on an image")
+    own, held_back = split_images(folder, test, digits, config.seed)
     model = load_model(initial_weights, metadata)
     run = {"config": asdict(config), "minutes": minutes, "own": digest(own)}
     run |= {"held_back": digest(held_back), "weights": metadata["sha256"][initial_weights.name]}
@@ -87,8 +92,7 @@ def fine_tune(
     checkpoint = ResumableCheckpoint(checkpoints, run, config.patience, rank=held_back_error)
     fit_own(model, own, held_back, checkpoint, config, minutes)
     weights = output / WEIGHTS_NAME
-    save_model(model, weights, own.digits)
-    export_weights(weights)
+    save_model(model, weights, digits)
     state = checkpoint.state
     return FineTuned(weights, own, held_back, state["history"], state["best_epoch"])
 

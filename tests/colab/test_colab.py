@@ -20,6 +20,10 @@ RESULTS = {
         ["dr_model.h5", "dr_model.json", "results/training_quick_robust.json"],
         "downloaded quick/dr_model.h5\ndownloaded quick/dr_model.json\n",
     ),
+    "fine_tuning.ipynb": (
+        ["fine_tuned/5_digits/dr_model.h5", "fine_tuned/example_4_digits/dr_model.h5"],
+        "downloaded quick/fine_tuned/5_digits/dr_model.h5\n",
+    ),
     "evaluation.ipynb": (["results/evaluation.json"], "dr_model.h5, backend keras"),
 }
 PROGRESS = re.compile(r"\d+%\|")

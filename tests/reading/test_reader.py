@@ -193,3 +193,12 @@ def test_metadata_sets_the_number_of_digits_and_the_calibration(weights):
     reading = PlateReader(weights).read(image)
     assert len(plain.text) == 5 and len(reading.text) == len(reading.digits) == 7
     assert plain.confidence < 0.5 and reading.confidence == pytest.approx(1)
+
+
+def test_the_number_of_digits_can_be_chosen(weights):
+    (image,) = noise(1)
+    reader = PlateReader(weights, digits=4)
+    for reading in (reader.read(image), pickle.loads(pickle.dumps(reader)).read(image)):
+        assert len(reading.text) == len(reading.digits) == 4
+    with pytest.raises(ValueError, match="digits"):
+        PlateReader(weights, digits=8)

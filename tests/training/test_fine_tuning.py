@@ -14,12 +14,13 @@ from plate_ocr.cli import main
 from plate_ocr.evaluation import benchmark, fine_tuning
 from plate_ocr.evaluation.fine_tuning import FineTuningReport, doubtful_images, markdown
 from plate_ocr.evaluation.metrics import EvaluationResult
+from plate_ocr.network.checkpoint import load_metadata
 from plate_ocr.network.crnn import build_model, with_box
 from plate_ocr.plates.alphabet import encode
 from plate_ocr.plates.dataset import PlateDataset, load_folder, render_plates
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training import fine_tuning as training
-from plate_ocr.training.config import CONFIGS
+from plate_ocr.training.config import CONFIGS, TrainingError
 from plate_ocr.training.fine_tuning import (
     FineTuned,
     OwnAndDrawnBatches,
@@ -74,7 +75,7 @@ def command(own, tmp_path, random_weights):
 def test_a_new_style_is_learned_and_the_others_are_not_forgotten(tmp_path, shipped):
     own = write_plates(tmp_path / "own", range(70_000, 70_200), outline)
     test = load_folder(write_plates(tmp_path / "test", range(80_000, 80_400), outline))
-    tuned = PlateReader(fine_tune(own, tmp_path / "mine").weights)
+    tuned = PlateReader(fine_tune(own, tmp_path / "mine").weights, backend="keras")
     before, after = exact_match(shipped, test), exact_match(tuned, test)
     assert after > 0.8 and after > before + 0.05, (before, after)
     assert exact_match(tuned, render_plates(range(92_000, 93_000))) > 0.97
@@ -156,6 +157,16 @@ def test_what_cannot_be_used_costs_a_line_before_the_first_epoch(
     error = capsys.readouterr().err
     assert len(error.splitlines()) == lines and error.startswith(str(named)), error
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_images_may_show_another_number_of_digits_than_the_weights(tiny, command, own, tmp_path):
+    shutil.rmtree(own)
+    write_plates(own, range(5_000, 5_012), digits=4)
+    assert main([*command, "--digits", "4"]) == 0
+    weights = tmp_path / "mine" / "dr_model.h5"
+    assert load_metadata(weights)["digits"] == PlateReader(weights).digits == 4
+    with pytest.raises(TrainingError, match="3 digits"):
+        fine_tune(own, tmp_path / "other", digits=3)
 
 
 def test_checkpoints_of_another_program_are_kept(tiny, command, tmp_path):
