@@ -1,5 +1,6 @@
 import hashlib
 import json
+import pickle
 import shutil
 from dataclasses import replace
 from io import BytesIO
