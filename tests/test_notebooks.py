@@ -155,9 +155,10 @@ def test_quick_fine_tuning_learns_displays_of_five_and_of_four_digits(tmp_path, 
     folder = tmp_path / "quick" / "fine_tuned"
     for name, digits in (("5_digits", 5), ("example_4_digits", 4)):
         test = load_folder(folder / "example" / f"{digits}_digits" / "test", digits)
+        weights = folder / name / "dr_model.h5"
         readers = (
-            PlateReader(digits=digits),
-            PlateReader(folder / name / "dr_model.h5", backend="keras"),
+            PlateReader(backend="keras", digits=digits),
+            PlateReader(weights, backend="keras"),
         )
         before, after = (evaluate(reader, BenchmarkSet.from_plates(test)) for reader in readers)
         assert readers[1].digits == digits
