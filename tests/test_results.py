@@ -73,10 +73,12 @@ def test_fine_tuning_is_shown_once_it_was_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     assert "|" not in tables.fine_tuning()
     run = {"name": "meters", "images": 50, "minutes": 1.25}
-    run["test"] = {"images": 200, "before": 90, "after": 150}
+    run["test"] = {"images": 200, "before": 90, "after": 150, "ece": 0.02}
     run["drawn plates"] = {"images": 1_000, "before": 1_000, "after": 999}
-    (tmp_path / "fine_tuning.json").write_text(json.dumps({"runs": [run]}))
-    assert "50 images | 45.00 | 75.00 | 100.00 | 99.90 | 1.2 |" in tables.fine_tuning()
+    run["held-out fonts"] = run["drawn plates"]
+    result = {"origin": origin(DEFAULT_WEIGHTS), "runs": [run]}
+    (tmp_path / "fine_tuning.json").write_text(json.dumps(result))
+    assert "meters | 50 | 45.00 | 75.00 |" in tables.fine_tuning()
 
 
 def test_the_readme_prints_what_it_says(capsys, monkeypatch):

@@ -117,14 +117,17 @@ def fine_tuning() -> str:
     """Exact match before and after fine-tuning on some numbers of images."""
     if not (RESULTS / "fine_tuning.json").exists():
         return "not measured with these weights"
-    rows = {}
+    head = ["exact match, %", "images", "before", "after"]
+    head += ["drawn plates, before", "after", "held-out fonts, before", "after"]
+    rows = []
     for run in load("fine_tuning")["runs"]:
-        rows[f"{run['name']}, {run['images']:,} images"] = {
-            f"{name}, {when}": percent(run[name][when], run[name]["images"])
-            for name in ("test", "drawn plates")
-            for when in ("before", "after")
-        } | {"minutes": f"{run['minutes']:.1f}"}
-    return grid("exact match, %", rows)
+        results = [run[name] for name in ("test", "drawn plates", "held-out fonts")]
+        cells = [
+            percent(row[when], row["images"]) for row in results for when in ("before", "after")
+        ]
+        ece, minutes = f"{run['test']['ece']:.1%}", f"{run['minutes']:.1f}"
+        rows.append([run["name"], f"{run['images']:,}", *cells, ece, minutes])
+    return table([*head, "calibration error", "minutes"], rows)
 
 
 def training_runs() -> str:
