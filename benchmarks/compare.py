@@ -29,7 +29,7 @@ from benchmarks.subprocess_worker import Worker
 from plate_ocr.cli import run_command
 from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.evaluation.plots import save_figure
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, load_metadata
+from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.dataset import load_folder
 from plate_ocr.utils import cores, cpu_supports, processor_name, write_text
 
@@ -158,7 +158,7 @@ def compare(plates: int | None, timed: int, rounds: int) -> dict:
         figures = take_turns(steps)
     return {
         "machine": machine,
-        "weights": load_metadata(DEFAULT_WEIGHTS)["sha256"][DEFAULT_WEIGHTS.name],
+        "origin": origin(DEFAULT_WEIGHTS),
         "rounds": rounds,
         "timed_plates": timed,
         "sets": {name: len(labels) for name, (_, labels) in sets.items()},
