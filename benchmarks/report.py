@@ -131,8 +131,8 @@ def notes(results: dict) -> list[str]:
         f"{machine['system']}; every reader has one core and one thread. "
         f"Load before the run: {machine['load_before']}.",
         f"Median of {results['rounds']} rounds after one warm-up, in which the readers take turns; "
-        f"{results['timed_plates']} plates per round, a random choice of all drawn plates. Exact match and "
-        "peak memory: batch size 1. Images of folders: in their own size, uncropped, one pass.",
+        f"{results['timed_plates']} plates per round, a random choice of all drawn plates. "
+        "Exact match and peak memory: batch size 1. Images of folders: in their own size, uncropped, one pass.",
     ]
     for reader, figures in measured(results).items():
         versions = ", ".join(
