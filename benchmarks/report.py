@@ -132,7 +132,8 @@ def notes(results: dict) -> list[str]:
         f"Load before the run: {machine['load_before']}.",
         f"Median of {results['rounds']} rounds after one warm-up, in which the readers take turns; "
         f"{results['timed_plates']} plates per round, a random choice of all drawn plates. "
-        "Exact match and peak memory: batch size 1. Images of folders: in their own size, uncropped, one pass.",
+        "Exact match and peak memory: batch size 1. Images of folders: own "
+        "size, uncropped, one pass.",
     ]
     for reader, figures in measured(results).items():
         versions = ", ".join(
@@ -187,7 +188,7 @@ def _plot_errors(axis: Axes, results: dict) -> None:
     ticks = [tick for tick in (0.01, 0.1, 1, 10, 100) if tick > 2 * none]
     axis.set_xticks([none, *ticks], ["0", *(f"{tick:g} %" for tick in ticks)])
     axis.set(title="Error rate (lower is better)", xlim=(none / 1.4, 140))
-    axis.legend(loc=(0.01, 0.42))  # where no reader has an error rate
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _plot_throughput(axis: Axes, results: dict) -> None:
@@ -211,4 +212,4 @@ def _plot_throughput(axis: Axes, results: dict) -> None:
     axis.invert_yaxis()
     axis.set(title="Throughput, 1 core (plates/s)")
     axis.set_xlim(right=8 * max(best))  # room for the numbers
-    axis.legend(loc="center right")
+    axis.legend(loc="lower right")
