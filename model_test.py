@@ -13,7 +13,7 @@ import numpy as np
 
 from plate_ocr.cli import EXIT_CODES, add_reader_options, path_argument, print_error, run_command
 from plate_ocr.evaluation.metrics import character_error_rate, exact_match_rate
-from plate_ocr.network.checkpoint import WeightsError
+from plate_ocr.network.checkpoint import WeightsError, origin
 from plate_ocr.plates.images import ImageError, is_image_name, load_plate
 from plate_ocr.plates.metadata import (
     METADATA_FILES,
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         print_table(rows, options.min_confidence)
         print_summary(rows, summary, options.min_confidence)
         if options.json:
-            write_json(options.json, rows, summary)
+            write_json(options, rows, summary)
         if summary["unreadable"] < len(rows):
             plot_predictions(options.plot, rows, summary)
         return 1 if summary["unreadable"] else 0
@@ -185,7 +185,7 @@ def print_summary(rows: list[Row], summary: dict, min_confidence: float) -> None
     print(f"images per second  {summary['images_per_second']:.0f}")
 
 
-def write_json(path: Path, rows: list[Row], summary: dict) -> None:
+def write_json(options: argparse.Namespace, rows: list[Row], summary: dict) -> None:
     """Write the summary and the readings."""
     readings = []
     for row in rows:
@@ -194,8 +194,9 @@ def write_json(path: Path, rows: list[Row], summary: dict) -> None:
             del reading["digits"]
             readings.append(reading)
     unreadable = [row.path.name for row in rows if not row.reading]
-    content = {"summary": summary, "readings": readings, "unreadable": unreadable}
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    content = {"origin": origin(options.weights), "summary": summary}
+    content |= {"readings": readings, "unreadable": unreadable}
+    write_text(options.json, json.dumps(content, indent=2) + "\n")
 
 
 def plot_predictions(path: Path, rows: list[Row], summary: dict) -> None:

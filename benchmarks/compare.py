@@ -31,7 +31,7 @@ from benchmarks.subprocess_worker import Worker
 from plate_ocr.cli import ERRORS, path_argument, run_command
 from plate_ocr.evaluation.benchmark import BenchmarkSet, load_benchmark
 from plate_ocr.evaluation.plots import save_figure
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, load_metadata
+from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.alphabet import NUM_DIGITS
 from plate_ocr.plates.dataset import load_folder
 from plate_ocr.plates.images import load_gray
@@ -177,7 +177,7 @@ def compare(plates: int | None, timed: int, rounds: int, folders: list[Path]) ->
         figures = take_turns(steps)
     return {
         "machine": machine,
-        "weights": load_metadata(DEFAULT_WEIGHTS)["sha256"][DEFAULT_WEIGHTS.name],
+        "origin": origin(DEFAULT_WEIGHTS),
         "rounds": rounds,
         "timed_plates": timed,
         "sets": {name: len(part.labels) for name, part in sets.items()},

@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.environments import CACHE, PROJECT, EnvironmentFailed, install, run
 from plate_ocr.cli import run_command
+from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.dataset import load_folder
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.utils import write_text
@@ -55,7 +56,8 @@ def main() -> int:
             difference = float(np.abs(np.load(path) - expected).max())
             result[name] = {"versions": versions, "largest_difference_of_a_logit": difference}
             print(f"{name}: {versions}: {difference:.2g}", flush=True)
-    write_text(PROJECT / "results" / "compatibility.json", json.dumps(result, indent=2) + "\n")
+    measured = {"origin": origin(DEFAULT_WEIGHTS), "environments": result}
+    write_text(PROJECT / "results" / "compatibility.json", json.dumps(measured, indent=2) + "\n")
     return int(any(entry["largest_difference_of_a_logit"] > TOLERANCE for entry in result.values()))
 
 

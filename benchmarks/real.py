@@ -9,7 +9,6 @@ $ python -m benchmarks.real FOLDER...
 import argparse
 import json
 import sys
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +17,16 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.environments import PROJECT
 from benchmarks.report import NOTHING, percent, table
-from plate_ocr import __version__
 from plate_ocr.cli import ERRORS, WEIGHTS, path_argument, run_command
 from plate_ocr.evaluation import plots
 from plate_ocr.evaluation.benchmark import BenchmarkSet, evaluate
 from plate_ocr.evaluation.metrics import EvaluationResult, concatenate
-from plate_ocr.network.checkpoint import load_metadata
+from plate_ocr.network.checkpoint import origin
 from plate_ocr.plates.dataset import DatasetError, list_images, load_folder
 from plate_ocr.reading.backends import BACKENDS
 from plate_ocr.reading.calibration import expected_calibration_error
 from plate_ocr.reading.reader import PlateReader
-from plate_ocr.utils import check_writable, processor_name, write_text
+from plate_ocr.utils import check_writable, write_text
 
 THRESHOLDS = (0.99, 0.999)  # of the confidence from which on a reading is accepted
 MAX_MISTAKES = 40  # in the picture
@@ -144,10 +142,7 @@ def main(arguments: list[str] | None = None) -> None:
     results = {name: evaluate(reader, images) for name, images in sets.items()}
     tta_results = {name: evaluate(tta_reader, images) for name, images in sets.items()}
     measured = {
-        "weights": load_metadata(options.weights)["sha256"],
-        "version": __version__,
-        "machine": processor_name(),
-        "date": date.today().isoformat(),
+        "origin": origin(options.weights),
         "backend": options.backend,
         "sets": measure_sets(results),
         "tta": {"sets": measure_sets(tta_results)},

@@ -17,6 +17,7 @@ from statistics import median
 
 from benchmarks.environments import PROJECT
 from plate_ocr.cli import run_command
+from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.utils import write_text
 
@@ -49,6 +50,7 @@ def soak(readings: int) -> dict:
         early[key] = median(stage[key] for stage in stages[STAGES // 4 : STAGES // 2])
         late[key] = median(stage[key] for stage in stages[-STAGES // 4 :])
     return {
+        "origin": origin(DEFAULT_WEIGHTS),
         "readings": readings,
         "backend": "onnx",
         "changed": changed,

@@ -23,13 +23,13 @@ from benchmarks.environments import PROJECT
 from plate_ocr import PlateReader
 from plate_ocr.cli import run_command
 from plate_ocr.evaluation.benchmark import load_benchmark
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, load_metadata
+from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.alphabet import NUM_DIGITS
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.reading.ctc import decode_logits
 from plate_ocr.reading.reader import TTA_THRESHOLD
 from plate_ocr.reading.tta import VIEWS, make_views, merge_views
-from plate_ocr.utils import processor_name, write_text
+from plate_ocr.utils import write_text
 
 SEED = 20_261_200
 COUNTS = {"tuning": 24_000, "labels": 2_000}  # plates; "labels" have digits on a label
@@ -148,8 +148,7 @@ def main() -> None:
         sets[name] = count_errors(images, labels, reader)
         print(name, json.dumps(sets[name], indent=1), flush=True)
     result = {
-        "weights": load_metadata(DEFAULT_WEIGHTS)["sha256"][DEFAULT_WEIGHTS.name],
-        "processor": processor_name(),
+        "origin": origin(DEFAULT_WEIGHTS),
         "threshold": TTA_THRESHOLD,
         "sets": sets,
         "plates_per_second": throughput(images),

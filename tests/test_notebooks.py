@@ -114,8 +114,10 @@ def test_quick_training_goes_through_both_parts(tmp_path, installed):
     runs = load_runs(tmp_path / "quick" / "results")
     assert set(runs) == {"quick", "quick_robust"}
     weights = tmp_path / "quick" / "dr_model.h5"
-    part_1, part_2 = (runs[name][0]["measured"] for name in ("quick", "quick_robust"))
-    assert part_2["weights"] == load_metadata(weights)["sha256"][weights.name] != part_1["weights"]
+    results = [runs[name][0] for name in ("quick", "quick_robust")]
+    assert results[1]["origin"]["weights"] == load_metadata(weights)["sha256"][weights.name]
+    assert results[1]["initial_weights"] == results[0]["origin"]["weights"]
+    part_1, part_2 = (result["measured"] for result in results)
     assert part_1["held_out_correct"] > 0.5 * part_1["held_out_plates"]  # CTC has begun to read
     augmented = [run["sets"]["augmented"]["correct"] for run in (part_1, part_2)]
     assert augmented[0] < augmented[1]

@@ -8,6 +8,7 @@ from conftest import PROJECT
 
 from benchmarks import report
 from benchmarks.real import THRESHOLDS
+from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.dataset import SPLITS
 from tools import tables
 
@@ -43,9 +44,14 @@ def test_a_block_that_does_not_exist_is_named():
         tables.fill("<!-- results: nothing --><!-- end -->")
 
 
-@pytest.mark.parametrize("weights", ["0" * 64, {"dr_model.h5": "0" * 64}])
-def test_a_result_of_other_weights_is_refused(weights, tmp_path, monkeypatch):
-    (tmp_path / "tta.json").write_text(json.dumps({"weights": weights, "sets": {}}))
+@pytest.mark.parametrize("name", [path.stem for path in tables.RESULTS.glob("*.json")])
+def test_a_result_is_of_the_shipped_weights(name):
+    assert tables.load(name)["origin"].keys() == origin(DEFAULT_WEIGHTS).keys()
+
+
+@pytest.mark.parametrize("content", [{}, {"origin": {"weights": "0" * 64}}])
+def test_a_result_of_other_weights_is_refused(content, tmp_path, monkeypatch):
+    (tmp_path / "tta.json").write_text(json.dumps(content | {"sets": {}}))
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     with pytest.raises(tables.ResultsError, match=r"tta\.json"):
         tables.tta_ablation()
@@ -58,6 +64,7 @@ def test_real_images_are_shown_once_they_were_measured(tmp_path, monkeypatch):
     row |= {"ece": 0.2, "auroc_error_detection": None}
     row["accepted"] = {str(threshold): {"coverage": 0.5, "wrong": 1} for threshold in THRESHOLDS}
     result = {"sets": {"meters/test": row}, "tta": {"sets": {"meters/test": row}}}
+    result["origin"] = origin(DEFAULT_WEIGHTS)
     (tmp_path / "real.json").write_text(json.dumps(result))
     assert tables.real().count("| 4 | 25.00 | 50.00 |") == 2
 

@@ -110,7 +110,7 @@ def style_sets(plates: PlateDataset, seed: int) -> dict[str, BenchmarkSet]:
 
 def evaluate_weights(
     weights: Path | str, plates: PlateDataset, fresh: PlateDataset, test: PlateDataset
-) -> dict[str, float | str]:
+) -> dict[str, float]:
     """What saved weights make of plain plates, read by Keras.
 
     Args:
@@ -124,7 +124,6 @@ def evaluate_weights(
     """
     from plate_ocr.network.crnn import ctc_loss  # importing Keras takes seconds
 
-    weights = Path(weights)
     reader = PlateReader(weights, backend="keras")
     model = reader.backend.model
     model.compile(loss=ctc_loss)
@@ -133,7 +132,6 @@ def evaluate_weights(
         evaluate(reader, BenchmarkSet.from_plates(part)) for part in (fresh, test)
     )
     return {
-        "weights": load_metadata(weights)["sha256"][weights.name],
         "loss_on_training_plates": model.evaluate(plates.images, labels, batch_size=256, verbose=0),
         "held_out_plates": len(fresh),
         "held_out_correct": int(fresh_result.correct.sum()),

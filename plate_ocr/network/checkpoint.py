@@ -3,12 +3,13 @@
 import hashlib
 import json
 import os
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plate_ocr.plates.alphabet import DIGITS, SUPPORTED_LENGTHS
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.utils import printable, resource_path, write_text
+from plate_ocr.utils import printable, processor_name, resource_path, write_text
 
 if TYPE_CHECKING:
     import keras
@@ -50,6 +51,23 @@ def load_metadata(weights: Path) -> dict:
 def write_metadata(weights: Path, metadata: dict) -> None:
     """Write `<name>.json` beside the weights."""
     write_text(weights.with_suffix(".json"), json.dumps(metadata, indent=2) + "\n")
+
+
+def origin(weights: Path | str) -> dict[str, str]:
+    """What a result is measured with, and when; for the file of the result.
+
+    Raises:
+        WeightsError: the weights cannot be used.
+    """
+    from plate_ocr import __version__  # set after this module is imported
+
+    weights = Path(weights)
+    return {
+        "weights": load_metadata(weights)["sha256"][weights.name],
+        "version": __version__,
+        "machine": processor_name(),
+        "date": date.today().isoformat(),
+    }
 
 
 def read_verified(path: Path, sha256: str | None) -> bytes:

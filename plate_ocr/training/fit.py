@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import h5py
 import keras
 import numpy as np
 
-from plate_ocr.network.checkpoint import load_metadata, load_model, write_metadata
+from plate_ocr.network.checkpoint import load_metadata, load_model, origin, write_metadata
 from plate_ocr.network.crnn import (
     NUM_TIME_STEPS,
     architecture_hash,
@@ -461,7 +460,9 @@ def best_dtype_policy() -> str:
     return "mixed_bfloat16" if on_cpu and cpu_supports("amx_bf16", "avx512_bf16") else "float32"
 
 
-def save_run(config: TrainConfig, state: dict, measured: dict, directory: Path | str) -> dict:
+def save_run(
+    config: TrainConfig, state: dict, weights: Path, measured: dict, directory: Path | str
+) -> dict:
     """Write a run's epochs to `training_<config>.csv`, the rest to `.json`; return the latter."""
     path = Path(directory, f"training_{config.name}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -478,7 +479,8 @@ def save_run(config: TrainConfig, state: dict, measured: dict, directory: Path |
         "best_training_loss": state["best_loss"],
         "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
         "device": " and ".join(dict.fromkeys(row["device"] for row in history)),
-        "date": date.today().isoformat(),
+        "origin": origin(weights),
+        "initial_weights": state["run"].get("initial_weights"),
         "versions": versions(),
         "measured": measured,
     }

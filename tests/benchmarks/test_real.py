@@ -50,7 +50,7 @@ def test_folders_are_measured_one_by_one_and_together(run, tmp_path):
         counts = [(name, row["images"], row["correct"]) for name, row in sets.items()]
         assert counts == [("first/test", 3, 3), ("second/test", 2, 1), (real.ALL, 5, 4)]
     metadata = json.loads((PROJECT / "dr_model.json").read_text(encoding="utf-8"))
-    assert written["weights"] == metadata["sha256"]
+    assert written["origin"]["weights"] == metadata["sha256"]["dr_model.h5"]
     assert str(tmp_path) not in json.dumps(written)
     with Image.open(picture) as image:
         assert np.asarray(image.convert("L")).std() > 10

@@ -275,10 +275,12 @@ def test_saved_weights_restore_the_network_with_and_without_this_package(
 
 
 def test_results_come_back_as_they_were_written(uninterrupted, tmp_path):
-    _, state, _ = uninterrupted
-    save_run(TINY, state, {"held_out_correct": 3}, tmp_path)
+    model, state, _ = uninterrupted
+    save_model(model, weights := tmp_path / "dr_model.h5")
+    save_run(TINY, state, weights, {"held_out_correct": 3}, tmp_path)
     ((result, history),) = load_runs(tmp_path).values()
     assert result["measured"] == {"held_out_correct": 3} and result["epochs"] == 4
+    assert result["origin"]["weights"] == load_metadata(weights)["sha256"][weights.name]
     assert [row["epoch"] for row in history] == [1, 2, 3, 4]
     assert history[0]["loss"] == pytest.approx(state["history"][0]["loss"], rel=1e-4)
 
