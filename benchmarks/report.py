@@ -1,14 +1,14 @@
 """Tables and the figure of what `benchmarks.compare` measured."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.baselines import READERS
-from plate_ocr.evaluation.plots import BLUE, GRAY, GREEN, ORANGE, RED
+from benchmarks.baselines import READERS, Reader
+from plate_ocr.evaluation.plots import BLUE, GRAY, GREEN, ORANGE, PURPLE, RED
 
 SETS = {
     "test": "data/test",
@@ -27,6 +27,7 @@ MARKERS = {
     "plate_ocr": (BLUE, "o"),
     "ppocr_small": (ORANGE, "s"),
     "ppocr_tiny": (GREEN, "D"),
+    "ppocr_v5": (PURPLE, "P"),
     "ddddocr": (RED, "^"),
     "tesseract": (GRAY, "v"),
 }
@@ -38,9 +39,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def titles(results: dict) -> dict[str, str]:
-    """The sets on which these results were measured, and their titles."""
-    return {name: title for name, title in SETS.items() if name in results["sets"]}
+def titles(sets: Iterable[str]) -> dict[str, str]:
+    """The titles of sets; a folder has the last two parts of its path as name and title."""
+    known = {name: title for name, title in SETS.items() if name in sets}
+    return known | {name: name for name in sets if "/" in name}
+
+
+def measured(results: dict) -> dict[Reader, dict]:
+    """The readers in these results, and their figures or why they failed."""
+    readers = results["readers"]
+    return {reader: readers[reader.key] for reader in READERS if reader.key in readers}
 
 
 def percent(correct: int, plates: int) -> str:
@@ -49,15 +57,49 @@ def percent(correct: int, plates: int) -> str:
     return f"{rate:.2f}" if correct == plates else f"{min(rate, 99.99):.2f}"
 
 
-def accuracy_table(results: dict) -> str:
-    """Exact match of every trained reader on every set."""
-    plates, sets = results["sets"], titles(results)
-    rows = [["plates", *(f"{plates[name]:,}" for name in sets)]]
-    for reader in READERS:
-        correct = results["readers"][reader.key].get("correct", {})
-        cells = (percent(correct[name], plates[name]) if correct else NOTHING for name in sets)
-        rows.append([reader.title, *cells])
-    return table(["exact match, %", *sets.values()], rows)
+def accuracy_table(plates: dict[str, int], correct: dict[str, dict[str, int]]) -> str:
+    """Exact match on sets, whose best is bold; `correct` is title of a reader -> set -> plates."""
+    rows = []
+    for name, title in titles(plates).items():
+        counts = [sets.get(name) for sets in correct.values()]
+        best = max((count for count in counts if count is not None), default=0)
+        row = [title, f"{plates[name]:,}"]
+        for count in counts:
+            cell = NOTHING if count is None else percent(count, plates[name])
+            row.append(f"**{cell}**" if count == best else cell)
+        rows.append(row)
+    return table(["exact match, %", "plates", *correct], rows)
+
+
+def latency_table(results: dict) -> str:
+    """Median time for an image of every folder; empty without folders."""
+    readers = measured(results)
+    times = [figures.get("latency_ms_by_set") for figures in readers.values()]
+    rows = [
+        [name, *(f"{part[name]:.2f}" if part else NOTHING for part in times)]
+        for name in results["sets"]
+        if name not in SETS
+    ]
+    head = ["median latency, ms", *(reader.title for reader in readers)]
+    return table(head, rows) if rows else ""
+
+
+def better_engines(results: dict) -> str:
+    """Where other engines are better than our reader: sets and percentage points."""
+    plates, lines = results["sets"], []
+    ours = results["readers"]["plate_ocr"].get("correct", plates)
+    for reader, figures in measured(results).items():
+        gains = []
+        for name, title in titles(plates).items():
+            gain = figures.get("correct", ours)[name] - ours[name]
+            if gain > 0 and reader.loader != "plate_ocr":
+                gains.append(f"{title} (+{100 * gain / plates[name]:.2f})")
+        if gains:
+            lines.append(f"- {reader.title}: {', '.join(gains)}\n")
+    if not lines:
+        return "No other engine is more accurate than plate_ocr on any of these sets.\n"
+    head = "More accurate than plate_ocr, by percentage points of exact match:\n\n"
+    return head + "".join(lines)
 
 
 def cost_table(results: dict) -> str:
@@ -65,8 +107,7 @@ def cost_table(results: dict) -> str:
     head = ["reader", "plates/s, batch size 1", "plates/s, best batch size", "median latency, ms",
             "start to first reading, s", "weights, MB", "peak memory, MB"]  # fmt: skip
     rows = []
-    for reader in READERS:
-        figures = results["readers"][reader.key]
+    for reader, figures in measured(results).items():
         cells = [NOTHING] * (len(head) - 1)
         if "failed" not in figures:
             rates, best = figures["plates_per_second"], figures["best_batch"]
@@ -90,11 +131,11 @@ def notes(results: dict) -> list[str]:
         f"{machine['system']}; every reader has one core and one thread. "
         f"Load before the run: {machine['load_before']}.",
         f"Median of {results['rounds']} rounds after one warm-up, in which the readers take turns; "
-        f"{results['timed_plates']} plates per round, a random choice of all sets. Exact match and "
-        "peak memory: batch size 1.",
+        f"{results['timed_plates']} plates per round, a random choice of all drawn plates. "
+        "Exact match and peak memory: batch size 1. Images of folders: own "
+        "size, uncropped, one pass.",
     ]
-    for reader in READERS:
-        figures = results["readers"][reader.key]
+    for reader, figures in measured(results).items():
         versions = ", ".join(
             " ".join(re.split("=+", pin))
             for pin in results["versions"][reader.environment]
@@ -107,9 +148,14 @@ def notes(results: dict) -> list[str]:
 
 
 def markdown(results: dict) -> str:
-    """The whole report."""
+    """The whole report; where others are better comes first."""
+    correct = {
+        reader.title: figures.get("correct", {}) for reader, figures in measured(results).items()
+    }
     items = "".join(f"- {line}\n" for line in notes(results))
-    return f"# Benchmark\n\n{accuracy_table(results)}\n{cost_table(results)}\n{items}"
+    parts = ("# Benchmark\n", better_engines(results), accuracy_table(results["sets"], correct),
+             latency_table(results), cost_table(results), items)  # fmt: skip
+    return "\n".join(filter(None, parts))
 
 
 def chart(results: dict) -> Figure:
@@ -122,13 +168,15 @@ def chart(results: dict) -> Figure:
 
 def _plot_errors(axis: Axes, results: dict) -> None:
     """Markers on a log scale, because the best are close together; no errors at the left edge."""
-    plates, readers, sets = results["sets"], results["readers"], titles(results)
-    measured = [reader for reader in READERS if "correct" in readers[reader.key]]
-    shown = [reader for reader in measured if reader.key in MARKERS]
+    plates, sets = results["sets"], titles(results["sets"])
+    shown = {
+        reader: figures["correct"]
+        for reader, figures in measured(results).items()
+        if reader.key in MARKERS and "correct" in figures
+    }
     none = 100 / (3 * max(plates.values()))
-    for number, reader in enumerate(shown):
+    for number, (reader, correct) in enumerate(shown.items()):
         colour, marker = MARKERS[reader.key]
-        correct = readers[reader.key]["correct"]
         wrong = [max(none, 100 * (1 - correct[name] / plates[name])) for name in sets]
         offset = 0.12 * (number - (len(shown) - 1) / 2)  # else equal readers hide each other
         rows = [row + offset for row in range(len(sets))]
@@ -140,15 +188,18 @@ def _plot_errors(axis: Axes, results: dict) -> None:
     ticks = [tick for tick in (0.01, 0.1, 1, 10, 100) if tick > 2 * none]
     axis.set_xticks([none, *ticks], ["0", *(f"{tick:g} %" for tick in ticks)])
     axis.set(title="Error rate (lower is better)", xlim=(none / 1.4, 140))
-    axis.legend(loc=(0.01, 0.42))  # where no reader has an error rate
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _plot_throughput(axis: Axes, results: dict) -> None:
     """Two markers per reader on a log scale: batch size 1, and the best batch size."""
-    measured = [reader for reader in READERS if "failed" not in results["readers"][reader.key]]
-    rows = range(len(measured))
-    rates = [results["readers"][reader.key]["plates_per_second"] for reader in measured]
-    single, best = [rate["1"] for rate in rates], [max(rate.values()) for rate in rates]
+    titles, single, best = [], [], []
+    for reader, figures in measured(results).items():
+        if "failed" not in figures:
+            titles.append(reader.title)
+            single.append(figures["plates_per_second"]["1"])
+            best.append(max(figures["plates_per_second"].values()))
+    rows = range(len(titles))
     axis.hlines(rows, single, best, color=GRAY)
     axis.plot(best, rows, "s", markersize=9, color=ORANGE, label="best batch size")
     axis.plot(single, rows, "o", markersize=5, color=BLUE, label="batch size 1")
@@ -157,8 +208,8 @@ def _plot_throughput(axis: Axes, results: dict) -> None:
         offset = {"xytext": (8, 0), "textcoords": "offset points"}
         axis.annotate(text, (best[row], row), va="center", fontsize=9, **offset)
     axis.set_xscale("log")
-    axis.set_yticks(rows, [reader.title for reader in measured])
+    axis.set_yticks(rows, titles)
     axis.invert_yaxis()
     axis.set(title="Throughput, 1 core (plates/s)")
     axis.set_xlim(right=8 * max(best))  # room for the numbers
-    axis.legend(loc="center right")
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))

@@ -7,7 +7,6 @@ import pytest
 from conftest import PROJECT
 
 from benchmarks import report
-from benchmarks.real import THRESHOLDS
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.dataset import SPLITS
 from tools import tables
@@ -55,30 +54,6 @@ def test_a_result_of_other_weights_is_refused(content, tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     with pytest.raises(tables.ResultsError, match=r"tta\.json"):
         tables.tta_ablation()
-
-
-def test_real_images_are_shown_once_they_were_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "RESULTS", tmp_path)
-    assert "|" not in tables.real()
-    row = {"images": 4, "correct": 2, "exact_match_greedy": 0.25, "character_error_rate": 0.1}
-    row |= {"ece": 0.2, "auroc_error_detection": None}
-    row["accepted"] = {str(threshold): {"coverage": 0.5, "wrong": 1} for threshold in THRESHOLDS}
-    result = {"sets": {"meters/test": row}, "tta": {"sets": {"meters/test": row}}}
-    result["origin"] = origin(DEFAULT_WEIGHTS)
-    (tmp_path / "real.json").write_text(json.dumps(result))
-    assert tables.real().count("| 4 | 25.00 | 50.00 |") == 2
-
-
-def test_fine_tuning_is_shown_once_it_was_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "RESULTS", tmp_path)
-    assert "|" not in tables.fine_tuning()
-    run = {"name": "meters", "images": 50, "minutes": 1.25}
-    run["test"] = {"images": 200, "before": 90, "after": 150, "ece": 0.02}
-    run["drawn plates"] = {"images": 1_000, "before": 1_000, "after": 999}
-    run["held-out fonts"] = run["drawn plates"]
-    result = {"origin": origin(DEFAULT_WEIGHTS), "runs": [run]}
-    (tmp_path / "fine_tuning.json").write_text(json.dumps(result))
-    assert "meters | 50 | 45.00 | 75.00 |" in tables.fine_tuning()
 
 
 def test_the_readme_prints_what_it_says(capsys, monkeypatch):

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks import report
 from benchmarks.baselines import READERS
 from benchmarks.real import result_table
-from benchmarks.report import NOTHING, percent, table, titles
+from benchmarks.report import table, titles
 from plate_ocr.network.crnn import build_model, count_macs
 from plate_ocr.training.fit import load_runs
 from plate_ocr.utils import read_json, write_text
@@ -57,30 +57,32 @@ def grid(corner: str, rows: dict[str, dict[str, str]]) -> str:
 
 def accuracy() -> str:
     """Exact match of our reader and other engines; the best of every set in bold."""
-    evaluation, engines = load("evaluation"), load("benchmark")["readers"]
-    rows = {}
-    for name, title in titles(evaluation).items():
-        plates = evaluation["sets"][name]["images"]
-        correct = {
-            "plate_ocr": evaluation["sets"][name]["correct"],
-            "plate_ocr, TTA": evaluation["tta"]["sets"][name]["correct"],
-        }
-        for engine in READERS:
-            if engine.key in ("ppocr_small", "ppocr_tiny", "tesseract"):
-                correct[engine.title] = engines[engine.key]["correct"].get(name)
-        best = max(n for n in correct.values() if n is not None)
-        rows[title] = {"plates": f"{plates:,}"}
-        for engine, n in correct.items():
-            cell = NOTHING if n is None else percent(n, plates)
-            rows[title][engine] = f"**{cell}**" if n == best else cell
-    return grid("exact match, %", rows)
+    drawn, photographed, engines = load("evaluation"), load("real"), load("benchmark")["readers"]
+    ours = {
+        "plate_ocr": drawn["sets"] | photographed["sets"],
+        "plate_ocr, TTA": drawn["tta"]["sets"] | photographed["tta"]["sets"],
+    }
+    correct = {
+        title: {name: part["correct"] for name, part in sets.items()}
+        for title, sets in ours.items()
+    }
+    for engine in READERS:
+        if engine.key in ("ppocr_small", "ppocr_tiny", "tesseract"):
+            correct[engine.title] = engines[engine.key].get("correct", {})
+    plates = {name: part["images"] for name, part in ours["plate_ocr"].items()}
+    return report.accuracy_table(plates, correct)
+
+
+def better_engines() -> str:
+    """Where other engines are better than our reader."""
+    return report.better_engines(load("benchmark"))
 
 
 def metrics() -> str:
     """Exact match and character error rate of our reader on every set."""
     evaluation = load("evaluation")
     rows = {}
-    for name, title in titles(evaluation).items():
+    for name, title in titles(evaluation["sets"]).items():
         result, tta = evaluation["sets"][name], evaluation["tta"]["sets"][name]
         rows[title] = {
             "plates": f"{result['images']:,}",
@@ -108,15 +110,11 @@ def confidence() -> str:
 
 def real() -> str:
     """Accuracy and confidence on real images, which are not in the repository."""
-    if not (RESULTS / "real.json").exists():
-        return "not measured with these weights"
     return result_table(load("real"))
 
 
 def fine_tuning() -> str:
     """Exact match before and after fine-tuning on some numbers of images."""
-    if not (RESULTS / "fine_tuning.json").exists():
-        return "not measured with these weights"
     head = ["exact match, %", "images", "before", "after"]
     head += ["drawn plates, before", "after", "held-out fonts, before", "after"]
     rows = []
@@ -207,8 +205,9 @@ def threshold() -> str:
 
 BLOCKS = {
     function.__name__: function
-    for function in (accuracy, compatibility, confidence, fine_tuning, hardest_fonts, metrics,
-                     model_size, real, threshold, training_runs, tta_ablation, tta_throughput)
+    for function in (accuracy, better_engines, compatibility, confidence, fine_tuning,
+                     hardest_fonts, metrics, model_size, real, threshold, training_runs,
+                     tta_ablation, tta_throughput)
 }  # fmt: skip
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import left_in_an_empty_home
+from PIL import Image
 
 from benchmarks import baselines, compare, report, subprocess_worker
 from benchmarks.baselines import READERS, Reader
 from benchmarks.environments import PROJECT, EnvironmentFailed, install, last_error
 from benchmarks.readers import crop_to_ink, decode_digits
+from plate_ocr.plates.dataset import render_plates
 
 
 @pytest.mark.parametrize(("background", "ink"), [(255, 0), (0, 255), (120, 60), (90, 200)])
@@ -30,6 +32,12 @@ def test_crop_ends_at_the_border_and_an_empty_plate_stays():
     rows, columns = crop_to_ink(corner).shape
     assert rows <= 15 and columns <= 25
     assert np.array_equal(crop_to_ink(empty), empty)
+
+
+def test_photographs_keep_what_is_around_the_digits():
+    photograph = np.full((64, 200), 255, np.uint8)
+    photograph[20:40, 30:90] = 0
+    assert crop_to_ink(photograph).shape == photograph.shape
 
 
 def test_decoding_is_restricted_to_digits():
@@ -81,27 +89,53 @@ def test_our_reader_leaves_nothing_in_the_home_folder(tmp_path):
 
 @pytest.fixture
 def results(monkeypatch, tmp_path):
-    """A comparison of ours with a reader that is not installed here, on two plates of each set."""
+    """Ours and a reader that is not installed here: two plates of each set, and a folder."""
     compared = (READERS[0], next(reader for reader in READERS if reader.key == "ddddocr"))
-    for module in (baselines, report):
-        monkeypatch.setattr(module, "READERS", compared)
+    monkeypatch.setattr(baselines, "READERS", compared)
     monkeypatch.setattr(compare, "install", lambda *arguments: None)
     monkeypatch.setattr(Reader, "python", Path(sys.executable))
     monkeypatch.setattr(subprocess_worker, "ENVIRONMENTS", tmp_path)
-    return compare.compare(plates=2, timed=8, rounds=1)
+    folder = tmp_path / "meters" / "test"
+    folder.mkdir(parents=True)
+    plates = render_plates(range(95_000, 95_002))
+    for image, label, size in zip(
+        plates.images, plates.labels, ((128, 64), (300, 120)), strict=True
+    ):
+        Image.fromarray(image[..., 0]).resize(size).save(folder / f"{label}.png")
+    return compare.compare(plates=2, timed=8, rounds=1, folders=[folder])
 
 
 def test_a_reader_that_fails_keeps_its_row_and_the_others_are_measured(results):
     ours, failed = results["readers"]["plate_ocr"], results["readers"]["ddddocr"]
     assert list(failed) == ["failed"] and "No module named" in failed["failed"]
-    assert ours["correct"]["test"] == 2 and set(ours["correct"]) == set(report.titles(results))
+    assert ours["correct"]["test"] == 2 and set(ours["correct"]) == set(results["sets"])
     assert set(ours["plates_per_second"]) == {"1", "8"}
     assert ours["bytes"] > 1_000_000 and ours["peak_memory"] > 10_000_000
     text = report.markdown(results)
-    assert text.count("\n| plate_ocr |") == text.count("\n| ddddocr | - |") == 2
+    assert "\n| ddddocr | - |" in text and "\n| data/test | 2 | **100.00** | - |" in text
     assert failed["failed"] in text
     errors, rates = report.chart(results).axes
     assert len(errors.get_legend().get_texts()) == len(rates.get_yticklabels()) == 1
+
+
+def test_images_of_a_folder_are_read_and_timed_too(results):
+    ours = results["readers"]["plate_ocr"]
+    assert results["sets"]["meters/test"] == ours["correct"]["meters/test"] == 2
+    assert ours["latency_ms_by_set"]["meters/test"] > 0
+    assert report.markdown(results).count("\n| meters/test |") == 2
+    del results["sets"]["meters/test"]
+    assert "meters" not in report.markdown(results)
+
+
+def test_sets_on_which_another_engine_is_better_come_first():
+    def compared(small):
+        correct = {"plate_ocr": [90, 50], "openvino": [100, 100], "ppocr_small": small}
+        readers = {key: {"correct": {"layout": n, "a/b": m}} for key, (n, m) in correct.items()}
+        return {"sets": {"layout": 100, "a/b": 50}, "readers": readers}
+
+    better = report.better_engines(compared(small=(95, 50)))
+    assert "layout (+5.00)" in better and "a/b" not in better and better.count("\n- ") == 1
+    assert "\n- " not in report.better_engines(compared(small=(90, 50)))
 
 
 def test_only_all_correct_is_100_percent():
