@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks import report
 from benchmarks.baselines import READERS
 from benchmarks.real import result_table
-from benchmarks.report import table, titles
+from benchmarks.report import percent, table, titles
 from plate_ocr.network.crnn import build_model, count_macs
 from plate_ocr.training.fit import load_runs
 from plate_ocr.utils import read_json, write_text
