@@ -25,7 +25,7 @@ CORRUPTION_FILES = tuple(f"corruptions_{kind}" for kind in ("noise", "blur", "li
 CALIBRATION_PLATES = 300  # drawn ones beside labelled images
 
 
-class BenchmarkError(ValueError):
+class BenchmarkError(DatasetError):
     """A benchmark file cannot be used; the message names it."""
 
 
