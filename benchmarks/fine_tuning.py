@@ -26,7 +26,7 @@ from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.dataset import held_out_range, load_folder, render_plates
 from plate_ocr.reading.calibration import expected_calibration_error
 from plate_ocr.reading.reader import PlateReader
-from plate_ocr.utils import read_json, write_text
+from plate_ocr.utils import check_writable, read_json, write_text
 
 RESULTS = PROJECT / "results" / "fine_tuning.json"
 SEED = 2026  # of the choice
@@ -75,6 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folders", nargs="+", type=path_argument, metavar="FOLDER")
     parser.add_argument("--images", nargs="+", type=int, default=IMAGES)
     options = parser.parse_args(arguments)
+    check_writable(RESULTS)
     measured = {"origin": origin(DEFAULT_WEIGHTS), "runs": []}
     before = read_json(RESULTS) if RESULTS.exists() else measured
     if before["origin"]["weights"] == measured["origin"]["weights"]:

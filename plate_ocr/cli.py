@@ -21,7 +21,7 @@ from plate_ocr.plates import dataset
 from plate_ocr.plates.alphabet import NUM_DIGITS, SUPPORTED_LENGTHS
 from plate_ocr.plates.fonts import FontError
 from plate_ocr.plates.images import ImageError
-from plate_ocr.plates.metadata import find_metadata, write_proposals
+from plate_ocr.plates.metadata import check_unlabelled, write_proposals
 from plate_ocr.plates.rendering import DEFAULT_SEED
 from plate_ocr.reading.backends import BACKENDS
 from plate_ocr.reading.reader import PlateReader
@@ -266,8 +266,7 @@ def _label(options: Options) -> int:
 
     Correct its column text, as text: a spreadsheet drops leading zeros of numbers.
     """
-    if found := find_metadata(options.directory):
-        raise dataset.DatasetError(f"{found[0]}: exists already")
+    check_unlabelled(options.directory)
     rows, failures = [], 0
     for path, reading in PlateReader(options.weights).read_folder(options.directory):
         if isinstance(reading, ImageError):

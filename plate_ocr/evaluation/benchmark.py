@@ -10,7 +10,7 @@ import numpy as np
 from plate_ocr.evaluation.metrics import EvaluationResult
 from plate_ocr.network.checkpoint import load_metadata, write_metadata
 from plate_ocr.plates.alphabet import encode
-from plate_ocr.plates.dataset import PlateDataset, held_out_range, render_plates
+from plate_ocr.plates.dataset import DatasetError, PlateDataset, held_out_range, render_plates
 from plate_ocr.reading.calibration import PlattScaling, fit_platt_scaling
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training.augmentation import PlateAugmentation

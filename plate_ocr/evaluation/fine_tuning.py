@@ -186,7 +186,7 @@ def doubtful_images(report: FineTuningReport) -> Figure:
             short = name if len(name) <= NAME_LENGTH else f"...{name[3 - NAME_LENGTH :]}"
             reading = f"{result.texts[row]}  {100 * result.confidence[row]:.1f} %"
             images.append(plates.images[row])
-            captions.append(f"{short}\n{reading}\nlabel {result.labels[row]}".replace("$", r"\$"))
+            captions.append(f"{short}\n{reading}\nlabel {result.labels[row]}")
             wrong.append(not result.correct[row])
     title = "Least confident held-back images"
     if len(contradicted):

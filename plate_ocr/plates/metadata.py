@@ -67,7 +67,9 @@ def read_metadata(directory: Path | str) -> dict[str, dict]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:  # Excel writes a BOM
             if path.suffix.lower() == ".csv":  # values are text: 00123
-                rows = csv.DictReader(file, strict=True, skipinitialspace=True)
+                delimiter = ";" if ";" in file.readline() else ","  # Excel's in some countries
+                file.seek(0)
+                rows = csv.DictReader(file, delimiter=delimiter, strict=True, skipinitialspace=True)
             else:
                 rows = (json.loads(line) for line in file if line.strip())
             for record in rows:
@@ -84,6 +86,16 @@ def read_metadata(directory: Path | str) -> dict[str, dict]:
     return records
 
 
+def check_unlabelled(directory: Path | str) -> None:
+    """Check that a folder has no metadata.
+
+    Raises:
+        DatasetError: it has.
+    """
+    if found := find_metadata(directory):
+        raise DatasetError(f"{found[0]}: exists already; proposals would replace it")
+
+
 def write_proposals(directory: Path | str, rows: Iterable[tuple[str, str, float]]) -> Path:
     """Write metadata.csv, which a person corrects.
 
@@ -97,9 +109,9 @@ def write_proposals(directory: Path | str, rows: Iterable[tuple[str, str, float]
     Raises:
         DatasetError: the folder has metadata, or the name of an image is not valid text.
     """
-    if found := find_metadata(directory):
-        raise DatasetError(f"{found[0]}: exists already; proposals would replace it")
-    table = io.StringIO()
+    check_unlabelled(directory)
+    table = io.StringIO("\ufeff")  # without this mark, Excel garbles names that are not English
+    table.seek(0, io.SEEK_END)
     writer = csv.writer(table, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     writer.writerows([("file_name", "text", "confidence"), *rows])
     path = Path(directory, "metadata.csv")
