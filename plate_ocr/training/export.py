@@ -14,7 +14,7 @@ from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.backends import OUTPUT_NAMES, Backend, OnnxBackend
 from plate_ocr.utils import atomic_write
 
-TOLERANCE = 1e-3  # largest difference from Keras of a logit, or of the crop in pixels
+TOLERANCE = 5e-3  # largest difference from Keras of a logit, or of the crop in pixels
 
 
 def export_weights(weights: Path | str) -> Path:
