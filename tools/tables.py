@@ -128,8 +128,11 @@ def fine_tuning() -> str:
     """Exact match before and after fine-tuning on some numbers of images."""
     head = ["exact match, %", "images", "before", "after"]
     head += ["drawn plates, before", "after", "held-out fonts, before", "after"]
+    result = load_if_measured("fine_tuning")
+    if not result:
+        return "not measured with these weights"
     rows = []
-    for run in load("fine_tuning")["runs"]:
+    for run in result["runs"]:
         results = [run[name] for name in ("test", "drawn plates", "held-out fonts")]
         cells = [
             percent(row[when], row["images"]) for row in results for when in ("before", "after")
