@@ -9,11 +9,11 @@ class TrainingError(RuntimeError):
 
 # Probability of an augmented plate to be drawn again in a style of training/styles.
 DRAWN_STYLES = {
-    "interpolated": 0.24,
-    "handwriting": 0.20,
-    "segments": 0.13,
-    "counters": 0.13,
-    "squared": 0.06,
+    "interpolated": 0.30,
+    "handwriting": 0.18,
+    "segments": 0.08,
+    "counters": 0.10,
+    "squared": 0.05,
 }
 
 
@@ -59,10 +59,10 @@ CONFIGS = {
         # Part II: goes on from Part I with everything drawn; made the weights of the repository.
         TrainConfig(
             name="robust",
-            epochs=36,
+            epochs=60,
             augment=True,
             styles=DRAWN_STYLES,
-            surroundings_prob=0.3,
+            surroundings_prob=0.25,
         ),
         # Plates of one's own, from weights that locate and read other digits already.
         TrainConfig(
@@ -99,7 +99,7 @@ CONFIGS = {
             test_plates=1_000,
             augment=True,
             styles=DRAWN_STYLES,
-            surroundings_prob=0.3,
+            surroundings_prob=0.25,
         ),
     )
 }

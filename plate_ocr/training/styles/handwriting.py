@@ -12,6 +12,7 @@ import numpy as np
 
 from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training.styles.row import Drawing, to_uint8
+from plate_ocr.training.styles.surroundings import add_surroundings
 from plate_ocr.utils import resource_path
 
 # Control points "x,y" in hundredths of the height, x to the right and y down to the base line at
@@ -92,6 +93,7 @@ STROKE_TEMPLATES = {
 }
 SUFFIXES = (".", ",", "-", "=", "#", ".-", ",-", "xx", "--", ".=")
 LOOSE_MARKS = frozenset("-=#x")  # no digit touches one before it, which could change the digit
+P_PAPER = 0.5  # of an amount to be written on patterned paper or in a form
 TEMPLATE_PROB = 0.5  # of a digit that has templates
 P_AMOUNT = 0.5  # of a text to get separators, rules and what else is written around an amount
 POINTS_PER_SEGMENT = 24  # of a trajectory, between two control points
@@ -135,7 +137,8 @@ def render_handwriting(
     plate = _draw(written * scale + position, half_strokes, density)
     if rng.random() < 0.5:
         plate = np.minimum(plate, _draw_rules(ink, rng))
-    return Drawing(plate, ink, has_surroundings=True)
+    drawing = Drawing(plate, ink, has_surroundings=True)
+    return add_surroundings(drawing, rng, len(text)) if rng.random() < P_PAPER else drawing
 
 
 def _add_marks(text: str, rng: np.random.Generator) -> str:
