@@ -1,8 +1,8 @@
 """Ablation study: variants of the configuration `robust`, trained in equal short runs.
 
 Every run starts with fresh weights and takes the same number of optimizer steps, a fraction of the
-full run. A finished run in
-results/ablations.json is not repeated. 5 to 10 minutes per run on 2 cores.
+full run. A finished run in results/ablations.json is not repeated. 5 to 10 minutes per run on 2
+cores.
 
 $ python -m benchmarks.ablations [VARIANT ...]
 """
@@ -22,7 +22,7 @@ from keras import layers
 
 from benchmarks.environments import CACHE, PROJECT
 from plate_ocr.cli import run_command
-from plate_ocr.evaluation.benchmark import SETS, BenchmarkSet, load_benchmark
+from plate_ocr.evaluation.benchmark import SETS, BenchmarkError, BenchmarkSet, load_benchmark
 from plate_ocr.evaluation.metrics import EvaluationResult
 from plate_ocr.network import crnn
 from plate_ocr.network.spatial_transformer import localization_network, normalize_input
@@ -179,4 +179,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, BenchmarkError))

@@ -40,7 +40,7 @@ def load_sets(folders: list[Path], digits: int) -> dict[str, BenchmarkSet]:
         DatasetError: two folders have one name, or as `load_folder`.
         ImageError: as `load_folder`.
     """
-    names = [Path(*folder.resolve().parts[-2:]).as_posix() for folder in folders]
+    names = ["/".join(folder.resolve().parts[1:][-2:]) for folder in folders]
     sets: dict[str, BenchmarkSet] = {}
     for name, folder in zip(names, folders, strict=True):
         if name in sets:
@@ -108,8 +108,7 @@ def draw_mistakes(sets: dict[str, BenchmarkSet], results: dict[str, EvaluationRe
         images.append(sets[name].images[row])
         reading = f"{result.texts[row]}  {100 * result.confidence[row]:.1f} %"
         file, label = Path(result.tags["path"][row]).name, result.labels[row]
-        caption = f"{name}\n{file}\n{reading}\nlabel {label}"
-        captions.append(caption.replace("$", r"\$"))  # else Matplotlib reads a formula
+        captions.append(f"{name}\n{file}\n{reading}\nlabel {label}")
     title = f"The {len(images)} most confident of {len(places)} mistakes"
     return plots.plate_grid(images, captions, title=title, columns=8)
 

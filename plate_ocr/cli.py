@@ -147,7 +147,8 @@ def _add_weights_commands(add_command: AddCommand) -> None:
     add("--config", choices=CONFIGS, default="robust", help="default: %(default)s")
     resume = "where to resume from; all hosts share it; default: WEIGHTS with .checkpoints"
     add("--checkpoints", type=path_argument, metavar="DIRECTORY", help=resume)
-    add("--initial-weights", type=path_argument, metavar="WEIGHTS")
+    text = "to start from, as robust does from those of described; default: fresh ones"
+    add("--initial-weights", type=path_argument, metavar="WEIGHTS", help=text)
     add("--coordinator-address", metavar="HOST:PORT", help="of process 0")
     add("--num-processes", type=int, default=1, metavar="N", help="hosts")
     add("--process-id", type=int, default=0, metavar="I", help="this host, from 0")

@@ -25,7 +25,7 @@ MIN_CALIBRATION_PLATES = 200
 MIN_PER_CLASS = 10  # correct and wrong readings; from fewer the fitted slopes came out 0.5 to 12
 
 
-class BenchmarkError(ValueError):
+class BenchmarkError(DatasetError):
     """A benchmark file cannot be used; the message names it."""
 
 

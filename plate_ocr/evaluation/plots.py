@@ -64,7 +64,9 @@ def plate_grid(
     highlight = highlight if highlight is not None else [False] * len(captions)
     for axis, image, caption, red in zip(axes.flat, images, captions, highlight, strict=False):
         _show_image(axis, image, "gray", white=255, edge=RED if red else EDGE)
-        axis.set_title(caption, fontsize=9, loc="center", pad=3, color=RED if red else "black")
+        color = RED if red else "black"
+        # A file name may hold a dollar sign, which would begin a formula.
+        axis.set_title(caption, fontsize=9, loc="center", pad=3, color=color, parse_math=False)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 

@@ -103,14 +103,3 @@ CONFIGS = {
         ),
     )
 }
-
-
-def get_config(name: str) -> TrainConfig:
-    """The configuration of this name.
-
-    Raises:
-        TrainingError: there is none.
-    """
-    if name not in CONFIGS:
-        raise TrainingError(f"{name}: no such configuration; choose from {', '.join(CONFIGS)}")
-    return CONFIGS[name]

@@ -467,7 +467,7 @@ def save_run(
     path = Path(directory, f"training_{config.name}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     history = state["history"]
-    columns = [name for name in history[0] if name not in ("device",)]
+    columns = [name for name in history[0] if name != "device"]
     lines = [columns, *([f"{row[name]:.6g}" for name in columns] for row in history)]
     write_text(path.with_suffix(".csv"), "".join(",".join(line) + "\n" for line in lines))
     result = {

@@ -81,7 +81,7 @@ def test_weights_are_calibrated_on_a_folder(copied_weights, random_weights, tmp_
             calibrate(weights, plates)
     for path in sorted(folder.iterdir())[:101]:
         path.unlink()
-    with pytest.raises(DatasetError, match="100 wrong"):
+    with pytest.raises(DatasetError, match="captchas"):
         calibrate(copied_weights, folder)
     assert PlateReader(copied_weights).calibration == calibration
 

@@ -186,6 +186,12 @@ def test_own_and_drawn_plates_are_mixed_and_separated():
     assert rest.labels == [drawn.labels[0], drawn.labels[9]]
 
 
+def test_names_of_own_files_may_look_like_labels(tmp_path):
+    Image.effect_noise((128, 64), 50).save(tmp_path / "00001.png")
+    (tmp_path / "metadata.csv").write_text("file_name,text\n00001.png,12341\n")
+    assert validate_dataset(tmp_path) == []
+
+
 def test_validation_finds_every_problem(folder):
     names = sorted(path.name for path in folder.glob("*.png"))
     (folder / names[0]).unlink()

@@ -104,7 +104,7 @@ def test_views_of_plates_with_other_numbers_of_digits_are_merged(digits):
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
 def test_tta_changes_low_confidence_plates_alone_and_reads_more_of_them(backend):
-    plates = load_benchmark("tuning").sample(600)
+    plates = load_benchmark("tuning")
     readers = [PlateReader(backend=backend, tta=tta) for tta in (False, True)]
     plain, tta = (reader.predict(plates.images) for reader in readers)
     for row in np.flatnonzero(plain.text_probability >= TTA_THRESHOLD):
