@@ -159,7 +159,6 @@ def _add_weights_commands(add_command: AddCommand) -> None:
 
     add = add_command("export", _export).add_argument
     add("--weights", **WEIGHTS)
-    add("--format", choices=("onnx", "litert"), default="onnx", help="default: %(default)s")
 
 
 def _read(options: Options) -> int:
@@ -329,13 +328,10 @@ def _calibrate(options: Options) -> None:
 
 
 def _export(options: Options) -> None:
-    """Export weights as ONNX, or as LiteRT for phones. Needs the extra [train].
-
-    Writes NAME.onnx or NAME.tflite beside the weights.
-    """
+    """Export weights as ONNX, NAME.onnx beside them. Needs the extra [train]."""
     from plate_ocr.training.export import export_weights  # imports Keras
 
-    print(export_weights(options.weights, options.format))
+    print(export_weights(options.weights))
 
 
 def run_command(command: Callable[[], int | None], *errors: type[Exception]) -> int:

@@ -9,6 +9,7 @@ from plate_ocr.plates.dataset import load_folder, render_plates
 from plate_ocr.reading import backends
 from plate_ocr.reading.backends import BACKENDS, NETWORK_BATCH, OnnxBackend
 from plate_ocr.reading.reader import FALLBACK_THRESHOLD, PlateReader
+from plate_ocr.training.export import TOLERANCE
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -39,8 +40,8 @@ def test_onnx_gives_the_output_of_keras(random_weights, weights):
     expected, output = (
         PlateReader(path, backend=backend).forward(images) for backend in ("keras", "onnx")
     )
-    np.testing.assert_allclose(output.crop, expected.crop, atol=1e-3)
-    np.testing.assert_allclose(output.logits, expected.logits, atol=1e-3)
+    np.testing.assert_allclose(output.crop, expected.crop, atol=TOLERANCE)
+    np.testing.assert_allclose(output.logits, expected.logits, atol=TOLERANCE)
 
 
 def test_openvino_reads_any_number_of_plates(random_weights):

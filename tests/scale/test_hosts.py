@@ -14,9 +14,9 @@ from conftest import PROJECT
 from plate_ocr.plates.dataset import generate_dataset
 from plate_ocr.training.distributed import Distributed, HostError, run_in_subprocess
 
-# Augmentation, dropout and a changing learning rate: all that could differ between hosts. Adam
-# moves a weight by the sign of its gradient, even if that is only rounding, which differs between
-# hosts. A large epsilon prevents that.
+# Augmentation, dropout and a changing learning rate: all that could differ between hosts. Rounding
+# does differ. Adam moves a weight by the sign of its gradient, even if that is only rounding; a
+# large epsilon prevents that. Fresh weights crop hardly more than a point, where it grows as well.
 TRAIN = """
 import sys
 from dataclasses import replace
@@ -30,16 +30,18 @@ from plate_ocr.training.config import CONFIGS
 keras.optimizers.Adam = partial(keras.optimizers.Adam, epsilon=1e-3)
 CONFIGS["tiny"] = replace(
     CONFIGS["robust"],
-    name="tiny", batch_size=16, epochs=5, warmup_steps=2, dropout=0.2, val_plates=8,
+    name="tiny", learning_rate=1e-4, batch_size=16, epochs=5, warmup_steps=2, dropout=0.2,
+    val_plates=8,
 )
 sys.exit(main(sys.argv[1:]))
 """
-PROGRESS = ("Epoch ", "3/3 ", "[Gloo]")  # how progress lines begin
+PROGRESS = ("epoch ", "[Gloo]")  # how progress lines begin
 
 
 def start(folder, name, *arguments):
     command = [sys.executable, "-c", TRAIN, "train", folder / "train", folder / f"{name}.h5"]
-    command += ["--config", "tiny", "--checkpoints", folder / name, *arguments]
+    command += ["--config", "tiny", "--initial-weights", PROJECT / "dr_model.h5"]
+    command += ["--checkpoints", folder / name, *arguments]
     return subprocess.Popen(
         list(map(str, command)),
         cwd=folder,
@@ -77,8 +79,10 @@ def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
     one, two = history(tmp_path / "one"), history(tmp_path / "two")
     assert len(one) == len(two) == 5 and one[0]["loss"] != one[4]["loss"]
     for name in ("loss", "val_loss"):
-        expected = pytest.approx([row[name] for row in one], rel=1e-5)
+        # The last bit of one kernel alone changes the fifth epoch by 1e-4.
+        expected = pytest.approx([row[name] for row in one], rel=2e-3)
         assert [row[name] for row in two] == expected
+    assert two[0]["loss"] == pytest.approx(one[0]["loss"], rel=1e-5)
     assert {path.suffix for path in tmp_path.glob("two.*")} == {".h5", ".json"}
 
 
