@@ -82,7 +82,7 @@ class PlateAugmentation:
         if drawing is None:
             drawing = Drawing(image, normalize_background(image))
         if rng.random() < self.surroundings_prob and is_on_white(drawing.plate):
-            drawing = add_surroundings(drawing, rng)
+            drawing = add_surroundings(drawing, rng, len(text))
         return drawing
 
 

@@ -10,11 +10,11 @@ class TrainingError(RuntimeError):
 FINE_TUNE = "fine_tune"
 # Probability of an augmented plate to be drawn again in a style of training/styles.
 DRAWN_STYLES = {
-    "interpolated": 0.24,
-    "handwriting": 0.20,
-    "segments": 0.13,
-    "counters": 0.13,
-    "squared": 0.06,
+    "interpolated": 0.30,
+    "handwriting": 0.18,
+    "segments": 0.08,
+    "counters": 0.10,
+    "squared": 0.05,
 }
 
 
@@ -60,10 +60,10 @@ CONFIGS = {
         # Part II: goes on from Part I with everything drawn; made the weights of the repository.
         TrainConfig(
             name="robust",
-            epochs=36,
+            epochs=60,
             augment=True,
             styles=DRAWN_STYLES,
-            surroundings_prob=0.3,
+            surroundings_prob=0.25,
         ),
         # Images of one's own, from weights that read other digits already; by `fine_tune` alone.
         TrainConfig(
@@ -101,7 +101,7 @@ CONFIGS = {
             test_plates=1_000,
             augment=True,
             styles=DRAWN_STYLES,
-            surroundings_prob=0.3,
+            surroundings_prob=0.25,
         ),
     )
 }

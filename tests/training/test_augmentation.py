@@ -58,7 +58,7 @@ def test_styles_and_surroundings_are_drawn_as_often_as_stated(plates, monkeypatc
 
     plain = Drawing(plates[0, ..., 0], plates[0, ..., 0])
     monkeypatch.setattr(module, "load_style", lambda name, fonts: lambda *_: draw(name, plain))
-    monkeypatch.setattr(module, "add_surroundings", lambda drawing, rng: draw("marks", drawing))
+    monkeypatch.setattr(module, "add_surroundings", lambda drawing, *_: draw("marks", drawing))
     expected = {"a": 0.3, "b": 0.5, "marks": 0.25}
     augmentation = PlateAugmentation({"a": 0.3, "b": 0.5}, surroundings_prob=0.25)
     augmentation(plates, TEXTS, np.random.default_rng(0))

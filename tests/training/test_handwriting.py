@@ -1,10 +1,18 @@
+from itertools import combinations
+
 import cv2
 import numpy as np
 import pytest
 
+from plate_ocr.plates.alphabet import DIGITS
 from plate_ocr.plates.rendering import MARGIN
 from plate_ocr.training.styles import handwriting
-from plate_ocr.training.styles.handwriting import load_digits, render_handwriting
+from plate_ocr.training.styles.handwriting import (
+    STROKE_TEMPLATES,
+    load_digits,
+    render_handwriting,
+    trace_template,
+)
 from plate_ocr.training.styles.row import INK_THRESHOLD
 
 
@@ -45,9 +53,30 @@ def test_either_source_draws_all_digits(template_prob, monkeypatch):
     missing = "load_digits" if template_prob else "trace_template"
     monkeypatch.setattr(handwriting, missing, None)
     monkeypatch.setattr(handwriting, "P_AMOUNT", 0)
-    for digit in "01245789":
+    for digit in DIGITS:
         ink = render_handwriting(digit, np.random.default_rng(0), template_prob).ink
         assert (ink < INK_THRESHOLD).sum() > 20
+
+
+def test_no_two_digits_have_the_same_template():
+    shapes = [(digit, _shape(form)) for digit in DIGITS for form in STROKE_TEMPLATES[digit]]
+    for (digit, shape), (other, other_shape) in combinations(shapes, 2):
+        distances = np.hypot(*(shape[:, :, None] - other_shape[:, None]))
+        apart = max(distances.min(axis=0).max(), distances.min(axis=1).max())
+        assert digit == other or apart > 0.12, (digit, other)
+
+
+def test_some_writers_make_zeros_smaller_than_other_digits():
+    rng = np.random.default_rng(0)
+    ratios = []
+    for _ in range(100):
+        ink = render_handwriting("80", rng, template_prob=1).ink
+        boxes = cv2.connectedComponentsWithStats((ink < INK_THRESHOLD).astype(np.uint8))[2][1:]
+        if len(boxes) == 2:  # the digits stand apart
+            eight, zero = boxes[boxes[:, cv2.CC_STAT_LEFT].argsort(), cv2.CC_STAT_HEIGHT]
+            ratios.append(zero / eight)
+    assert len(ratios) > 30
+    assert 0.05 < np.mean(np.array(ratios) < 0.75) < 0.5
 
 
 def test_a_row_is_written_in_one_slant():
@@ -67,3 +96,9 @@ def test_every_digit_has_hundreds_of_shapes_on_the_base_line():
 def _slant(points):
     x, y = points - points.mean(axis=1, keepdims=True)
     return -(x @ y) / (y @ y)
+
+
+def _shape(form):
+    """Every sixth point of a template, with the left end of its box at 0, in its heights."""
+    x, y = trace_template(form)[:, ::6]
+    return np.stack([x - x.min(), y - y.min()]) / np.ptp(y)

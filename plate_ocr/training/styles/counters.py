@@ -2,7 +2,8 @@
 
 Every digit is printed on a wheel behind a window, which may also show parts of the digits before
 and after it. The last wheel may stand between two digits, and from 9 to 0 it turns the wheel
-before. The label is always the digit of which clearly more is visible.
+before. The label is then the digit nearer to the middle; close to half a turn it is either of both,
+as in the labels of photographs, so that the network learns to be unsure.
 """
 
 import math
@@ -32,6 +33,7 @@ MAX_NEIGHBOR = 0.4  # visible part of the digits before and after a centered one
 MAX_EMBOLDEN = 0.03  # added to half a stroke, in digit heights
 P_NEXT_BELOW = 0.7  # the next digit of a wheel is below, else above
 P_TURNING = 0.5  # the last wheel stands between two digits
+HALF_TURN = 0.12  # digit heights from half a turn within which the label is either digit
 P_CARRY = 0.8  # a wheel turns with the next one from 9 to 0
 P_SEPARATE_WINDOWS = 0.25  # one for each wheel
 P_CUT_WHEEL, MAX_CUT_WHEEL = 0.5, 0.4  # the left part of one more wheel, cut off at the edge
@@ -109,13 +111,13 @@ def _sample_shifts(digits: Sequence[int], layout: Layout, rng: np.random.Generat
     shifts = shifts.clip(-largest, largest)
     if rng.random() > P_TURNING:
         return shifts
-    if window > turn_pitch:  # a second digit comes into view, and the label must clearly lead:
+    if window > turn_pitch:  # a second digit comes into view
         largest = min(
-            0.5 * turn_pitch - 0.05 * height,  # nearer to the middle
-            0.5 * window - 0.1 * height,  # at least 60 % of it visible
-            turn_pitch + 0.3 * height - 0.5 * window,  # at most 80 % of the other
+            0.5 * turn_pitch + HALF_TURN * height,
+            0.5 * window + HALF_TURN * height,  # about half of the label is visible
+            turn_pitch + 0.5 * height - 0.5 * window,  # and at most all of the other digit
         )
-    shifts[-1] = rng.choice([-1, 1]) * largest * rng.beta(2, 1)
+    shifts[-1] = rng.choice([-1, 1]) * largest * rng.random()
     turning_digit = 0 if shifts[-1] * layout.turn_pitch > 0 else 9  # shows a part of 9 or of 0
     for wheel in range(len(digits) - 1, 0, -1):
         if digits[wheel] != turning_digit or rng.random() > P_CARRY:

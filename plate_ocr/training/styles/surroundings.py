@@ -34,6 +34,7 @@ class Row(NamedTuple):
 
     coverage: np.ndarray  # by ink, from 0 to 1, float32 (64, 128)
     boldness: float  # mean coverage of what ink touches; hairlines have less
+    digits: int  # their number
     left: int
     top: int
     right: int  # right and bottom lie outside
@@ -46,12 +47,14 @@ class Row(NamedTuple):
 Mark = Callable[[np.ndarray, Row, np.random.Generator], None]  # draws on a surface
 
 
-def add_surroundings(drawing: Drawing, rng: np.random.Generator) -> Drawing:
+def add_surroundings(
+    drawing: Drawing, rng: np.random.Generator, digits: int = NUM_DIGITS
+) -> Drawing:
     """Put a drawing, dark on 255, in random surroundings."""
     plate, ink, _ = drawing
     if ink.min() == 255:
         return drawing  # a blank plate stays blank
-    row = _measure_row(ink)
+    row = _measure_row(ink, digits)
     surface = np.zeros(ink.shape, np.float32)
     sure = rng.integers(len(MARKS))
     for index, (mark, probability) in enumerate(MARKS.items()):
@@ -84,7 +87,7 @@ def crop_strip(
     return cropped
 
 
-def _measure_row(ink: np.ndarray) -> Row:
+def _measure_row(ink: np.ndarray, digits: int = NUM_DIGITS) -> Row:
     coverage = (255 - ink) / np.float32(255 - int(ink.min()))
     boldness = float(coverage[ink < 255].mean())
     left, top, width, height = cv2.boundingRect(255 - ink)
@@ -92,18 +95,19 @@ def _measure_row(ink: np.ndarray) -> Row:
     starts, ends = np.flatnonzero(columns[1:] != columns[:-1]).reshape(-1, 2).T
     gaps = starts[1:] - ends[:-1]
     gap, cells = 0, np.empty(0, int)
-    if len(starts) == NUM_DIGITS:
+    if len(starts) == digits:
         gap, margin = int(gaps.min()), int(gaps.mean() / 2) + 1
         cells = np.array([left - margin, *((starts[1:] + ends[:-1]) // 2), left + width + margin])
-    return Row(coverage, boldness, left, top, left + width, top + height, height, gap, cells)
+    right, bottom = left + width, top + height
+    return Row(coverage, boldness, digits, left, top, right, bottom, height, gap, cells)
 
 
 def _light_tiles(surface: np.ndarray, row: Row, rng: np.random.Generator) -> np.ndarray:
     """Gray levels that change from digit to digit, as in photographs put side by side."""
     min_contrast = rng.uniform(min(MIN_TILE_CONTRAST / row.boldness, 255), 255)
-    contrasts = np.exp(rng.uniform(*np.log([min_contrast, 255]), NUM_DIGITS))
+    contrasts = np.exp(rng.uniform(*np.log([min_contrast, 255]), row.digits))
     papers = rng.uniform(contrasts, 255)
-    slopes = rng.normal(0, 0.3 * rng.random(), (NUM_DIGITS, 2)) / row.height
+    slopes = rng.normal(0, 0.3 * rng.random(), (row.digits, 2)) / row.height
     plate = rng.uniform(150, 255) - 100 * surface
     margins = rng.uniform(0.1, 1, 2) * row.height
     rows = slice(max(round(row.top - margins[0]), 0), round(row.bottom + margins[1]))
@@ -171,7 +175,7 @@ def _draw_shading(surface: np.ndarray, row: Row, rng: np.random.Generator) -> No
 
 def _draw_neighbours(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None:
     """Parts of digits above and below, as in the window of a counter."""
-    pitch = (row.right - row.left) // NUM_DIGITS
+    pitch = (row.right - row.left) // row.digits
     darkness = rng.random()
     for side in (-1, 1):
         if rng.random() < 0.3:
