@@ -85,15 +85,6 @@ def environment_with_home(home):
     return kept | {"HOME": str(home)}
 
 
-def left_in_an_empty_home(home, *command):
-    """Run Python with an empty folder as home; return what it leaves there."""
-    home.mkdir()
-    command = [sys.executable, *map(str, command)]
-    environment = environment_with_home(home)
-    subprocess.run(command, cwd=PROJECT, env=environment, check=True, input=b"", timeout=120)
-    return list(home.rglob("*"))
-
-
 @pytest.fixture(scope="session")
 def fonts():
     return load_fonts()
