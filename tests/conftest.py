@@ -10,9 +10,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
-import numpy as np
 import pytest
+from PIL import Image
 
+from plate_ocr.plates.dataset import render_plates
 from plate_ocr.plates.fonts import load_fonts
 
 PROJECT = Path(__file__).parent.parent
@@ -32,21 +33,6 @@ def run_python(*command, cwd=PROJECT, **options):
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
-
-
-def predict_in_plain_keras(weights, images, folder):
-    """The logits of whole-model weights, from Keras in a process without this package."""
-    code = """
-import sys
-import keras, numpy
-path, arrays = sys.argv[1:]
-model = keras.models.load_model(path, compile=False)
-numpy.save(arrays, model.predict(numpy.load(arrays), verbose=0))
-assert "plate_ocr" not in sys.modules
-"""
-    np.save(folder / "arrays.npy", images)
-    assert run_python("-c", code, weights, folder / "arrays.npy", cwd=folder).returncode == 0
-    return np.load(folder / "arrays.npy")
 
 
 def start_interruptible(*command, cwd=PROJECT, **options):
@@ -83,6 +69,15 @@ def environment_with_home(home):
     unset = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "ORT_DISABLE_TELEMETRY")
     kept = {name: value for name, value in ENVIRONMENT.items() if name not in unset}
     return kept | {"HOME": str(home)}
+
+
+def write_plates(folder, positions, *, digits=5, size=(128, 64), suffix=".png"):
+    """Write images whose names are their labels, and return their folder."""
+    folder.mkdir(parents=True)
+    plates = render_plates(positions, digits=digits)
+    for image, label in zip(plates.images[..., 0], plates.labels, strict=True):
+        Image.fromarray(image).resize(size).save(folder / f"{label}{suffix}", quality=95)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,10 @@ import json
 import shutil
 from dataclasses import replace
 
-import cv2
 import keras
 import numpy as np
 import pytest
-from PIL import Image
+from conftest import write_plates
 
 from plate_ocr.cli import main
 from plate_ocr.evaluation import benchmark, fine_tuning
@@ -35,25 +34,6 @@ TINY = replace(
 WRITTEN = {"dr_model.h5", "dr_model.json", "dr_model.onnx", "report.md", "report.png"}
 
 
-def exact_match(reader, plates):
-    texts = [reading.text for reading in reader.read(list(plates.images))]
-    return np.mean(np.array(texts) == plates.labels)
-
-
-def outline(plate):
-    ink = 255 - plate
-    return 255 - (cv2.dilate(ink, np.ones((3, 3), np.uint8)) - ink)
-
-
-def write_plates(folder, positions, change=lambda plate: plate, digits=5):
-    """Somebody's own JPEG files."""
-    folder.mkdir()
-    plates = render_plates(positions, digits=digits)
-    for image, label in zip(plates.images[..., 0], plates.labels, strict=True):
-        Image.fromarray(change(image)).resize((256, 128)).save(folder / f"{label}.jpg", quality=95)
-    return folder
-
-
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setitem(CONFIGS, "fine_tune", TINY)
@@ -62,23 +42,13 @@ def tiny(monkeypatch):
 
 @pytest.fixture
 def own(tmp_path):
-    return write_plates(tmp_path / "own", range(70_000, 70_012))
+    return write_plates(tmp_path / "own", range(70_000, 70_012), size=(256, 128), suffix=".jpg")
 
 
 @pytest.fixture
 def command(own, tmp_path, random_weights):
     options = ["--output", tmp_path / "mine", "--initial-weights", random_weights]
     return [*map(str, ["fine-tune", own, *options])]
-
-
-@pytest.mark.slow
-def test_a_new_style_is_learned_and_the_others_are_not_forgotten(tmp_path, shipped):
-    own = write_plates(tmp_path / "own", range(70_000, 70_200), outline)
-    test = load_folder(write_plates(tmp_path / "test", range(80_000, 80_400), outline))
-    tuned = PlateReader(fine_tune(own, tmp_path / "mine").weights, backend="keras")
-    before, after = exact_match(shipped, test), exact_match(tuned, test)
-    assert after > 0.8 and after > before + 0.05, (before, after)
-    assert exact_match(tuned, render_plates(range(92_000, 93_000))) > 0.97
 
 
 def raise_interrupt(*_, **__):
@@ -115,47 +85,40 @@ def test_an_interrupted_run_goes_on_to_its_end(tiny, command, tmp_path, monkeypa
 
 @pytest.mark.parametrize(
     "fault",
-    ["few images", "one label", "lengths", "unreadable", "shared", "digits", "files", "run"],
+    [
+        "few images",
+        "one label",
+        "digits",
+        "shared",
+        "thesis.txt",
+        "checkpoints/epoch-001.weights.h5",
+    ],
 )
 def test_what_cannot_be_used_costs_a_line_before_the_first_epoch(
     tiny, command, own, tmp_path, monkeypatch, capsys, fault
 ):
     monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("an epoch started"))
-    paths, mine = sorted(own.iterdir()), tmp_path / "mine"
-    named, lines = own, 1
+    paths, named = sorted(own.iterdir()), own
     if fault == "few images":
         for path in paths[:3]:
             path.unlink()
     elif fault == "one label":
-        for path in paths:
-            path.rename(own / f"x{path.name}")
-        rows = [f"x{path.name},12345" for path in paths]
+        rows = [f"{path.name},12345" for path in paths]
         (own / "metadata.csv").write_text("\n".join(["file_name,text", *rows]))
-    elif fault == "lengths":
-        paths[0].rename(own / "1234.jpg")
-        paths[1].rename(own / "123.jpg")
-        lines = 2
-    elif fault == "unreadable":
-        paths[0].write_bytes(b"")
-    elif fault == "shared":
-        named = tmp_path / "test"
-        shutil.copytree(own, named)
-        command += ["--test", str(named)]
     elif fault == "digits":
         shutil.rmtree(own)
         write_plates(own, range(9_000, 9_012), digits=4)
-    elif fault == "files":
-        named = mine
-        named.mkdir()
-        (mine / "thesis.txt").touch()
-    elif fault == "run":
-        named = mine / "checkpoints"
-        named.mkdir(parents=True)
-        (named / "state.json").write_text('{"run": {}, "sha256": {}}')
+    elif fault == "shared":
+        named = shutil.copytree(own, tmp_path / "test")
+        command += ["--test", str(named)]
+    else:  # the output holds something else
+        named = tmp_path / "mine"
+        (named / fault).parent.mkdir(parents=True)
+        (named / fault).touch()
     before = sorted(tmp_path.rglob("*"))
     assert main(command) == 2
     error = capsys.readouterr().err
-    assert len(error.splitlines()) == lines and error.startswith(str(named)), error
+    assert len(error.splitlines()) == 1 and error.startswith(str(named)), error
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -167,13 +130,6 @@ def test_images_may_show_another_number_of_digits_than_the_weights(tiny, command
     assert load_metadata(weights)["digits"] == PlateReader(weights).digits == 4
     with pytest.raises(TrainingError, match="3 digits"):
         fine_tune(own, tmp_path / "other", digits=3)
-
-
-def test_checkpoints_of_another_program_are_kept(tiny, command, tmp_path):
-    path = tmp_path / "mine" / "checkpoints" / "epoch-001.weights.h5"
-    path.parent.mkdir(parents=True)
-    path.touch()
-    assert main(command) == 2 and path.exists()
 
 
 def test_a_seeded_fifth_is_held_back(own):
