@@ -1,19 +1,16 @@
 """The comparison with other readers, without installing them."""
 
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import left_in_an_empty_home
-from PIL import Image
+from conftest import write_plates
 
 from benchmarks import baselines, compare, report, subprocess_worker
 from benchmarks.baselines import READERS, Reader
 from benchmarks.environments import PROJECT, EnvironmentFailed, install, last_error
 from benchmarks.readers import crop_to_ink, decode_digits
-from plate_ocr.plates.dataset import render_plates
 
 
 @pytest.mark.parametrize(("background", "ink"), [(255, 0), (0, 255), (120, 60), (90, 200)])
@@ -81,12 +78,6 @@ def test_an_environment_that_cannot_be_made_states_why(monkeypatch, tmp_path):
         install(tmp_path / "environment", ["numpy"])
 
 
-def test_our_reader_leaves_nothing_in_the_home_folder(tmp_path):
-    command = ("-m", "benchmarks.subprocess_worker", READERS[0].loader, READERS[0].variant)
-    core = max(os.sched_getaffinity(0))
-    assert left_in_an_empty_home(tmp_path / "home", *command, core) == []
-
-
 @pytest.fixture
 def results(monkeypatch, tmp_path):
     """Ours and a reader that is not installed here: two plates of each set, and a folder."""
@@ -95,13 +86,7 @@ def results(monkeypatch, tmp_path):
     monkeypatch.setattr(compare, "install", lambda *arguments: None)
     monkeypatch.setattr(Reader, "python", Path(sys.executable))
     monkeypatch.setattr(subprocess_worker, "ENVIRONMENTS", tmp_path)
-    folder = tmp_path / "meters" / "test"
-    folder.mkdir(parents=True)
-    plates = render_plates(range(95_000, 95_002))
-    for image, label, size in zip(
-        plates.images, plates.labels, ((128, 64), (300, 120)), strict=True
-    ):
-        Image.fromarray(image[..., 0]).resize(size).save(folder / f"{label}.png")
+    folder = write_plates(tmp_path / "meters" / "test", range(95_000, 95_002), size=(300, 120))
     return compare.compare(plates=2, timed=8, rounds=1, folders=[folder])
 
 

@@ -26,10 +26,9 @@ from plate_ocr.training.styles import STYLES
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_every_set_can_be_loaded(name):
+def test_a_sample_spans_its_set(name):
     dataset = load_benchmark(name)
-    assert dataset.images.dtype == np.uint8 and dataset.images.shape[1:] == (64, 128, 1)
-    assert len(dataset.images) == len(dataset.labels) == len(dataset.tags["font"])
+    assert dataset.images.shape[1:] == (64, 128, 1)
     sample = dataset.sample(10)
     assert len(sample.labels) == len(sample.images) == 10
     assert (sample.labels[0], sample.labels[-1]) == (dataset.labels[0], dataset.labels[-1])

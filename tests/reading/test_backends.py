@@ -5,18 +5,11 @@ from conftest import PROJECT
 
 from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.network.checkpoint import WeightsError
-from plate_ocr.plates.dataset import load_folder, render_plates
+from plate_ocr.plates.dataset import render_plates
 from plate_ocr.reading import backends
-from plate_ocr.reading.backends import BACKENDS, NETWORK_BATCH, OnnxBackend
+from plate_ocr.reading.backends import NETWORK_BATCH, OnnxBackend
 from plate_ocr.reading.reader import FALLBACK_THRESHOLD, PlateReader
 from plate_ocr.training.export import TOLERANCE
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_the_committed_weights_read_the_committed_test_set(backend):
-    plates = load_folder(PROJECT / "data" / "test")
-    readings = PlateReader(backend=backend).read(list(plates.images))
-    assert [reading.text for reading in readings] == plates.labels
 
 
 def test_backends_read_hard_plates_alike(shipped):
