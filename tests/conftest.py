@@ -99,11 +99,3 @@ def random_weights(tmp_path_factory):
     save_model(build_model(), path)
     export_weights(path)
     return path
-
-
-@pytest.fixture(scope="session")
-def shipped():
-    """The reader with the committed weights, in Keras."""
-    from plate_ocr.reading.reader import PlateReader
-
-    return PlateReader(PROJECT / "dr_model.h5", backend="keras")

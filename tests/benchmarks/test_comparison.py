@@ -78,8 +78,7 @@ def test_an_environment_that_cannot_be_made_states_why(monkeypatch, tmp_path):
         install(tmp_path / "environment", ["numpy"])
 
 
-@pytest.fixture
-def results(monkeypatch, tmp_path):
+def test_a_reader_that_fails_keeps_its_row_and_the_others_are_measured(monkeypatch, tmp_path):
     """Ours and a reader that is not installed here: two plates of each set, and a folder."""
     compared = (READERS[0], next(reader for reader in READERS if reader.key == "ddddocr"))
     monkeypatch.setattr(baselines, "READERS", compared)
@@ -87,27 +86,19 @@ def results(monkeypatch, tmp_path):
     monkeypatch.setattr(Reader, "python", Path(sys.executable))
     monkeypatch.setattr(subprocess_worker, "ENVIRONMENTS", tmp_path)
     folder = write_plates(tmp_path / "meters" / "test", range(95_000, 95_002), size=(300, 120))
-    return compare.compare(plates=2, timed=8, rounds=1, folders=[folder])
-
-
-def test_a_reader_that_fails_keeps_its_row_and_the_others_are_measured(results):
+    results = compare.compare(plates=2, timed=8, rounds=1, folders=[folder])
     ours, failed = results["readers"]["plate_ocr"], results["readers"]["ddddocr"]
     assert list(failed) == ["failed"] and "No module named" in failed["failed"]
     assert ours["correct"]["test"] == 2 and set(ours["correct"]) == set(results["sets"])
     assert set(ours["plates_per_second"]) == {"1", "8"}
+    assert results["sets"]["meters/test"] == ours["correct"]["meters/test"] == 2
+    assert ours["latency_ms_by_set"]["meters/test"] > 0
     assert ours["bytes"] > 1_000_000 and ours["peak_memory"] > 10_000_000
     text = report.markdown(results)
     assert "\n| ddddocr | - |" in text and "\n| data/test | 2 | **100.00** | - |" in text
-    assert failed["failed"] in text
+    assert failed["failed"] in text and text.count("\n| meters/test |") == 2
     errors, rates = report.chart(results).axes
     assert len(errors.get_legend().get_texts()) == len(rates.get_yticklabels()) == 1
-
-
-def test_images_of_a_folder_are_read_and_timed_too(results):
-    ours = results["readers"]["plate_ocr"]
-    assert results["sets"]["meters/test"] == ours["correct"]["meters/test"] == 2
-    assert ours["latency_ms_by_set"]["meters/test"] > 0
-    assert report.markdown(results).count("\n| meters/test |") == 2
     del results["sets"]["meters/test"]
     assert "meters" not in report.markdown(results)
 

@@ -56,18 +56,6 @@ def test_wrong_predictions_show_their_label(tmp_path):
     assert Image.open(tmp_path / "plates.png").width == pytest.approx(width, abs=1)
 
 
-def test_boxes_are_drawn_around_the_pixels_that_they_hold():
-    images = np.full((2, 64, 128, 1), 255, np.uint8)
-    targets = np.array([[0.25, 0.75, 0.5, 0.75], [0, 1, 0, 1]])  # left, right, top, bottom
-    figure = plots.localization_grid(images, targets, targets / 2, np.zeros((2, 32, 128, 1)))
-    (first, second), (predicted, _) = (
-        [axis.patches[number].get_bbox().extents for axis in figure.axes[:2]] for number in (0, 1)
-    )
-    assert first == pytest.approx([31.5, 31.5, 95.5, 47.5])
-    assert second == pytest.approx([-0.5, -0.5, 127.5, 63.5])
-    assert predicted == pytest.approx([15.5, 15.5, 47.5, 23.5])
-
-
 @pytest.mark.parametrize("reported", [None, (43, 0.0015)])
 def test_curves_show_where_a_described_run_ended(reported):
     names = ("logits_loss", "val_logits_loss", "val_logits_exact_match")

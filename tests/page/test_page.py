@@ -181,12 +181,10 @@ def test_the_threshold_decides_what_is_rejected(page):
         assert page.digits() == "37463"
 
 
-def test_uploads_of_every_format(page, tmp_path):
-    for path, kind in zip(TEST[5:], ("PNG", "JPEG", "BMP", "WEBP", "TIFF"), strict=False):
-        image = tmp_path / f"plate.{kind.lower()}"
-        Image.open(path).resize((640, 320)).save(image, kind)
-        page.upload(image)
-        page.reads(path.stem)
+def test_an_uploaded_photograph_is_read(page, tmp_path):
+    Image.open(TEST[5]).resize((640, 320)).save(tmp_path / "plate.jpg")
+    page.upload(tmp_path / "plate.jpg")
+    page.reads(TEST[5].stem)
 
 
 def test_pasted_and_dropped(page):
