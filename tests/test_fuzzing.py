@@ -19,7 +19,7 @@ MAX_MEMORY = 150  # megabytes above a run without damaged images
 GOOD = sorted((PROJECT / "data" / "test").glob("*.png"))
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 COMPRESSIONS = ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")
-NUMBERS = (0, 1, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1)
+NUMBERS = (0, 2**15, 2**31 - 1, 2**32 - 1)
 
 
 def originals():

@@ -119,16 +119,6 @@ def test_quick_training_goes_through_both_parts(tmp_path, installed):
 
 
 @pytest.mark.slow
-def test_training_part_1_alone_on_own_plates_of_seven_digits(tmp_path):
-    own = write_plates(tmp_path / "own", range(200), digits=7, suffix=".jpg")
-    parameters = {"quick": True, "digits": 7, "parts": "described", "train_directory": own}
-    execute("training.ipynb", tmp_path, **parameters)
-    folder = tmp_path / "quick" / "7_digits"
-    assert load_metadata(folder / "dr_model.h5")["digits"] == 7
-    assert set(load_runs(folder / "results")) == {"quick"}
-
-
-@pytest.mark.slow
 def test_quick_evaluation_measures_the_weights_of_quick_training(tmp_path, installed):
     (tmp_path / "quick").mkdir()
     for name in ("dr_model.h5", "dr_model.json"):  # without an export

@@ -37,11 +37,6 @@ def test_every_table_is_shown_on_some_page():
     assert {name for _, name, *_ in tables.BLOCK.findall(text)} == set(tables.BLOCKS)
 
 
-def test_a_block_that_does_not_exist_is_named():
-    with pytest.raises(tables.ResultsError, match="nothing"):
-        tables.fill("<!-- results: nothing --><!-- end -->")
-
-
 # All but those of ablations, which train networks of their own.
 RESULTS = sorted({path.stem for path in tables.RESULTS.glob("*.json")} - {"ablations"})
 

@@ -23,18 +23,15 @@ def test_crop_keeps_the_ink_and_a_margin_but_no_specks(background, ink):
     assert 28 <= rows <= 30 and 68 <= columns <= 70
 
 
-def test_crop_ends_at_the_border_and_an_empty_plate_stays():
+def test_crop_ends_at_the_border_and_empty_plates_and_photographs_stay():
     corner, empty = np.full((2, 64, 128), 255, np.uint8)
     corner[:10, :20] = 0
     rows, columns = crop_to_ink(corner).shape
     assert rows <= 15 and columns <= 25
-    assert np.array_equal(crop_to_ink(empty), empty)
-
-
-def test_photographs_keep_what_is_around_the_digits():
-    photograph = np.full((64, 200), 255, np.uint8)
+    photograph = np.full((64, 200), 255, np.uint8)  # by its size
     photograph[20:40, 30:90] = 0
-    assert crop_to_ink(photograph).shape == photograph.shape
+    for image in (empty, photograph):
+        assert np.array_equal(crop_to_ink(image), image)
 
 
 def test_decoding_is_restricted_to_digits():
@@ -79,7 +76,7 @@ def test_an_environment_that_cannot_be_made_states_why(monkeypatch, tmp_path):
 
 
 def test_a_reader_that_fails_keeps_its_row_and_the_others_are_measured(monkeypatch, tmp_path):
-    """Ours and a reader that is not installed here: two plates of each set, and a folder."""
+    # Ours and one that is not installed here, on two plates of each set and of a folder.
     compared = (READERS[0], next(reader for reader in READERS if reader.key == "ddddocr"))
     monkeypatch.setattr(baselines, "READERS", compared)
     monkeypatch.setattr(compare, "install", lambda *arguments: None)

@@ -54,12 +54,3 @@ def test_wrong_predictions_show_their_label(tmp_path):
     plots.save_figure(figure, tmp_path / "plates.png")
     width = figure.get_size_inches()[0] * plots.DPI
     assert Image.open(tmp_path / "plates.png").width == pytest.approx(width, abs=1)
-
-
-@pytest.mark.parametrize("reported", [None, (43, 0.0015)])
-def test_curves_show_where_a_described_run_ended(reported):
-    names = ("logits_loss", "val_logits_loss", "val_logits_exact_match")
-    history = [{"epoch": epoch} | dict.fromkeys(names, 1 / epoch) for epoch in (1, 2, 3)]
-    losses, _ = plots.training_curves({"run": ({"best_epoch": 3}, history)}, "", reported).axes
-    points = [tuple(line.get_xydata()[0]) for line in losses.lines if len(line.get_xdata()) == 1]
-    assert points == ([reported] if reported else []) + [(3, pytest.approx(1 / 3))]

@@ -244,7 +244,7 @@ def test_a_request_that_is_too_large_is_refused(server):
     assert post(server, JOIN, json.dumps(event).encode()) == 200
 
 
-def test_nothing_is_stored(server):
+def test_nothing_is_stored_and_an_empty_home_stays_empty(server, page):
     form = (
         b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nab\r\n--x--'
     )
@@ -253,6 +253,7 @@ def test_nothing_is_stored(server):
     event = {"data": [data_url(TEST[0].read_bytes()), 0.9], "fn_index": 0, "session_hash": "image"}
     assert post(server, JOIN, json.dumps(event).encode()) == 200
     assert [path for path in server.stored.rglob("*") if path.is_file()] == []
+    assert list(server.home.rglob("*")) == []
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -267,7 +268,3 @@ def test_the_app_fits_the_screen_and_asks_no_other_host(page, server, width):
     )
     assert names and all(name.startswith((server.address, "data:", "blob:")) for name in names)
     page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-
-def test_an_empty_home_stays_empty(server, page):
-    assert list(server.home.rglob("*")) == []

@@ -12,7 +12,6 @@ from plate_ocr.plates.dataset import (
     SPLITS,
     DatasetError,
     generate_dataset,
-    held_out_range,
     load_folder,
     load_or_generate,
     render_plates,
@@ -55,8 +54,6 @@ def test_splits_share_no_number():
 def test_splits_of_other_lengths():
     assert split_range("train", digits=4) == range(6_000)
     assert split_range("test", digits=4) == range(9_994, 10_000)
-    assert held_out_range(9_940, digits=4) == range(9_000, 9_994)
-    assert held_out_range(9_940) == range(90_000, 99_940)
     assert split_range("test", digits=7) == split_range("test")
     assert split_range("mine", 5_000_000, 10, digits=7) == range(5_000_000, 5_000_010)
 

@@ -14,7 +14,6 @@ from plate_ocr.evaluation import benchmark, fine_tuning
 from plate_ocr.evaluation.fine_tuning import FineTuningReport, doubtful_images, markdown
 from plate_ocr.evaluation.metrics import EvaluationResult
 from plate_ocr.network.checkpoint import load_metadata
-from plate_ocr.network.crnn import build_model, with_box
 from plate_ocr.plates.alphabet import encode
 from plate_ocr.plates.dataset import PlateDataset, load_folder, render_plates
 from plate_ocr.reading.reader import PlateReader
@@ -24,7 +23,6 @@ from plate_ocr.training.fine_tuning import (
     FineTuned,
     OwnAndDrawnBatches,
     fine_tune,
-    seconds_per_step,
     split_images,
 )
 
@@ -145,16 +143,6 @@ def test_half_of_a_batch_is_own_and_it_depends_on_its_number_alone():
         assert images.shape == (8, 64, 128, 1) and targets["box"].shape == (8, 4)
         seen += targets["logits"][:4].tolist()
     assert sorted(seen) == sorted(2 * encode(own.labels).tolist())
-
-
-def test_measuring_a_step_leaves_the_weights():
-    model = build_model()
-    own = render_plates(range(80_000, 80_010))
-    batches = OwnAndDrawnBatches(own, np.tile([20, 10, 100, 50], (10, 1)), TINY)
-    before = model.get_weights()
-    assert 0 < seconds_per_step(with_box(model), batches, TINY) < 60
-    for weight, expected in zip(model.get_weights(), before, strict=True):
-        assert np.array_equal(weight, expected)
 
 
 def readings(plates, texts, confidence):
