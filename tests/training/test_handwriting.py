@@ -22,8 +22,7 @@ def test_most_digits_stand_apart_but_some_touch(drawings):
     assert np.mean(np.array(parts) < 5) > 0.1
 
 
-def test_marks_are_on_the_plate_alone(drawings):
-    assert all((plate <= ink).all() for plate, ink, _ in drawings)
+def test_half_of_the_texts_are_amounts_whose_marks_are_on_the_plate_alone(drawings):
     amounts = [drawing for drawing in drawings if drawing.has_surroundings]
     assert 100 < len(amounts) < 200
     assert np.mean([(plate < ink).any() for plate, ink, _ in amounts]) > 0.8
