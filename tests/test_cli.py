@@ -108,9 +108,14 @@ def test_what_cannot_be_read_costs_no_other_image_its_reading(plates, tmp_path):
         (("label", "nowhere"), "nowhere"),
     ],
 )
-def test_invalid_arguments_exit_with_2_and_write_nothing(arguments, named, tmp_path):
-    code, out, err = run(*arguments, cwd=tmp_path)
-    assert code == 2 and out == "" and named in err
+def test_invalid_arguments_exit_with_2_and_write_nothing(
+    arguments, named, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):  # as argparse does
+        sys.exit(main([*map(str, arguments)]))
+    out, err = capsys.readouterr()
+    assert out == "" and named in err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,10 +11,6 @@ from plate_ocr.training.fit import MONITOR, ResumableCheckpoint, save_model
 from plate_ocr.utils import write_text
 
 
-def generate(folder, count):
-    generate_dataset(folder, start=0, count=count)
-
-
 @pytest.fixture
 def disk(tmp_path):
     """A small disk of the test's own, and a function that mounts it again with other options."""
@@ -41,7 +37,7 @@ def write_checkpoint(path):
 @pytest.mark.parametrize(
     ("work", "error"),
     [
-        (lambda path: generate(path / "mine", 200), DatasetError),
+        (lambda path: generate_dataset(path / "mine", start=0, count=200), DatasetError),
         (lambda path: write_text(path / "text", 100_000 * "x"), OSError),
         (write_checkpoint, OSError),
         (lambda path: save_model(build_model(), path / "mine.h5"), OSError),

@@ -41,10 +41,6 @@ def post(server, path, content, **headers):
         return error.code
 
 
-def data_url(content):
-    return "data:image/png;base64," + base64.b64encode(content).decode()
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server with a home of its own, its log, and where Gradio would store uploads."""
@@ -250,7 +246,8 @@ def test_nothing_is_stored_and_an_empty_home_stays_empty(server, page):
     )
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
     assert post(server, "gradio_api/upload", form, **kind) == 413
-    event = {"data": [data_url(TEST[0].read_bytes()), 0.9], "fn_index": 0, "session_hash": "image"}
+    image = "data:image/png;base64," + base64.b64encode(TEST[0].read_bytes()).decode()
+    event = {"data": [image, 0.9], "fn_index": 0, "session_hash": "image"}
     assert post(server, JOIN, json.dumps(event).encode()) == 200
     assert [path for path in server.stored.rglob("*") if path.is_file()] == []
     assert list(server.home.rglob("*")) == []
