@@ -156,7 +156,7 @@ def test_proposed_labels_are_valid_and_never_replaced(plates, tmp_path, random_w
     assert main(command) == 1 and "cut.png" in capsys.readouterr().err
     path = tmp_path / "metadata.csv"
     content = path.read_bytes()
-    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
     confidence = [float(row["confidence"]) for row in rows]
     assert len(rows) == 3 and confidence == sorted(confidence)
     (tmp_path / "cut.png").unlink()
