@@ -20,7 +20,7 @@ PROJECT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(PROJECT)}
 
 
-def run_python(*command, cwd=PROJECT, **options):
+def run_python(*command, cwd=PROJECT):
     """Run Python in a process of its own; it may fail, but not with a traceback."""
     done = subprocess.run(
         [sys.executable, *map(str, command)],
@@ -29,20 +29,19 @@ def run_python(*command, cwd=PROJECT, **options):
         capture_output=True,
         text=True,
         timeout=900,
-        **options,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
-def start_interruptible(*command, cwd=PROJECT, **options):
+def start_interruptible(*command, **options):
     """Start Python in a process of its own, with its standard error as text, to interrupt it.
 
     A shell lets what runs in the background ignore SIGINT, and tests would pass that on.
     """
     return subprocess.Popen(
         [sys.executable, *map(str, command)],
-        cwd=cwd,
+        cwd=PROJECT,
         env=ENVIRONMENT,
         stderr=subprocess.PIPE,
         text=True,

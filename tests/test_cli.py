@@ -25,8 +25,8 @@ TEST = PROJECT / "data" / "test"
 COMMANDS = "read generate validate label draw-many read-many train fine-tune calibrate export"
 
 
-def run(*arguments, **options):
-    done = run_python("-m", "plate_ocr", *arguments, **options)
+def run(*arguments):
+    done = run_python("-m", "plate_ocr", *arguments)
     return done.returncode, done.stdout, done.stderr
 
 
