@@ -82,7 +82,7 @@ def test_a_reader_that_fails_keeps_its_row_and_the_others_are_measured(monkeypat
     monkeypatch.setattr(compare, "install", lambda *arguments: None)
     monkeypatch.setattr(Reader, "python", Path(sys.executable))
     monkeypatch.setattr(subprocess_worker, "ENVIRONMENTS", tmp_path)
-    folder = write_plates(tmp_path / "meters" / "test", range(95_000, 95_002), size=(300, 120))
+    folder = write_plates(tmp_path / "meters" / "test", range(95_000, 95_002), size=(300, 150))
     results = compare.compare(plates=2, timed=8, rounds=1, folders=[folder])
     ours, failed = results["readers"]["plate_ocr"], results["readers"]["ddddocr"]
     assert list(failed) == ["failed"] and "No module named" in failed["failed"]
