@@ -8,18 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.baselines import READERS, Reader
-from plate_ocr.evaluation.plots import BLUE, GRAY, GREEN, ORANGE, PURPLE, RED
+from plate_ocr.evaluation.benchmark import TITLES
+from plate_ocr.evaluation.plots import BLUE, GRAY, GREEN, ORANGE, PURPLE, RED, SKY
 
-SETS = {
-    "test": "data/test",
-    "held_out": "held-out numbers, training fonts",
-    "held_out_fonts": "held-out fonts",
-    "corruptions_1_to_3": "corruptions, severity 1 to 3",
-    "corruptions_4_to_5": "corruptions, severity 4 and 5",
-    "layout": "layout",
-    "cross_generator": "cross-generator",
-    "captcha": "captcha",
-    "segments": "seven-segment displays",
+SETS = {"test": "data/test"} | TITLES
+# Folders of real images that docs/benchmark.md describes; others have the last parts of their path.
+SETS |= {
+    "meters/test": "real: water meters",
+    "cheques/test": "real: bank cheques",
+    "seven_segment/test": "real: seven-segment displays",
 }
 NOTHING = "-"
 # Colour and marker of the readers in the figure of accuracy.
@@ -28,6 +25,7 @@ MARKERS = {
     "ppocr_small": (ORANGE, "s"),
     "ppocr_tiny": (GREEN, "D"),
     "ppocr_v5": (PURPLE, "P"),
+    "rapidocr": (SKY, "X"),
     "ddddocr": (RED, "^"),
     "tesseract": (GRAY, "v"),
 }
@@ -40,9 +38,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def titles(sets: Iterable[str]) -> dict[str, str]:
-    """The titles of sets; a folder has the last two parts of its path as name and title."""
+    """The titles of sets in their order; other folders have their name as title."""
     known = {name: title for name, title in SETS.items() if name in sets}
-    return known | {name: name for name in sets if "/" in name}
+    return known | {name: name for name in sets if "/" in name and name not in known}
 
 
 def measured(results: dict) -> dict[Reader, dict]:
@@ -76,9 +74,9 @@ def latency_table(results: dict) -> str:
     readers = measured(results)
     times = [figures.get("latency_ms_by_set") for figures in readers.values()]
     rows = [
-        [name, *(f"{part[name]:.2f}" if part else NOTHING for part in times)]
-        for name in results["sets"]
-        if name not in SETS
+        [title, *(f"{part[name]:.2f}" if part else NOTHING for part in times)]
+        for name, title in titles(results["sets"]).items()
+        if "/" in name
     ]
     head = ["median latency, ms", *(reader.title for reader in readers)]
     return table(head, rows) if rows else ""
@@ -153,14 +151,15 @@ def markdown(results: dict) -> str:
         reader.title: figures.get("correct", {}) for reader, figures in measured(results).items()
     }
     items = "".join(f"- {line}\n" for line in notes(results))
-    parts = ("# Benchmark\n", better_engines(results), accuracy_table(results["sets"], correct),
-             latency_table(results), cost_table(results), items)  # fmt: skip
+    parts = ("# Comparison with other OCR engines\n", better_engines(results),
+             accuracy_table(results["sets"], correct), latency_table(results),
+             cost_table(results), items)  # fmt: skip
     return "\n".join(filter(None, parts))
 
 
 def chart(results: dict) -> Figure:
     """Error rate on every set, and throughput of every reader."""
-    figure, (errors, rates) = plt.subplots(2, 1, figsize=(7, 7), height_ratios=(1.3, 1))
+    figure, (errors, rates) = plt.subplots(2, 1, figsize=(5.5, 7.5), height_ratios=(1.5, 1))
     _plot_errors(errors, results)
     _plot_throughput(rates, results)
     return figure
@@ -178,7 +177,7 @@ def _plot_errors(axis: Axes, results: dict) -> None:
     for number, (reader, correct) in enumerate(shown.items()):
         colour, marker = MARKERS[reader.key]
         wrong = [max(none, 100 * (1 - correct[name] / plates[name])) for name in sets]
-        offset = 0.12 * (number - (len(shown) - 1) / 2)  # else equal readers hide each other
+        offset = 0.1 * (number - (len(shown) - 1) / 2)  # else equal readers hide each other
         rows = [row + offset for row in range(len(sets))]
         axis.plot(wrong, rows, marker, color=colour, label=reader.title)
     axis.set_xscale("log")
@@ -188,7 +187,7 @@ def _plot_errors(axis: Axes, results: dict) -> None:
     ticks = [tick for tick in (0.01, 0.1, 1, 10, 100) if tick > 2 * none]
     axis.set_xticks([none, *ticks], ["0", *(f"{tick:g} %" for tick in ticks)])
     axis.set(title="Error rate (lower is better)", xlim=(none / 1.4, 140))
-    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axis.legend(loc="upper center", bbox_to_anchor=(0.3, -0.06), ncols=4, fontsize=8)
 
 
 def _plot_throughput(axis: Axes, results: dict) -> None:
@@ -212,4 +211,4 @@ def _plot_throughput(axis: Axes, results: dict) -> None:
     axis.invert_yaxis()
     axis.set(title="Throughput, 1 core (plates/s)")
     axis.set_xlim(right=8 * max(best))  # room for the numbers
-    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axis.legend(loc="lower right")

@@ -76,7 +76,7 @@ def accuracy() -> str:
         for title, sets in ours.items()
     }
     for engine in READERS:
-        if engine.key in ("ppocr_small", "ppocr_tiny", "tesseract"):
+        if engine.key in ("ppocr_small", "ppocr_tiny", "rapidocr", "tesseract"):
             correct[engine.title] = engines[engine.key].get("correct", {})
     plates = {name: part["images"] for name, part in ours["plate_ocr"].items()}
     return report.accuracy_table(plates, correct)
@@ -182,7 +182,9 @@ def tta_ablation() -> str:
 def tta_throughput() -> str:
     """Plates per second with and without test-time augmentation."""
     rows = {
-        f"{name}, {backend}": {views: f"{rate:,}" for views, rate in rates.items()}
+        f"{report.SETS.get(name, name)}, {backend}": {
+            views: f"{rate:,}" for views, rate in rates.items()
+        }
         for backend, sets in load("tta")["plates_per_second"].items()
         for name, rates in sets.items()
     }
@@ -194,7 +196,9 @@ def compatibility() -> str:
     rows = {}
     for tried in load("compatibility")["environments"].values():
         versions = ", ".join(map(" ".join, tried["versions"].items()))
-        rows[versions] = {"difference": f"{tried['largest_difference_of_a_logit']:.0e}"}
+        rows[versions] = {
+            "largest difference of a logit": f"{tried['largest_difference_of_a_logit']:.0e}"
+        }
     return grid("versions", rows)
 
 
@@ -203,6 +207,29 @@ def model_size() -> str:
     model = build_model()
     macs = count_macs(model) / 1e6
     return f"{model.count_params():,} parameters, {macs:,.1f} million multiply-adds per plate"
+
+
+def speed() -> str:
+    """Plates per second of our reader and of the fastest other engine."""
+    rates = {
+        reader: figures["plates_per_second"]
+        for reader, figures in report.measured(load("benchmark")).items()
+        if "failed" not in figures
+    }
+    ours = rates[READERS[0]]
+    others = [reader for reader in rates if reader.loader != READERS[0].loader]
+    fastest = max(others, key=lambda reader: max(rates[reader].values()))
+    return (
+        f"{ours['1']:,.0f} plates per second at batch size 1 and {max(ours.values()):,.0f} in "
+        f"larger batches; the fastest other engine, {fastest.title}, reads "
+        f"{max(rates[fastest].values()):,.0f}"
+    )
+
+
+def training_time() -> str:
+    """How long both parts of the training took, and on what."""
+    runs = [load(f"training_{name}") for name in ("described", "robust")]
+    return f"{sum(run['minutes'] for run in runs) / 60:.1f} hours on a {runs[-1]['device']}"
 
 
 def hardest_fonts() -> str:
@@ -219,8 +246,8 @@ def threshold() -> str:
 BLOCKS = {
     function.__name__: function
     for function in (accuracy, better_engines, compatibility, confidence, fine_tuning,
-                     hardest_fonts, metrics, model_size, real, threshold, training_runs,
-                     tta_ablation, tta_throughput)
+                     hardest_fonts, metrics, model_size, real, speed, threshold, training_runs,
+                     training_time, tta_ablation, tta_throughput)
 }  # fmt: skip
 
 

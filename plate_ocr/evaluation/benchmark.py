@@ -21,6 +21,16 @@ BENCHMARK = Path("data/benchmark")
 POOLED = ("held_out_fonts", "corruptions", "layout", "cross_generator")  # for confidence metrics
 # Every choice is made on `tuning`; data/benchmark/README.md names two that were made on others.
 SETS = (*POOLED, "captcha", "segments", "no_plate", "tuning")
+TITLES = {  # in tables and figures
+    "held_out": "held-out numbers",
+    "held_out_fonts": "held-out fonts",
+    "corruptions_1_to_3": "corruptions, severity 1 to 3",
+    "corruptions_4_to_5": "corruptions, severity 4 and 5",
+    "layout": "layout",
+    "cross_generator": "cross-generator",
+    "captcha": "captcha",
+    "segments": "seven-segment displays",
+}
 CORRUPTION_FILES = tuple(f"corruptions_{kind}" for kind in ("noise", "blur", "light", "damage"))
 CALIBRATION_PLATES = 300  # drawn ones beside labelled images
 
@@ -74,21 +84,22 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
 
 
 def robustness_sets(directory: Path | str = BENCHMARK) -> dict[str, BenchmarkSet]:
-    """The benchmark sets of drawn plates that differ from training plates; severities apart.
+    """The benchmark sets of drawn plates that differ from training plates, by title.
 
     Raises:
         BenchmarkError: see `load_benchmark`.
     """
     corruptions = load_benchmark("corruptions", directory)
     is_mild = corruptions.tags["severity"] <= 3
-    return {
-        "held-out fonts": load_benchmark("held_out_fonts", directory),
-        "mild corruptions": corruptions.take(np.flatnonzero(is_mild)),
-        "severe corruptions": corruptions.take(np.flatnonzero(~is_mild)),
-        "unusual layouts": load_benchmark("layout", directory),
-        "another generator": load_benchmark("cross_generator", directory),
-        "segment displays": load_benchmark("segments", directory),
+    sets = {
+        "held_out_fonts": load_benchmark("held_out_fonts", directory),
+        "corruptions_1_to_3": corruptions.take(np.flatnonzero(is_mild)),
+        "corruptions_4_to_5": corruptions.take(np.flatnonzero(~is_mild)),
+        "layout": load_benchmark("layout", directory),
+        "cross_generator": load_benchmark("cross_generator", directory),
+        "segments": load_benchmark("segments", directory),
     }
+    return {TITLES[name]: dataset for name, dataset in sets.items()}
 
 
 def style_sets(plates: PlateDataset, seed: int) -> dict[str, BenchmarkSet]:

@@ -95,7 +95,7 @@ def results(monkeypatch, tmp_path):
     monkeypatch.setattr(compare, "install", lambda *arguments: None)
     monkeypatch.setattr(Reader, "python", Path(sys.executable))
     monkeypatch.setattr(subprocess_worker, "ENVIRONMENTS", tmp_path)
-    folder = tmp_path / "meters" / "test"
+    folder = tmp_path / "photographs" / "test"
     folder.mkdir(parents=True)
     plates = render_plates(range(95_000, 95_002))
     for image, label, size in zip(
@@ -120,11 +120,11 @@ def test_a_reader_that_fails_keeps_its_row_and_the_others_are_measured(results):
 
 def test_images_of_a_folder_are_read_and_timed_too(results):
     ours = results["readers"]["plate_ocr"]
-    assert results["sets"]["meters/test"] == ours["correct"]["meters/test"] == 2
-    assert ours["latency_ms_by_set"]["meters/test"] > 0
-    assert report.markdown(results).count("\n| meters/test |") == 2
-    del results["sets"]["meters/test"]
-    assert "meters" not in report.markdown(results)
+    assert results["sets"]["photographs/test"] == ours["correct"]["photographs/test"] == 2
+    assert ours["latency_ms_by_set"]["photographs/test"] > 0
+    assert report.markdown(results).count("\n| photographs/test |") == 2
+    del results["sets"]["photographs/test"]
+    assert "photographs" not in report.markdown(results)
 
 
 def test_sets_on_which_another_engine_is_better_come_first():
