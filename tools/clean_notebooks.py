@@ -25,6 +25,7 @@ def clean(path: Path) -> None:
     notebook.metadata.pop("papermill", None)
     logged = ""
     for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)  # of Markdown too, which the preprocessor leaves alone
         for output in list(cell.get("outputs", [])):
             output.get("metadata", {}).clear()
             if output.get("name") == "stderr":

@@ -120,14 +120,14 @@ def style_sets(plates: PlateDataset, seed: int) -> dict[str, BenchmarkSet]:
 
 
 def evaluate_weights(
-    weights: Path | str, plates: PlateDataset, fresh: PlateDataset, test: PlateDataset
+    weights: Path | str, plates: PlateDataset, held_out: PlateDataset, test: PlateDataset
 ) -> dict[str, float]:
-    """What saved weights make of plain plates, read by Keras.
+    """Metrics of saved weights on clean plates, read by Keras.
 
     Args:
         weights: the HDF5 file.
         plates: training plates; the CTC loss on them is that of inference, without dropout.
-        fresh: plates with numbers that the training never saw.
+        held_out: plates with numbers that the training never saw.
         test: the test plates.
 
     Raises:
@@ -139,16 +139,16 @@ def evaluate_weights(
     model = reader.backend.model
     model.compile(loss=ctc_loss)
     labels = encode(plates.labels, plates.digits)
-    fresh_result, test_result = (
-        evaluate(reader, BenchmarkSet.from_plates(part)) for part in (fresh, test)
+    held_out_result, test_result = (
+        evaluate(reader, BenchmarkSet.from_plates(part)) for part in (held_out, test)
     )
     return {
         "loss_on_training_plates": model.evaluate(plates.images, labels, batch_size=256, verbose=0),
-        "held_out_plates": len(fresh),
-        "held_out_correct": int(fresh_result.correct.sum()),
+        "held_out_plates": len(held_out),
+        "held_out_correct": int(held_out_result.correct.sum()),
         "test_plates": len(test),
         "test_correct": int(test_result.correct.sum()),
-        "mean_confidence_on_held_out_plates": float(fresh_result.confidence.mean()),
+        "mean_confidence_on_held_out_plates": float(held_out_result.confidence.mean()),
     }
 
 
