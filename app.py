@@ -254,7 +254,7 @@ STYLE = """
 SYSTEM_FONTS = ["Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]  # none is fetched
 
 with gr.Blocks(title="Plate OCR", analytics_enabled=False) as page:
-    gr.Markdown("# Plate OCR\nReads the five digits of a simulated number plate.")
+    gr.Markdown("# Plate OCR\nReads the five digits of a synthetic number plate.")
     with gr.Column(elem_classes="parts"):
         with gr.Column():
             frame = gr.HTML(html_template=FRAME, css_template=FRAME_STYLE, js_on_load=FRAME_SCRIPT)
@@ -283,8 +283,8 @@ with gr.Blocks(title="Plate OCR", analytics_enabled=False) as page:
             )
             posteriors = gr.HTML()
     gr.Markdown(
-        "What you send is read in the server's memory and stored nowhere. Nothing about it or you "
-        "is reported: Gradio's analytics and ONNX Runtime's telemetry are off."
+        "What you send is read in the server's memory and never stored. Gradio's analytics and "
+        "ONNX Runtime's telemetry are off."
     )
 
     event = {

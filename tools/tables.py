@@ -232,12 +232,6 @@ def training_time() -> str:
     return f"{sum(run['minutes'] for run in runs) / 60:.1f} hours on a {runs[-1]['device']}"
 
 
-def hardest_fonts() -> str:
-    """The five held-out fonts with the lowest exact match."""
-    fonts = list(load("evaluation")["held_out_fonts_by_font"].items())[:5]
-    return ", ".join(f"{name} ({correct} of {plates})" for name, (correct, plates) in fonts)
-
-
 def threshold() -> str:
     """The confidence from which on one reading in a thousand is wrong."""
     return f"{load('evaluation')['confidence']['threshold_at_99.9_precision']:.3f}"
@@ -246,7 +240,7 @@ def threshold() -> str:
 BLOCKS = {
     function.__name__: function
     for function in (accuracy, better_engines, compatibility, confidence, fine_tuning,
-                     hardest_fonts, metrics, model_size, real, speed, threshold, training_runs,
+                     metrics, model_size, real, speed, threshold, training_runs,
                      training_time, tta_ablation, tta_throughput)
 }  # fmt: skip
 
