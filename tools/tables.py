@@ -150,7 +150,7 @@ def training_runs() -> str:
         del run["config"]["name"], run["config"]["seed"]
         columns[f"`{name}`"] = {
             **{f"`{key}`": setting(value) for key, value in run["config"].items()},
-            "epochs": f"{run['epochs']}, best {run['best_epoch']}",
+            "epochs trained": f"{run['epochs']}, best {run['best_epoch']}",
             "minutes": f"{run['minutes']:.1f}",
             "device, precision": f"{run['device']}, {run['precision']}",
             "CTC loss on clean training plates": f"{measured['loss_on_training_plates']:.6f}",
