@@ -28,7 +28,7 @@ class Face:
     file: str
     licence: str
     kind: str
-    set: str  # held-out or tuning
+    set: str  # unseen or tuning
 
     @property
     def path(self) -> Path:

@@ -188,18 +188,18 @@ def draw_corruption_sheet(samples: list[Sample]) -> None:
 
 def main() -> None:
     """Fetch what is missing, then draw everything."""
-    table = load_faces("held-out", "tuning")
-    held_out = [face for face in table if face.set == "held-out"]
-    ordinary = [face for face in held_out if face.kind in ORDINARY_KINDS]
+    table = load_faces("unseen", "tuning")
+    unseen = [face for face in table if face.set == "unseen"]
+    ordinary = [face for face in unseen if face.kind in ORDINARY_KINDS]
     tuning = [face for face in table if face.set == "tuning"]
-    write("held_out_fonts", draw_set("held_out_fonts", held_out_font_plate, held_out, 5000))
+    write("held_out_fonts", draw_set("held_out_fonts", held_out_font_plate, unseen, 5000))
     corrupted = draw_set("corruptions", corrupted_plate, ordinary, 5000)
     for family, members in FAMILIES.items():
         names = {corruption.__name__ for corruption in members}
         chosen = [sample for sample in corrupted if sample.tags["corruption"] in names]
         write(f"corruptions_{family}", chosen)
     write("layout", draw_set("layout", layout_plate, ordinary, 3000))
-    write("no_plate", draw_set("no_plate", negative, held_out, 3000))
+    write("no_plate", draw_set("no_plate", negative, unseen, 3000))
     write("segments", draw_set("segments", segments_plate, [], 1000))
     write("tuning", draw_set("tuning", tuning_plate, tuning, 3000))
     write("cross_generator", third_party_set("cross_generator", "trdg", 2000))

@@ -70,21 +70,21 @@ def test_numbers_are_held_out_and_unique(names):
 
 def test_no_family_is_in_two_sets():
     trained = {font["family"] for font in json.loads((PROJECT / "fonts/fonts.json").read_text())}
-    held_out = {face["family"] for face in faces("held-out")}
+    unseen = {face["family"] for face in faces("unseen")}
     tuning = {face["family"] for face in faces("tuning")}
-    assert len(trained) == 22 and len(held_out) >= 60 and len(tuning) >= 25
-    assert not held_out & trained and not tuning & trained and not held_out & tuning
+    assert len(trained) == 22 and len(unseen) >= 60 and len(tuning) >= 25
+    assert not unseen & trained and not tuning & trained and not unseen & tuning
     related = {tuple(name.split()[:2]) for name in trained}  # no other style of a trained family
-    assert not related & {tuple(name.split()[:2]) for name in held_out | tuning}
-    assert set(load("held_out_fonts")["font"]) == held_out
+    assert not related & {tuple(name.split()[:2]) for name in unseen | tuning}
+    assert set(load("held_out_fonts")["font"]) == unseen
     assert set(load("tuning")["font"]) == tuning
     for name in (*CORRUPTIONS, "layout", "no_plate"):
-        assert set(load(name)["font"]) - {""} <= held_out
+        assert set(load(name)["font"]) - {""} <= unseen
 
 
 def test_every_family_has_a_licence_and_a_row_in_the_readme():
     readme = (BENCHMARK / "README.md").read_text(encoding="utf-8")
-    for face in faces("held-out") + faces("tuning"):
+    for face in faces("unseen") + faces("tuning"):
         assert face["licence"] in {"OFL-1.1", "Apache-2.0", "UFL-1.0"}
         cells = [face["family"], face["kind"], f"`{face['package']}`", face["version"]]
         assert " | ".join([*cells, face["licence"], face["set"]]) in readme
