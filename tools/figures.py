@@ -54,7 +54,6 @@ def draw_pipeline() -> Figure:
         axis.grid(False)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set(visible=True, color=plots.EDGE)
-        axis.title.set_fontsize(10)
     for axis, image in ((axes["plate"], plate), (axes["crop"], crop)):
         axis.imshow(image, cmap="gray", vmin=0, vmax=255)
     window = Rectangle((left, top), CROP_SIZE[0] * x_step, CROP_SIZE[1] * y_step, fill=False)
