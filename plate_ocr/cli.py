@@ -136,6 +136,8 @@ def _add_data_commands(add_command: AddCommand) -> None:
     add = add_command("label", _label).add_argument
     add("directory", type=path_argument, help="folder of images without metadata")
     add("--weights", **WEIGHTS)
+    digits = "on an image, 4 to 7; default: as many as the weights read"
+    add("--digits", type=int, choices=SUPPORTED_LENGTHS, metavar="N", help=digits)
 
     add = add_command("draw-many", _draw_many).add_argument
     add("output", type=path_argument, help="new folder")
@@ -266,8 +268,8 @@ def _label(options: Options) -> int:
     Correct its column text, as text: a spreadsheet drops leading zeros of numbers.
     """
     check_unlabelled(options.directory)
-    rows, failures = [], 0
-    for path, reading in PlateReader(options.weights).read_folder(options.directory):
+    reader, rows, failures = PlateReader(options.weights, digits=options.digits), [], 0
+    for path, reading in reader.read_folder(options.directory):
         if isinstance(reading, ImageError):
             print_error(f"unreadable: {reading}")
             failures += 1
