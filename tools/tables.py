@@ -5,7 +5,7 @@ A page marks where one belongs: `<!-- results: NAME -->` before it, `<!-- end --
 """
 
 import re
-from collections import ChainMap
+from collections import ChainMap, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +189,24 @@ def tta_throughput() -> str:
     return grid("plates/s, one thread", rows)
 
 
+def profile() -> str:
+    """Where the time of a reading goes, and how near the network is to the peak of a core."""
+    measured = load("profile")
+    rows: dict[str, dict[str, str]] = defaultdict(dict)
+    for size, batch in measured["batches"].items():
+        stages, column = dict(batch["microseconds"]), f"batch of {size}"
+        total, network = stages.pop("read"), stages["network"]
+        stages["everything else"] = max(total - sum(stages.values()), 0)
+        for stage, time in stages.items():
+            rows[stage][column] = f"{time:,.0f} µs, {time / total:.0%}"
+            if stage == "network":
+                for part, share in batch["network"].items():
+                    rows[f"- {part}"][column] = f"{share * network:,.0f} µs"
+        rows["read"][column] = f"{total:,.0f} µs"
+        rows["network, GFLOP/s"][column] = f"{batch['gflops']:.0f} of {measured['peak_gflops']:.0f}"
+    return grid("stage, per plate", rows)
+
+
 def compatibility() -> str:
     """The largest difference of a logit in other versions of Keras."""
     rows = {}
@@ -219,7 +237,7 @@ def threshold() -> str:
 BLOCKS = {
     function.__name__: function
     for function in (accuracy, better_engines, compatibility, confidence, fine_tuning,
-                     hardest_fonts, metrics, model_size, real, threshold, training_runs,
+                     hardest_fonts, metrics, model_size, profile, real, threshold, training_runs,
                      tta_ablation, tta_throughput)
 }  # fmt: skip
 

@@ -103,7 +103,8 @@ def style_sets(plates: PlateDataset, seed: int) -> dict[str, BenchmarkSet]:
     }
     sets = {}
     for name, augmentation in augmentations.items():
-        images, _ = augmentation(plates.images, plates.labels, np.random.default_rng(seed))
+        seeds = [(seed, row) for row in range(len(plates))]
+        images, _ = augmentation(plates.images, plates.labels, seeds)
         sets[name] = BenchmarkSet(images, plates.labels, tags={})
     return sets
 
@@ -172,7 +173,7 @@ def calibrate(weights: Path | str, plates: PlateDataset, backend: str = "onnx") 
     drawn = render_plates(held_out_range(CALIBRATION_PLATES, plates.digits), digits=plates.digits)
     config = CONFIGS["robust"]
     augmentation = PlateAugmentation(config.styles, config.surroundings_prob)
-    images, _ = augmentation(drawn.images, drawn.labels, np.random.default_rng(config.seed))
+    images, _ = augmentation(drawn.images, drawn.labels, seeds=range(len(drawn)))
     predictions = PlateReader(weights, backend).predict(np.concatenate([plates.images, images]))
     correct = np.array(predictions.texts) == np.array(plates.labels + drawn.labels)
     share = min(1.0, len(plates) / len(drawn))

@@ -260,7 +260,8 @@ class OwnAndDrawnBatches(keras.utils.PyDataset):
         images, boxes = map(np.stack, zip(*pairs, strict=True))
         chosen = rng.integers(len(self.drawn), size=len(rows))
         texts = [self.drawn.labels[row] for row in chosen]
-        drawn, drawn_boxes = self.augment_drawn(self.drawn.images[chosen], texts, rng)
+        seeds = rng.integers(2**32, size=len(rows))
+        drawn, drawn_boxes = self.augment_drawn(self.drawn.images[chosen], texts, seeds)
         labels = np.concatenate([self.labels[rows], self.drawn_labels[chosen]])
         targets = make_targets(labels, np.concatenate([boxes, drawn_boxes]))
         return np.concatenate([images[..., None], drawn]), targets

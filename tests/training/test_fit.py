@@ -120,8 +120,11 @@ def test_processes_augment_as_threads_do(plates):
 
 
 def test_every_host_takes_its_own_shard_of_a_batch(plates):
-    images, targets = PlateBatches(plates, 12, 1)[0]
-    shards = [PlateBatches(plates, 12, 1, host=Distributed(index, 3, 3))[0] for index in range(3)]
+    augment = make_augmentation(TINY)
+    images, targets = PlateBatches(plates, 12, 1, augment)[0]
+    shards = [
+        PlateBatches(plates, 12, 1, augment, Distributed(index, 3, 3))[0] for index in range(3)
+    ]
     joined = {name: np.concatenate([shard[1][name] for shard in shards]) for name in targets}
     assert_equal_batches(
         (np.concatenate([shard[0] for shard in shards]), joined), (images, targets)
