@@ -4,12 +4,15 @@ import json
 import re
 import shlex
 import shutil
+import signal
+import time
 from dataclasses import replace
 
 import cv2
 import keras
 import numpy as np
 import pytest
+from conftest import start_interruptible
 from PIL import Image
 
 from plate_ocr.cli import main
@@ -118,6 +121,27 @@ def test_an_interrupted_run_goes_on_to_its_end(tiny, command, tmp_path, monkeypa
     assert {path.name for path in mine.glob("[!.]*")} == WRITTEN
     assert str(mine / "dr_model.h5") in capsys.readouterr().out
     assert main(command) == 2 and str(mine) in capsys.readouterr().err  # is finished
+
+
+INTERRUPTIBLE = """
+import runpy, sys
+from dataclasses import replace
+from plate_ocr.training.config import CONFIGS
+CONFIGS["fine_tune"] = replace(CONFIGS["fine_tune"], epochs=99, plates=640, replay_plates=64)
+runpy.run_module("plate_ocr", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_it_trains(command, tmp_path):
+    process = start_interruptible("-c", INTERRUPTIBLE, *command)
+    state = tmp_path / "mine" / "checkpoints" / "state.json"
+    while not state.exists() or not json.loads(state.read_text())["epoch"]:
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.splitlines()[-1] == "interrupted"
 
 
 @pytest.mark.parametrize(
