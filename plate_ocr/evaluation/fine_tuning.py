@@ -158,10 +158,10 @@ def threshold_text(report: FineTuningReport) -> str:
     if count >= IMAGES_FOR_THRESHOLD:
         return f"From a confidence of {threshold:.6f} on, one reading in a thousand is wrong."
     return (
-        "The confidence is calibrated on the held-back images and on drawn plates. From which "
-        "confidence on one reading in a thousand is wrong is not known: it takes about "
-        f"{IMAGES_FOR_THRESHOLD:,} held-back images with such readings, and {count:,} of the "
-        f"{len(report.held_back.labels):,} have them."
+        "The confidence is calibrated on the held-back images and on drawn plates. A threshold "
+        "with one mistake in a thousand is not known yet: about "
+        f"{IMAGES_FOR_THRESHOLD:,} held-back images must be read above it, and here "
+        f"{count:,} of {len(report.held_back.labels):,} are."
     )
 
 
