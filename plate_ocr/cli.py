@@ -317,7 +317,8 @@ def _train(options: Options) -> int | None:
 
 
 def _train_here(options: Options) -> None:
-    from plate_ocr.training.fit import best_dtype_policy, save_model, train  # imports Keras
+    _import_keras()
+    from plate_ocr.training.fit import best_dtype_policy, save_model, train
 
     config, host = CONFIGS[options.config], SINGLE_HOST
     if options.coordinator_address:
@@ -358,7 +359,8 @@ def _fine_tune(options: Options) -> int:
         print_error(line)
     if problems:
         return 2
-    from plate_ocr.evaluation.fine_tuning import fine_tune_and_report, markdown  # imports Keras
+    _import_keras()
+    from plate_ocr.evaluation.fine_tuning import fine_tune_and_report, markdown
 
     report = fine_tune_and_report(
         options.directory,
@@ -386,9 +388,22 @@ def _calibrate(options: Options) -> None:
 
 def _export(options: Options) -> None:
     """Export weights as ONNX, NAME.onnx beside them. Needs the extra [train]."""
-    from plate_ocr.training.export import export_weights  # imports Keras
+    _import_keras()
+    from plate_ocr.training.export import export_weights
 
     print(export_weights(options.weights))
+
+
+def _import_keras() -> None:
+    """Import Keras, without what TensorFlow 2.21 logs then whatever its log level."""
+    standard_error = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import keras  # noqa: F401
+    finally:
+        os.dup2(standard_error, 2)
+        os.close(standard_error)
 
 
 def run_command(command: Callable[[], int | None], *errors: type[Exception]) -> int:

@@ -141,7 +141,7 @@ def test_ctrl_c_while_it_trains(command, tmp_path):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and err.splitlines()[-1] == "interrupted"
+    assert (process.returncode, err) == (130, "interrupted\n")
 
 
 @pytest.mark.parametrize(
