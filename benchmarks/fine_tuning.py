@@ -87,9 +87,10 @@ def main(arguments: list[str] | None = None) -> None:
     }
     for folder in options.folders:
         test = {"test": BenchmarkSet.from_plates(load_folder(folder / "test"))}
+        available = len(load_folder(folder / "train"))
         for count in options.images:
             finished = {(row["name"], row["images"]) for row in measured["runs"]}
-            if (folder.name, min(count, len(load_folder(folder / "train")))) in finished:
+            if (folder.name, min(count, available)) in finished:
                 continue
             measured["runs"].append(measure(folder, count, test | sets))
             print(json.dumps(measured["runs"][-1]), flush=True)
