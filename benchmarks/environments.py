@@ -10,6 +10,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parent.parent
 CACHE = PROJECT / ".cache"
+RESULTS = PROJECT / "results"
 
 
 class EnvironmentFailed(RuntimeError):

@@ -60,8 +60,7 @@ def ppocr(size: str) -> LoadedReader:
         alphabet = (folder / characters[0]).read_text(encoding="utf-8")
     else:
         alphabet = session.get_modelmeta().custom_metadata_map["character"]
-    symbols = [line.rstrip("\r") for line in alphabet.split("\n")]
-    classes = np.array([0, *(1 + symbols.index(digit) for digit in DIGITS)])
+    classes = digit_classes(["blank", *alphabet.replace("\r", "").split("\n")])
     name = session.get_inputs()[0].name
 
     def preprocess(image: np.ndarray) -> np.ndarray:
@@ -89,8 +88,7 @@ def rapidocr(model: str) -> LoadedReader:
 
     engine = package.RapidOCR(params={"EngineConfig.onnxruntime.intra_op_num_threads": 1})
     recognizer = engine._load_rec_model()  # else it is loaded at the first image
-    symbols = recognizer.postprocess_op.character
-    classes = np.array([0, *map(symbols.index, DIGITS)])
+    classes = digit_classes(recognizer.postprocess_op.character)
 
     def decode(scores: np.ndarray, *_, **__) -> tuple[list, list]:
         return [(decode_digits(line, classes), 1.0) for line in scores], []
@@ -118,8 +116,7 @@ def ddddocr(variant: str) -> LoadedReader:
 
     ocr = package.DdddOcr(beta=True, show_ad=False)
     session = ocr.ocr_engine.session  # kept: the package drops its own when it is collected
-    symbols = ocr.ocr_engine.get_charset()
-    classes = np.array([0, *(symbols.index(digit) for digit in DIGITS)])
+    classes = digit_classes(ocr.ocr_engine.get_charset())
     name = session.get_inputs()[0].name
 
     def read(images: np.ndarray) -> list[str]:
@@ -182,11 +179,13 @@ def crop_to_ink(image: np.ndarray) -> np.ndarray:
     return image[top : rows[-1] + 1 + INK_MARGIN, left : columns[-1] + 1 + INK_MARGIN]
 
 
-def decode_digits(scores: np.ndarray, classes: np.ndarray) -> str:
-    """Greedy CTC decoding of scores, (steps, classes), restricted to the digit alphabet.
+def digit_classes(symbols: list[str]) -> np.ndarray:
+    """The classes of the blank, which is the first symbol, and of 0 to 9."""
+    return np.array([0, *map(symbols.index, DIGITS)])
 
-    `classes` are those of the blank and of 0 to 9.
-    """
+
+def decode_digits(scores: np.ndarray, classes: np.ndarray) -> str:
+    """Greedy CTC decoding of scores, (steps, classes), restricted to `digit_classes`."""
     path = scores[:, classes].argmax(axis=1)
     is_new = np.append(True, path[1:] != path[:-1])
     return "".join(str(symbol - 1) for symbol in path[is_new & (path > 0)])

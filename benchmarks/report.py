@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.baselines import READERS, Reader
+from plate_ocr.evaluation.notebook import markdown_table
 from plate_ocr.evaluation.plots import BLUE, GRAY, GREEN, ORANGE, PURPLE, RED
 
 SETS = {
@@ -34,9 +36,8 @@ MARKERS = {
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is aligned to the left, the others to the right."""
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    """A Markdown table, which ends its last line."""
+    return f"{markdown_table(head, rows).data}\n"
 
 
 def titles(sets: Iterable[str]) -> dict[str, str]:
@@ -46,15 +47,14 @@ def titles(sets: Iterable[str]) -> dict[str, str]:
 
 
 def measured(results: dict) -> dict[Reader, dict]:
-    """The readers in these results, and their figures or why they failed."""
-    readers = results["readers"]
-    return {reader: readers[reader.key] for reader in READERS if reader.key in readers}
+    """The readers that did not fail, and their figures."""
+    figures = {reader: results["readers"].get(reader.key, {}) for reader in READERS}
+    return {reader: part for reader, part in figures.items() if "correct" in part}
 
 
 def percent(correct: int, plates: int) -> str:
     """A percentage; 100.00 only if all are correct."""
-    rate = 100 * correct / plates
-    return f"{rate:.2f}" if correct == plates else f"{min(rate, 99.99):.2f}"
+    return f"{100 if correct == plates else min(100 * correct / plates, 99.99):.2f}"
 
 
 def accuracy_table(plates: dict[str, int], correct: dict[str, dict[str, int]]) -> str:
@@ -74,12 +74,9 @@ def accuracy_table(plates: dict[str, int], correct: dict[str, dict[str, int]]) -
 def latency_table(results: dict) -> str:
     """Median time for an image of every folder; empty without folders."""
     readers = measured(results)
-    times = [figures.get("latency_ms_by_set") for figures in readers.values()]
-    rows = [
-        [name, *(f"{part[name]:.2f}" if part else NOTHING for part in times)]
-        for name in results["sets"]
-        if name not in SETS
-    ]
+    times = [figures["latency_ms_by_set"] for figures in readers.values()]
+    folders = [name for name in results["sets"] if name not in SETS]
+    rows = [[name, *(f"{part[name]:.2f}" for part in times)] for name in folders]
     head = ["median latency, ms", *(reader.title for reader in readers)]
     return table(head, rows) if rows else ""
 
@@ -89,13 +86,14 @@ def better_engines(results: dict) -> str:
     plates, lines = results["sets"], []
     ours = results["readers"]["plate_ocr"].get("correct", plates)
     for reader, figures in measured(results).items():
-        gains = []
-        for name, title in titles(plates).items():
-            gain = figures.get("correct", ours)[name] - ours[name]
-            if gain > 0 and reader.loader != "plate_ocr":
-                gains.append(f"{title} (+{100 * gain / plates[name]:.2f})")
-        if gains:
-            lines.append(f"- {reader.title}: {', '.join(gains)}\n")
+        gains = {name: correct - ours[name] for name, correct in figures["correct"].items()}
+        better = ", ".join(
+            f"{title} (+{100 * gains[name] / plates[name]:.2f})"
+            for name, title in titles(plates).items()
+            if gains[name] > 0
+        )
+        if better and reader.loader != "plate_ocr":
+            lines.append(f"- {reader.title}: {better}\n")
     if not lines:
         return "No other engine is more accurate than plate_ocr on any of these sets.\n"
     head = "More accurate than plate_ocr, by percentage points of exact match:\n\n"
@@ -108,17 +106,15 @@ def cost_table(results: dict) -> str:
             "start to first reading, s", "weights, MB", "peak memory, MB"]  # fmt: skip
     rows = []
     for reader, figures in measured(results).items():
-        cells = [NOTHING] * (len(head) - 1)
-        if "failed" not in figures:
-            rates, best = figures["plates_per_second"], figures["best_batch"]
-            cells = [
-                f"{rates['1']:,.0f}",
-                f"{rates[str(best)]:,.0f} (batch size {best})",
-                f"{figures['latency_ms']:.2f}",
-                f"{figures['start_seconds']:.2f}",
-                f"{figures['bytes'] / 1e6:,.1f}",
-                f"{figures['peak_memory'] / 1e6:,.0f}",
-            ]
+        rates, best = figures["plates_per_second"], figures["best_batch"]
+        cells = [
+            f"{rates['1']:,.0f}",
+            f"{rates[str(best)]:,.0f} (batch size {best})",
+            f"{figures['latency_ms']:.2f}",
+            f"{figures['start_seconds']:.2f}",
+            f"{figures['bytes'] / 1e6:,.1f}",
+            f"{figures['peak_memory'] / 1e6:,.0f}",
+        ]
         rows.append([reader.title, *cells])
     return table(head, rows)
 
@@ -135,23 +131,21 @@ def notes(results: dict) -> list[str]:
         "Exact match and peak memory: batch size 1. Images of folders: own "
         "size, uncropped, one pass.",
     ]
-    for reader, figures in measured(results).items():
+    for reader in (reader for reader in READERS if reader.key in results["readers"]):
+        figures = results["readers"][reader.key]
         versions = ", ".join(
             " ".join(re.split("=+", pin))
             for pin in results["versions"][reader.environment]
             if pin.split("=")[0] in (reader.environment, "onnxruntime", "tesseract-ocr-eng")
         )
         known = filter(None, (reader.note, figures.get("note"), versions))
-        details = figures.get("failed") or "; ".join(known)
-        lines.append(f"{reader.title}: {details}.")
+        lines.append(f"{reader.title}: {figures.get('failed') or '; '.join(known)}.")
     return lines
 
 
 def markdown(results: dict) -> str:
     """The whole report; where others are better comes first."""
-    correct = {
-        reader.title: figures.get("correct", {}) for reader, figures in measured(results).items()
-    }
+    correct = {reader.title: part["correct"] for reader, part in measured(results).items()}
     items = "".join(f"- {line}\n" for line in notes(results))
     parts = ("# Benchmark\n", better_engines(results), accuracy_table(results["sets"], correct),
              latency_table(results), cost_table(results), items)  # fmt: skip
@@ -169,18 +163,13 @@ def chart(results: dict) -> Figure:
 def _plot_errors(axis: Axes, results: dict) -> None:
     """Markers on a log scale, because the best are close together; no errors at the left edge."""
     plates, sets = results["sets"], titles(results["sets"])
-    shown = {
-        reader: figures["correct"]
-        for reader, figures in measured(results).items()
-        if reader.key in MARKERS and "correct" in figures
-    }
+    shown = [reader for reader in measured(results) if reader.key in MARKERS]
     none = 100 / (3 * max(plates.values()))
-    for number, (reader, correct) in enumerate(shown.items()):
-        colour, marker = MARKERS[reader.key]
+    for number, reader in enumerate(shown):
+        (colour, marker), correct = MARKERS[reader.key], results["readers"][reader.key]["correct"]
         wrong = [max(none, 100 * (1 - correct[name] / plates[name])) for name in sets]
         offset = 0.12 * (number - (len(shown) - 1) / 2)  # else equal readers hide each other
-        rows = [row + offset for row in range(len(sets))]
-        axis.plot(wrong, rows, marker, color=colour, label=reader.title)
+        axis.plot(wrong, np.arange(len(sets)) + offset, marker, color=colour, label=reader.title)
     axis.set_xscale("log")
     axis.set_yticks(range(len(sets)), sets.values())
     axis.invert_yaxis()
@@ -193,13 +182,10 @@ def _plot_errors(axis: Axes, results: dict) -> None:
 
 def _plot_throughput(axis: Axes, results: dict) -> None:
     """Two markers per reader on a log scale: batch size 1, and the best batch size."""
-    names, single, best = [], [], []
-    for reader, figures in measured(results).items():
-        if "failed" not in figures:
-            names.append(reader.title)
-            single.append(figures["plates_per_second"]["1"])
-            best.append(max(figures["plates_per_second"].values()))
-    rows = range(len(names))
+    readers = measured(results)
+    rates = [figures["plates_per_second"] for figures in readers.values()]
+    single, best = [rate["1"] for rate in rates], [max(rate.values()) for rate in rates]
+    rows = range(len(rates))
     axis.hlines(rows, single, best, color=GRAY)
     axis.plot(best, rows, "s", markersize=9, color=ORANGE, label="best batch size")
     axis.plot(single, rows, "o", markersize=5, color=BLUE, label="batch size 1")
@@ -208,7 +194,7 @@ def _plot_throughput(axis: Axes, results: dict) -> None:
         offset = {"xytext": (8, 0), "textcoords": "offset points"}
         axis.annotate(text, (best[row], row), va="center", fontsize=9, **offset)
     axis.set_xscale("log")
-    axis.set_yticks(rows, names)
+    axis.set_yticks(rows, [reader.title for reader in readers])
     axis.invert_yaxis()
     axis.set(title="Throughput, 1 core (plates/s)")
     axis.set_xlim(right=8 * max(best))  # room for the numbers

@@ -1,108 +1,56 @@
-"""One reader in its own process on one core; commands and answers are lines of JSON."""
+"""One reader in its own process on one core: reads plates and prints its figures as JSON.
 
-import contextlib
+$ python -m benchmarks.subprocess_worker LOADER VARIANT PLATES.npz [BATCH_SIZE ...]
+"""
+
 import json
 import os
 import re
-import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks import readers
-from benchmarks.baselines import ENVIRONMENTS, Reader
-from benchmarks.environments import PROJECT, EnvironmentFailed, last_error
-
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
-)
 
 
-class Worker:
-    """The running process of a reader, on the last core there is."""
-
-    def __init__(self, reader: Reader) -> None:
-        ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
-        self.log = ENVIRONMENTS / f"{reader.key}.log"
-        core = str(max(os.sched_getaffinity(0)))
-        command = ["-m", "benchmarks.subprocess_worker", reader.loader, reader.variant, core]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [reader.python, *command], cwd=PROJECT, env=os.environ | ONE_THREAD, text=True,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-            )  # fmt: skip
-
-    def ask(self, command: str, **arguments: Any) -> Any:
-        """The answer to one of `COMMANDS`; `EnvironmentFailed` if the process ends instead."""
-        with contextlib.suppress(BrokenPipeError):  # then there is no answer to read either
-            self.process.stdin.write(json.dumps({"command": command} | arguments) + "\n")
-            self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            self.process.wait()
-            raise EnvironmentFailed(last_error(self.log.read_text("utf-8", errors="replace")))
-        return json.loads(answer)
-
-    def close(self) -> None:
-        """Let the process end."""
-        self.process.communicate()
-
-
-def load_images(path: str) -> list[np.ndarray]:
-    """The images, uint8 (height, width) each, of all arrays in an NPZ file."""
-    with np.load(path) as stacks:
-        return [image for stack in stacks.values() for image in stack]
-
-
-def read(
-    reader: readers.LoadedReader, plates: str, count: int | None = None
+def read_in_batches(
+    read: Callable[[np.ndarray], list[str]], plates: list[np.ndarray], size: int
 ) -> tuple[list[str], list[float]]:
-    """The texts of plates, read one at a time: every reader is most accurate like this; seconds."""
+    """Texts, and seconds of every call; an incomplete last batch is left out."""
     texts, seconds = [], []
-    for image in load_images(plates)[:count]:
+    for stop in range(size, len(plates) + 1, size):
+        batch = np.stack(plates[stop - size : stop])
         start = time.perf_counter()
-        texts += reader.read(image[None])
+        texts += read(batch)
         seconds.append(time.perf_counter() - start)
     return texts, seconds
 
 
-def time_reading(reader: readers.LoadedReader, plates: str, batch: int) -> list[float]:
-    """Seconds of every call with a batch; an incomplete last batch is left out."""
-    images, seconds = np.stack(load_images(plates)), []
-    for stop in range(batch, len(images) + 1, batch):
-        start = time.perf_counter()
-        reader.read(images[stop - batch : stop])
-        seconds.append(time.perf_counter() - start)
-    return seconds
-
-
-def describe(reader: readers.LoadedReader) -> dict:
-    """Bytes of the weights and of the peak memory so far, and the reader's own note."""
+def main() -> None:
+    """Read one by one, as every reader is most accurate, then in batches."""
+    loader, variant, path, *batch_sizes = sys.argv[1:]
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    reader = getattr(readers, loader)(variant)
+    file = np.load(path)
+    reader.read(file["arr_0"][None])
+    ready_at = time.monotonic()
+    plates = list(file.values())
+    texts, seconds = read_in_batches(reader.read, plates, 1)
     status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage counts the parent's
-    return {
+    figures = {
         "bytes": sum(path.stat().st_size for path in reader.weights),
         "note": reader.note,
         "peak_memory": 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]),
     }
-
-
-COMMANDS = {command.__name__: command for command in (read, time_reading, describe)}
-
-
-def main() -> None:
-    """Load the reader and answer until the input ends."""
-    loader, variant, core = sys.argv[1:]
-    os.sched_setaffinity(0, {int(core)})
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a reader prints goes to the log
-    reader = getattr(readers, loader)(variant)
-    for line in sys.stdin:
-        request = json.loads(line)
-        answer = COMMANDS[request.pop("command")](reader, **request)
-        print(json.dumps(answer), file=answers, flush=True)
+    seconds_by_size = {1: seconds}
+    for size in map(int, batch_sizes):
+        reader.read(np.stack(plates[:size]))  # warm-up
+        seconds_by_size[size] = read_in_batches(reader.read, plates, size)[1]
+    times = {"ready_at": ready_at, "seconds": seconds_by_size}
+    print(json.dumps({"texts": texts, "figures": figures} | times))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The benchmark sets, what a reader makes of them, and the calibration of weights."""
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -73,6 +74,13 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
     return BenchmarkSet(images[..., None], texts.tolist(), arrays)
 
 
+def rows_by_severity(tags: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The rows of mild and of severe corruptions, int (n,), by their names in results/."""
+    is_severe = tags["severity"] > 3
+    parts = {"corruptions_1_to_3": ~is_severe, "corruptions_4_to_5": is_severe}
+    return {name: np.flatnonzero(mask) for name, mask in parts.items()}
+
+
 def robustness_sets(directory: Path | str = BENCHMARK) -> dict[str, BenchmarkSet]:
     """The benchmark sets of drawn plates that differ from training plates; severities apart.
 
@@ -80,11 +88,11 @@ def robustness_sets(directory: Path | str = BENCHMARK) -> dict[str, BenchmarkSet
         BenchmarkError: see `load_benchmark`.
     """
     corruptions = load_benchmark("corruptions", directory)
-    is_mild = corruptions.tags["severity"] <= 3
+    mild, severe = map(corruptions.take, rows_by_severity(corruptions.tags).values())
     return {
         "held-out fonts": load_benchmark("held_out_fonts", directory),
-        "mild corruptions": corruptions.take(np.flatnonzero(is_mild)),
-        "severe corruptions": corruptions.take(np.flatnonzero(~is_mild)),
+        "mild corruptions": mild,
+        "severe corruptions": severe,
         "unusual layouts": load_benchmark("layout", directory),
         "another generator": load_benchmark("cross_generator", directory),
         "segment displays": load_benchmark("segments", directory),
