@@ -9,17 +9,14 @@ $ python -m benchmarks.real FOLDER...
 import argparse
 import json
 import sys
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.environments import RESULTS
 from benchmarks.report import NOTHING, percent, table
 from plate_ocr.cli import ERRORS, WEIGHTS, path_argument, run_command
-from plate_ocr.evaluation import plots
 from plate_ocr.evaluation.benchmark import BenchmarkSet, evaluate
 from plate_ocr.evaluation.metrics import EvaluationResult, concatenate
 from plate_ocr.network.checkpoint import origin
@@ -29,7 +26,6 @@ from plate_ocr.reading.reader import PlateReader
 from plate_ocr.utils import check_writable, write_text
 
 THRESHOLDS = (0.99, 0.999)  # of the confidence from which on a reading is accepted
-MAX_MISTAKES = 40  # in the picture
 ALL = "all folders"
 
 
@@ -51,10 +47,11 @@ def load_sets(folders: list[Path], digits: int) -> dict[str, BenchmarkSet]:
     return sets
 
 
-def read_sets(reader: PlateReader, sets: dict[str, BenchmarkSet]) -> dict[str, EvaluationResult]:
-    """What a reader makes of every set, and of all together."""
+def measure_sets(reader: PlateReader, sets: dict[str, BenchmarkSet]) -> dict[str, dict]:
+    """The metrics of every set, and of all together."""
     results = {name: evaluate(reader, images) for name, images in sets.items()}
-    return results | {ALL: concatenate(list(results.values()))}
+    results[ALL] = concatenate(list(results.values()))
+    return {name: measure(result) for name, result in results.items()}
 
 
 def measure(result: EvaluationResult) -> dict:
@@ -95,21 +92,6 @@ def result_table(measured: dict) -> str:
     return table(head, lines)
 
 
-def draw_mistakes(sets: dict[str, BenchmarkSet], results: dict[str, EvaluationResult]) -> Figure:
-    """The most confident mistakes, of which there is one at least: folder, file, text, label."""
-    mistakes = []
-    for name, images in sets.items():
-        result = results[name]
-        for row in np.flatnonzero(~result.correct):
-            file, confidence = Path(images.tags["path"][row]).name, 100 * result.confidence[row]
-            reading = f"{result.texts[row]}  {confidence:.1f} %\nlabel {result.labels[row]}"
-            mistakes.append((confidence, images.images[row], f"{name}\n{file}\n{reading}"))
-    mistakes.sort(key=itemgetter(0), reverse=True)
-    _, images, captions = zip(*mistakes[:MAX_MISTAKES], strict=True)
-    title = f"The {len(images)} most confident of {len(mistakes)} mistakes"
-    return plots.plate_grid(images, captions, title=title, columns=8)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print and write what the options ask for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -117,26 +99,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--weights", **WEIGHTS)
     output = RESULTS / "real.json"
     parser.add_argument("--output", type=path_argument, default=output, help="a JSON file")
-    text = "PNG file for the most confident mistakes, if there are any"
-    parser.add_argument("--mistakes", type=path_argument, metavar="PICTURE", help=text)
     options = parser.parse_args(arguments)
-    if options.mistakes and options.mistakes.suffix != ".png":
-        parser.error(f"{options.mistakes}: must end in .png")
-    for path in filter(None, (options.output, options.mistakes)):
-        check_writable(path)
+    check_writable(options.output)
     single, augmented = (PlateReader(options.weights, tta=tta) for tta in (False, True))
     sets = load_sets(options.folders, single.digits)
-    results, tta_results = read_sets(single, sets), read_sets(augmented, sets)
     measured = {
         "origin": origin(options.weights),
         "backend": "onnx",
-        "sets": {name: measure(result) for name, result in results.items()},
-        "tta": {"sets": {name: measure(result) for name, result in tta_results.items()}},
+        "sets": measure_sets(single, sets),
+        "tta": {"sets": measure_sets(augmented, sets)},
     }
     print(result_table(measured), end="")
     write_text(options.output, json.dumps(measured, indent=1) + "\n")
-    if options.mistakes and not results[ALL].correct.all():
-        plots.save_figure(draw_mistakes(sets, results), options.mistakes)
 
 
 if __name__ == "__main__":

@@ -5,21 +5,19 @@ A page marks where one belongs: `<!-- results: NAME -->` before it, `<!-- end --
 """
 
 import re
-from collections import ChainMap
-from pathlib import Path
 from typing import Any
 
 from benchmarks import report
 from benchmarks.baselines import READERS
+from benchmarks.environments import PROJECT, RESULTS
 from benchmarks.real import result_table
 from benchmarks.report import percent, table, titles
 from plate_ocr.network.crnn import build_model, count_macs
 from plate_ocr.utils import read_json, write_text
 
-PROJECT = Path(__file__).parents[1]
-RESULTS = PROJECT / "results"
 PAGES = (PROJECT / "README.md", PROJECT / "MODEL_CARD.md", *sorted(PROJECT.glob("docs/*.md")))
 BLOCK = re.compile(r"(<!-- results: (\w+) -->)(.*?)(<!-- end -->)", re.DOTALL)
+SHOWN_ENGINES = ("ppocr_small", "ppocr_tiny", "tesseract")
 CONFIDENCE = {
     "ece": ("expected calibration error, 15 bins", ".2%"),
     "auroc_error_detection": ("AUROC, correct against incorrect", ".4f"),
@@ -65,21 +63,19 @@ def grid(corner: str, rows: dict[str, dict[str, str]]) -> str:
 
 def accuracy() -> str:
     """Exact match of our reader and other engines; the best of every set in bold."""
-    engines = load("benchmark")["readers"]
-    results = [load("evaluation"), *filter(None, [load_if_measured("real")])]
-    ours = {
-        "plate_ocr": ChainMap(*(result["sets"] for result in results)),
-        "plate_ocr, TTA": ChainMap(*(result["tta"]["sets"] for result in results)),
-    }
+    single, tta = {}, {}
+    for result in filter(None, (load("evaluation"), load_if_measured("real"))):
+        single |= result["sets"]
+        tta |= result["tta"]["sets"]
     correct = {
         title: {name: part["correct"] for name, part in sets.items()}
-        for title, sets in ours.items()
+        for title, sets in (("plate_ocr", single), ("plate_ocr, TTA", tta))
     }
+    engines = load("benchmark")["readers"]
     for engine in READERS:
-        if engine.key in ("ppocr_small", "ppocr_tiny", "tesseract"):
+        if engine.key in SHOWN_ENGINES:
             correct[engine.title] = engines[engine.key].get("correct", {})
-    plates = {name: part["images"] for name, part in ours["plate_ocr"].items()}
-    return report.accuracy_table(plates, correct)
+    return report.accuracy_table({name: part["images"] for name, part in single.items()}, correct)
 
 
 def better_engines() -> str:
