@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,9 +70,6 @@ def decode(options: argparse.Namespace) -> int:
     """Do what the options ask for; 1 if images could not be read."""
     images = [options.path] if options.path.is_file() else list_images(options.path)
     check_outputs(options, images)
-    if find_spec("matplotlib") is None:  # before the slow import of TensorFlow
-        raise ModuleNotFoundError("needed for the plot", name="matplotlib")
-
     print(f"restoring {options.weights} with {options.backend}", flush=True)
     reader = PlateReader(options.weights, options.backend, tta=options.tta)
     rows, images_per_second = read_images(reader, images)

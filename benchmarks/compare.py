@@ -9,13 +9,13 @@ as photographs, are read in their own size. Linux only. Writes `benchmark.json`,
 $ python -m benchmarks.compare [FOLDER ...]
 """
 
-import argparse
 import json
 import os
 import platform
 import sys
 import tempfile
 import time
+from collections.abc import Generator
 from operator import eq
 from pathlib import Path
 from statistics import median
@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks import baselines, real, report
 from benchmarks.baselines import DEBIAN_PACKAGES, REQUIREMENTS, Reader
 from benchmarks.environments import PROJECT, RESULTS, EnvironmentFailed, install, run
-from plate_ocr.cli import ERRORS, path_argument, run_command
+from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.benchmark import BenchmarkSet, load_benchmark, rows_by_severity
 from plate_ocr.evaluation.plots import save_figure
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
@@ -76,48 +76,37 @@ def write_sets(sets: Sets, timed: int, folder: Path) -> None:
     np.savez(folder / "timed.npz", *choice)
 
 
-class Measurement:
-    """A reader and its figures; each method takes a step, between which the others take theirs."""
+def read(reader: Reader, plates: Path, *batch_sizes: int) -> dict:
+    """What `benchmarks.readers` prints for a file of `write_sets`, in a process of its own."""
+    start = time.monotonic()
+    command = [reader.python, "-m", "benchmarks.readers", reader.loader, reader.variant, plates]
+    printed = run([*command, *batch_sizes], cwd=PROJECT, env=os.environ | ONE_THREAD)
+    answer = json.loads(printed.splitlines()[-1])
+    return answer | {"start_seconds": answer["ready_at"] - start}
 
-    def __init__(self, reader: Reader, sets: Sets, folder: Path) -> None:
-        self.reader, self.sets, self.folder = reader, sets, folder
-        self.rounds: list[dict] = []
-        self.figures: dict = {}
 
-    def read(self, plates: str, *batch_sizes: int) -> dict:
-        """What `subprocess_worker` prints for a file of `write_sets`."""
-        start = time.monotonic()
-        command = ["-m", "benchmarks.subprocess_worker", self.reader.loader, self.reader.variant]
-        arguments = [self.folder / f"{plates}.npz", *batch_sizes]
-        environment = os.environ | ONE_THREAD
-        printed = run([self.reader.python, *command, *arguments], cwd=PROJECT, env=environment)
-        answer = json.loads(printed.splitlines()[-1])
-        return answer | {"start_seconds": answer["ready_at"] - start}
-
-    def install(self) -> None:
-        """Make the environment of the reader."""
-        name = self.reader.environment
-        print(f"environment {name}", flush=True)
-        folder = baselines.ENVIRONMENTS / name
-        install(folder, REQUIREMENTS[name], ["--no-deps"], DEBIAN_PACKAGES.get(name, ()))
-
-    def take_times(self) -> None:
-        """One round: from no process to the first reading, then every batch size."""
-        self.rounds.append(self.read("timed", *self.reader.batch_sizes[1:]))
-
-    def read_sets(self) -> None:
-        """Read every set once; completes the figures."""
-        self.figures = summarize(self.rounds) | {"correct": {}, "latency_ms_by_set": {}}
-        for name, part in self.sets.items():
-            answer = self.read(name)
-            self.figures["correct"][name] = sum(map(eq, answer["texts"], part.labels))
-            latency = round(1000 * median(answer["seconds"]["1"]), 3)
-            self.figures["latency_ms_by_set"][name] = latency
-        print(f"{self.reader.title}: read all plates", flush=True)
+def measure(reader: Reader, sets: Sets, rounds: int, folder: Path) -> Generator[None, None, dict]:
+    """Measure a reader in steps, between which the others take theirs; returns the figures."""
+    name = reader.environment
+    print(f"environment {name}", flush=True)
+    environment = baselines.ENVIRONMENTS / name
+    install(environment, REQUIREMENTS[name], ["--no-deps"], DEBIAN_PACKAGES.get(name, ()))
+    yield
+    answers = []
+    for _ in range(1 + rounds):
+        answers.append(read(reader, folder / "timed.npz", *reader.batch_sizes[1:]))
+        yield
+    figures = summarize(answers) | {"correct": {}, "latency_ms_by_set": {}}
+    for key, part in sets.items():
+        answer = read(reader, folder / f"{key}.npz")
+        figures["correct"][key] = sum(map(eq, answer["texts"], part.labels))
+        figures["latency_ms_by_set"][key] = round(1000 * median(answer["seconds"]["1"]), 3)
+    print(f"{reader.title}: read all plates", flush=True)
+    return figures
 
 
 def summarize(rounds: list[dict]) -> dict:
-    """Figures of a reader from the answers of `subprocess_worker`; the first one is a warm-up."""
+    """Figures of a reader from the answers of `benchmarks.readers`; the first one is a warm-up."""
     _, *counted = rounds
     seconds = {size: [part["seconds"][size] for part in counted] for size in counted[0]["seconds"]}
     rates = {
@@ -132,18 +121,19 @@ def summarize(rounds: list[dict]) -> dict:
     }
 
 
-def take_turns(measurements: list[Measurement], rounds: int) -> None:
-    """Every reader takes its next step before any takes another; one that fails takes no more."""
-    timing = [Measurement.take_times] * (1 + rounds)
-    for step in (Measurement.install, *timing, Measurement.read_sets):
-        for measurement in measurements:
-            if "failed" in measurement.figures:
-                continue
+def take_turns(steps: dict[Reader, Generator[None, None, dict]]) -> dict[str, dict]:
+    """Take one step of every reader in turn until all have ended; the figures, or the failures."""
+    results: dict[str, dict] = {reader.key: {} for reader in steps}
+    while not all(results.values()):
+        for reader in [reader for reader in steps if not results[reader.key]]:
             try:
-                step(measurement)
+                next(steps[reader])
+            except StopIteration as end:
+                results[reader.key] = end.value
             except EnvironmentFailed as error:
-                print(f"{measurement.reader.title}: {error}", flush=True)
-                measurement.figures = {"failed": str(error)}
+                results[reader.key] = {"failed": str(error)}
+                print(f"{reader.title}: {error}", flush=True)
+    return results
 
 
 def compare(sets: Sets, timed: int = TIMED_PLATES, rounds: int = ROUNDS) -> dict:
@@ -159,15 +149,15 @@ def compare(sets: Sets, timed: int = TIMED_PLATES, rounds: int = ROUNDS) -> dict
     }
     with tempfile.TemporaryDirectory() as folder:
         write_sets(sets, timed, Path(folder))
-        measurements = [Measurement(reader, sets, Path(folder)) for reader in baselines.READERS]
-        take_turns(measurements, rounds)
+        readers = baselines.READERS
+        figures = take_turns({one: measure(one, sets, rounds, Path(folder)) for one in readers})
     return {
         "machine": machine,
         "origin": origin(DEFAULT_WEIGHTS),
         "rounds": rounds,
         "timed_plates": timed,
         "sets": {name: len(part.labels) for name, part in sets.items()},
-        "readers": {part.reader.key: part.figures for part in measurements},
+        "readers": figures,
         "versions": {
             name: [*pins, *DEBIAN_PACKAGES.get(name, ())] for name, pins in REQUIREMENTS.items()
         },
@@ -177,11 +167,8 @@ def compare(sets: Sets, timed: int = TIMED_PLATES, rounds: int = ROUNDS) -> dict
 
 def main() -> None:
     """Measure and write the results."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folders", nargs="*", type=path_argument, metavar="FOLDER")
-    options = parser.parse_args()
     check_writable(RESULTS / "benchmark.json")
-    results = compare(load_sets(options.folders))
+    results = compare(load_sets([Path(folder) for folder in sys.argv[1:]]))
     text = report.markdown(results)
     write_text(RESULTS / "benchmark.json", json.dumps(results, indent=2) + "\n")
     write_text(RESULTS / "benchmark.md", text)

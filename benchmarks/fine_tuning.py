@@ -7,7 +7,6 @@ Writes `results/fine_tuning.json`; a run that it holds is not repeated.
 $ python -m benchmarks.fine_tuning FOLDER...
 """
 
-import argparse
 import json
 import shutil
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.environments import RESULTS
-from plate_ocr.cli import ERRORS, path_argument, run_command
+from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.benchmark import BenchmarkSet, evaluate, load_benchmark
 from plate_ocr.evaluation.fine_tuning import fine_tune_and_report
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
@@ -67,11 +66,8 @@ def measure(folder: Path, count: int, sets: dict[str, BenchmarkSet]) -> dict:
     return run
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Measure what is missing in the results."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folders", nargs="+", type=path_argument, metavar="FOLDER")
-    folders = parser.parse_args(arguments).folders
     check_writable(OUTPUT)
     measured: dict = {"origin": origin(DEFAULT_WEIGHTS), "runs": []}
     found = read_json(OUTPUT) if OUTPUT.exists() else measured
@@ -82,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
         "drawn plates": BenchmarkSet.from_plates(drawn),
         "held-out fonts": load_benchmark("held_out_fonts"),
     }
-    for folder in folders:
+    for folder in map(Path, sys.argv[1:]):
         test = {"test": BenchmarkSet.from_plates(load_folder(folder / "test"))}
         available = len(list_images(folder / "train"))
         finished = {(run["name"], run["images"]) for run in measured["runs"]}

@@ -1,8 +1,16 @@
 """The readers of the comparison: each function loads one, for one thread.
 
-Each runs in an environment of its own, so that each imports its packages itself.
+Each runs in an environment of its own, so that each imports its packages itself. The command reads
+plates on one core and prints the figures as JSON:
+
+$ python -m benchmarks.readers LOADER VARIANT PLATES.npz [BATCH_SIZE ...]
 """
 
+import json
+import os
+import re
+import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -61,7 +69,6 @@ def ppocr(size: str) -> LoadedReader:
     else:
         alphabet = session.get_modelmeta().custom_metadata_map["character"]
     classes = digit_classes(["blank", *alphabet.replace("\r", "").split("\n")])
-    name = session.get_inputs()[0].name
 
     def preprocess(image: np.ndarray) -> np.ndarray:
         ink = crop_to_ink(image)
@@ -74,7 +81,7 @@ def ppocr(size: str) -> LoadedReader:
         batch = np.zeros((len(lines), 3, PPOCR_HEIGHT, width), "float32")
         for row, line in zip(batch, lines, strict=True):
             row[:, :, : line.shape[1]] = line
-        return [decode_digits(scores, classes) for scores in session.run(None, {name: batch})[0]]
+        return [decode_digits(scores, classes) for scores in _scores(session, batch)]
 
     return LoadedReader(read, tuple(folder / file for file in (model, *characters)))
 
@@ -117,15 +124,13 @@ def ddddocr(variant: str) -> LoadedReader:
     ocr = package.DdddOcr(beta=True, show_ad=False)
     session = ocr.ocr_engine.session  # kept: the package drops its own when it is collected
     classes = digit_classes(ocr.ocr_engine.get_charset())
-    name = session.get_inputs()[0].name
 
     def read(images: np.ndarray) -> list[str]:
         (image,) = images  # the model takes one plate at a time
         ink = Image.fromarray(crop_to_ink(image))
         size = (ink.width * DDDDOCR_HEIGHT // ink.height, DDDDOCR_HEIGHT)
         pixels = np.asarray(ink.resize(size, Image.Resampling.LANCZOS), "float32") / 255
-        scores = session.run(None, {name: pixels[None, None]})[0]
-        return [decode_digits(scores.reshape(-1, scores.shape[-1]), classes)]
+        return [decode_digits(np.squeeze(_scores(session, pixels[None, None])), classes)]
 
     return LoadedReader(read, (Path(package.__file__).parent / "common.onnx",))
 
@@ -153,6 +158,10 @@ def _one_thread():
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return options
+
+
+def _scores(session, pixels: np.ndarray) -> np.ndarray:
+    return session.run(None, {session.get_inputs()[0].name: pixels})[0]
 
 
 def crop_to_ink(image: np.ndarray) -> np.ndarray:
@@ -189,3 +198,44 @@ def decode_digits(scores: np.ndarray, classes: np.ndarray) -> str:
     path = scores[:, classes].argmax(axis=1)
     is_new = np.append(True, path[1:] != path[:-1])
     return "".join(str(symbol - 1) for symbol in path[is_new & (path > 0)])
+
+
+def read_in_batches(
+    read: Callable[[np.ndarray], list[str]], plates: list[np.ndarray], size: int
+) -> tuple[list[str], list[float]]:
+    """Texts, and seconds of every call; an incomplete last batch is left out."""
+    texts, seconds = [], []
+    for stop in range(size, len(plates) + 1, size):
+        batch = np.stack(plates[stop - size : stop])
+        start = time.perf_counter()
+        texts += read(batch)
+        seconds.append(time.perf_counter() - start)
+    return texts, seconds
+
+
+def main() -> None:
+    """Read one by one, as every reader is most accurate, then in batches."""
+    loader, variant, path, *batch_sizes = sys.argv[1:]
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    reader = globals()[loader](variant)
+    file = np.load(path)
+    reader.read(file["arr_0"][None])
+    ready_at = time.monotonic()
+    plates = list(file.values())
+    texts, seconds = read_in_batches(reader.read, plates, 1)
+    status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage counts the parent's
+    figures = {
+        "bytes": sum(path.stat().st_size for path in reader.weights),
+        "note": reader.note,
+        "peak_memory": 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]),
+    }
+    seconds_by_size = {1: seconds}
+    for size in map(int, batch_sizes):
+        reader.read(np.stack(plates[:size]))  # warm-up
+        seconds_by_size[size] = read_in_batches(reader.read, plates, size)[1]
+    times = {"ready_at": ready_at, "seconds": seconds_by_size}
+    print(json.dumps({"texts": texts, "figures": figures} | times))
+
+
+if __name__ == "__main__":
+    main()

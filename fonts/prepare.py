@@ -12,10 +12,7 @@ import hashlib
 import json
 import random
 import re
-import shutil
-import subprocess
-import tarfile
-import tempfile
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -25,6 +22,8 @@ import cv2
 import numpy as np
 from fontTools.ttLib import TTFont
 
+from benchmarks.environments import EnvironmentFailed, npm_files
+from plate_ocr.cli import run_command
 from plate_ocr.plates.rendering import FONT_SIZES, Glyph, render_glyphs
 from plate_ocr.utils import read_json
 
@@ -71,17 +70,10 @@ Instance = dict[str, float]  # tag of an axis -> value, in the order of the file
 
 def fetch(entry: Family) -> None:
     """Put the font file and its licence here."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = ["npm", "pack", "--silent", f"{entry.package}@{VERSION}"]
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        (archive,) = Path(folder).glob("*.tgz")
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
-        package = Path(folder, "package")
-        licences = [path for name in ("LICENSE_FONT", "LICENSE") for path in package.glob(name)]
-        shutil.copyfile(licences[0], HERE / f"{entry.slug}.LICENSE.txt")
-        source = f"{entry.slug}-latin-{entry.axes}-normal.woff2"
-        shutil.copyfile(package / "files" / source, entry.path)
+    files = npm_files(f"{entry.package}@{VERSION}")
+    licence = files.get("LICENSE_FONT") or files["LICENSE"]
+    (HERE / f"{entry.slug}.LICENSE.txt").write_bytes(licence)
+    entry.path.write_bytes(files[f"files/{entry.slug}-latin-{entry.axes}-normal.woff2"])
 
 
 def choose_instances(entry: Family) -> list[Instance]:
@@ -134,7 +126,7 @@ def is_legible(entry: Family, instance: Instance) -> bool:
         glyphs = render_glyphs(entry.path, tuple(instance.items()), size)
         if not (all(map(is_dark, glyphs)) and are_even(glyphs, size)):
             return False
-        shapes = [centred(visible(glyph), 2 * size) for glyph in glyphs]
+        shapes = [centred(visible_ink(glyph), 2 * size) for glyph in glyphs]
         if min(difference(*pair) for pair in combinations(shapes, 2)) < MIN_DIFFERENCE:
             return False
     return True
@@ -144,49 +136,42 @@ def is_dark(glyph: Glyph) -> bool:
     """Whether a digit has enough ink and no hairlines."""
     ink = glyph.ink.astype(np.float32) / 255
     inked = ink > 0.04
-    near = cv2.dilate(ink, np.ones((3, 3)))  # the darkest pixel within one pixel
-    return ink.max() >= MIN_DARKEST and (
+    nearest = cv2.dilate(ink, np.ones((3, 3)))
+    return (
         np.quantile(ink[inked], 0.9) >= MIN_DARKEST
-        and visible(glyph).mean() >= MIN_MEAN
-        and np.quantile(near[inked], 0.03) >= MIN_NEAREST
+        and visible_ink(glyph).mean() >= MIN_MEAN
+        and np.quantile(nearest[inked], 0.03) >= MIN_NEAREST
     )
 
 
 def are_even(glyphs: Sequence[Glyph], size: int) -> bool:
     """Whether digits are of one height, on the baseline, not too wide and not too low."""
-    boxes = [bounding_box(glyph) for glyph in glyphs]
-    heights = [bottom - top for top, bottom, _, _ in boxes]
-    widths = [right - left for _, _, left, right in boxes]
-    feet = [abs(box[1] - glyph.bearing_y) for box, glyph in zip(boxes, glyphs, strict=True)]
-    return (
-        max(widths) <= MAX_WIDTH * size
-        and min(heights) >= MIN_HEIGHT * size
-        and max(heights) - min(heights) <= max(MAX_HEIGHT_RANGE * max(heights), 2)
-        and all(
-            foot <= max(MAX_OFF_BASELINE * height, 2)
-            for foot, height in zip(feet, heights, strict=True)
-        )
+    _, tops, widths, heights = np.transpose([bounding_box(glyph) for glyph in glyphs])
+    off_baseline = np.abs(tops + heights - [glyph.bearing_y for glyph in glyphs])
+    return bool(
+        widths.max() <= MAX_WIDTH * size
+        and heights.min() >= MIN_HEIGHT * size
+        and np.ptp(heights) <= max(MAX_HEIGHT_RANGE * heights.max(), 2)
+        and np.all(off_baseline <= np.maximum(MAX_OFF_BASELINE * heights, 2))
     )
 
 
 def bounding_box(glyph: Glyph) -> tuple[int, int, int, int]:
-    """Top, bottom, left, right of the visible ink; ends are exclusive."""
-    is_visible = glyph.ink > 0.2 * 255
-    rows, columns = np.flatnonzero(is_visible.any(1)), np.flatnonzero(is_visible.any(0))
-    return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    """Left, top, width and height of the visible ink."""
+    return cv2.boundingRect((glyph.ink > 0.2 * 255).astype(np.uint8))
 
 
-def visible(glyph: Glyph) -> np.ndarray:
-    """The ink of a digit in its bounding box, 0 to 1."""
-    top, bottom, left, right = bounding_box(glyph)
-    return glyph.ink[top:bottom, left:right].astype(np.float32) / 255
+def visible_ink(glyph: Glyph) -> np.ndarray:
+    """The ink in the bounding box, 0 to 1."""
+    left, top, width, height = bounding_box(glyph)
+    return glyph.ink[top : top + height, left : left + width].astype(np.float32) / 255
 
 
 def centred(ink: np.ndarray, side: int) -> np.ndarray:
     """The ink of a digit in the middle of a square canvas."""
-    canvas = np.zeros((side, side), np.float32)
-    (rows, columns), (y, x) = ink.shape, (np.subtract(side, ink.shape) // 2)
-    canvas[y : y + rows, x : x + columns] = ink
+    (rows, columns), canvas = ink.shape, np.zeros((side, side), np.float32)
+    top, left = (side - rows) // 2, (side - columns) // 2
+    canvas[top : top + rows, left : left + columns] = ink
     return canvas
 
 
@@ -237,4 +222,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, EnvironmentFailed))

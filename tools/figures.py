@@ -122,34 +122,10 @@ def draw_training_fonts() -> Figure:
     return plots.plate_rows(rows)
 
 
-def draw_benchmark_fonts() -> Figure:
-    """A plate of every family in the benchmark sets."""
-    plates = {}
-    for name in ("held_out_fonts", "tuning"):
-        dataset = load_benchmark(name)
-        plates |= dict(zip(dataset.tags["font"], dataset.images, strict=True))
-    return plots.plate_grid(list(plates.values()), list(plates), columns=9)
-
-
-def draw_corruptions() -> Figure:
-    """A plate of every corruption (row) and severity (column)."""
-    dataset = load_benchmark("corruptions")
-    cells = zip(dataset.tags["corruption"], dataset.tags["severity"], strict=True)
-    plates = dict(zip(cells, dataset.images, strict=True))
-    return plots.plate_rows(
-        {
-            name.replace("_", " "): [plates[name, severity] for severity in range(1, 6)]
-            for name in dict.fromkeys(name for name, _ in plates)
-        }
-    )
-
-
 def draw_all(directory: Path) -> None:
     """Draw every picture into a folder."""
     figures = {
         "benchmark": report.chart(tables.load("benchmark")),
-        "benchmark_corruptions": draw_corruptions(),
-        "benchmark_fonts": draw_benchmark_fonts(),
         "pipeline": draw_pipeline(),
         "styles": draw_styles(),
         "training_fonts": draw_training_fonts(),

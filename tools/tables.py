@@ -17,6 +17,8 @@ from plate_ocr.utils import read_json, write_text
 
 PAGES = (PROJECT / "README.md", PROJECT / "MODEL_CARD.md", *sorted(PROJECT.glob("docs/*.md")))
 BLOCK = re.compile(r"(<!-- results: (\w+) -->)(.*?)(<!-- end -->)", re.DOTALL)
+NOT_MEASURED = "not measured with these weights"
+HIDDEN = ("name", "seed")  # settings that the table of runs leaves out
 SHOWN_ENGINES = ("ppocr_small", "ppocr_tiny", "tesseract")
 CONFIDENCE = {
     "ece": ("expected calibration error, 15 bins", ".2%"),
@@ -88,15 +90,16 @@ def metrics() -> str:
     evaluation = load("evaluation")
     rows = {}
     for name, title in titles(evaluation["sets"]).items():
-        result, tta = evaluation["sets"][name], evaluation["tta"]["sets"][name]
-        rows[title] = {
-            "plates": f"{result['images']:,}",
-            "greedy decoding": f"{100 * result['exact_match_greedy']:.2f}",
-            "exact match": f"{100 * result['exact_match']:.2f}",
-            "character error rate": f"{100 * result['character_error_rate']:.2f}",
-            "exact match, TTA": f"{100 * tta['exact_match']:.2f}",
-            "character error rate, TTA": f"{100 * tta['character_error_rate']:.2f}",
+        single, tta = evaluation["sets"][name], evaluation["tta"]["sets"][name]
+        rates = {
+            "greedy decoding": single["exact_match_greedy"],
+            "exact match": single["exact_match"],
+            "character error rate": single["character_error_rate"],
+            "exact match, TTA": tta["exact_match"],
+            "character error rate, TTA": tta["character_error_rate"],
         }
+        rows[title] = {"plates": f"{single['images']:,}"}
+        rows[title] |= {column: f"{100 * rate:.2f}" for column, rate in rates.items()}
     return grid("%", rows)
 
 
@@ -116,36 +119,30 @@ def confidence() -> str:
 def real() -> str:
     """Accuracy and confidence on real images, which are not in the repository."""
     result = load_if_measured("real")
-    return result_table(result) if result else "not measured with these weights"
+    return result_table(result) if result else NOT_MEASURED
 
 
 def fine_tuning() -> str:
     """Exact match before and after fine-tuning on some numbers of images."""
-    head = ["exact match, %", "images", "before", "after"]
-    head += ["drawn plates, before", "after", "held-out fonts, before", "after"]
     result = load_if_measured("fine_tuning")
-    if not result:
-        return "not measured with these weights"
     rows = []
-    for run in result["runs"]:
-        results = [run[name] for name in ("test", "drawn plates", "held-out fonts")]
-        cells = [
-            percent(row[when], row["images"]) for row in results for when in ("before", "after")
-        ]
-        ece, minutes = f"{run['test']['ece']:.1%}", f"{run['minutes']:.1f}"
-        rows.append([run["name"], f"{run['images']:,}", *cells, ece, minutes])
-    return table([*head, "calibration error", "minutes"], rows)
+    for run in result["runs"] if result else ():
+        row = [run["name"], f"{run['images']:,}"]
+        for part in (run["test"], run["drawn plates"], run["held-out fonts"]):
+            row += [percent(part[when], part["images"]) for when in ("before", "after")]
+        rows.append([*row, f"{run['test']['ece']:.1%}", f"{run['minutes']:.1f}"])
+    head = ["exact match, %", "images", "before", "after", "drawn plates, before", "after",
+            "held-out fonts, before", "after", "calibration error", "minutes"]  # fmt: skip
+    return table(head, rows) if rows else NOT_MEASURED
 
 
 def training_runs() -> str:
     """Configuration and outcome of every run."""
-    columns = {}
+    rows: dict[str, dict[str, str]] = {}
     for path in sorted(RESULTS.glob("training_*.json")):
         run = load(path.stem)
-        measured, name = run["measured"], run["config"]["name"]
-        del run["config"]["name"], run["config"]["seed"]
-        columns[f"`{name}`"] = {
-            **{f"`{key}`": setting(value) for key, value in run["config"].items()},
+        measured, config = run["measured"], run["config"]
+        outcome = {
             "epochs": f"{run['epochs']}, best {run['best_epoch']}",
             "minutes": f"{run['minutes']:.1f}",
             "device, precision": f"{run['device']}, {run['precision']}",
@@ -154,16 +151,17 @@ def training_runs() -> str:
             f"{measured['held_out_plates']:,}",
             "correct, `data/test`": f"{measured['test_correct']} of {measured['test_plates']}",
         }
-    titles = next(iter(columns.values()))
-    return grid("", {title: {run: columns[run][title] for run in columns} for title in titles})
+        settings = {f"`{key}`": setting(config[key]) for key in config if key not in HIDDEN}
+        for title, cell in (settings | outcome).items():
+            rows.setdefault(title, {})[f"`{config['name']}`"] = cell
+    return grid("", rows)
 
 
 def setting(value: Any) -> str:
     """A setting of a configuration, as a cell."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {share:g}" for name, share in value.items()) or "none"
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{value:,g}" if is_number else str(value)
+    return str(value) if isinstance(value, bool | str) else f"{value:,g}"
 
 
 def tta_ablation() -> str:

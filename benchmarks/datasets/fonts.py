@@ -1,8 +1,6 @@
 """The benchmark fonts: the table fonts.csv, the files from npm, and their glyphs."""
 
 import csv
-import tarfile
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.environments import CACHE, PROJECT, run
+from benchmarks.environments import CACHE, PROJECT, npm_files
 
 FONTS = CACHE / "fonts"
 DIGITS = "0123456789"
@@ -51,11 +49,7 @@ def load_faces(name: str) -> list[Face]:
     FONTS.mkdir(parents=True, exist_ok=True)
     for face in faces:
         if not face.path.exists():
-            with tempfile.TemporaryDirectory() as folder:
-                run(["npm", "pack", "--silent", f"{face.package}@{face.version}"], cwd=folder)
-                (archive,) = Path(folder).glob("*.tgz")
-                with tarfile.open(archive) as tar:
-                    face.path.write_bytes(tar.extractfile(f"package/{face.file}").read())
+            face.path.write_bytes(npm_files(f"{face.package}@{face.version}")[face.file])
     return faces
 
 
