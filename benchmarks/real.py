@@ -71,25 +71,22 @@ def measure(result: EvaluationResult) -> dict:
 
 def result_table(measured: dict) -> str:
     """The table of what `real.json` holds."""
-    accepted = [f"coverage at confidence {threshold} or more" for threshold in THRESHOLDS]
-    head = ["%", "images", "greedy decoding", "exact match", "character error rate",
-            "expected calibration error", "AUROC, 0 to 1", *accepted]  # fmt: skip
-    lines = []
+    rows = {}
     for name, single in measured["sets"].items():
         for title, row in ((name, single), (f"{name}, TTA", measured["tta"]["sets"][name])):
             auroc = row["auroc_error_detection"]
-            cells = [
-                f"{row['images']:,}",
-                f"{100 * row['exact_match_greedy']:.2f}",
-                percent(row["correct"], row["images"]),
-                f"{100 * row['character_error_rate']:.2f}",
-                f"{100 * row['ece']:.2f}",
-                NOTHING if auroc is None else f"{auroc:.4f}",
-            ]
-            for part in row["accepted"].values():
-                cells.append(f"{100 * part['coverage']:.2f} ({part['wrong']:,} wrong)")
-            lines.append([title, *cells])
-    return table(head, lines)
+            rows[title] = {
+                "images": f"{row['images']:,}",
+                "greedy decoding": f"{100 * row['exact_match_greedy']:.2f}",
+                "exact match": percent(row["correct"], row["images"]),
+                "character error rate": f"{100 * row['character_error_rate']:.2f}",
+                "expected calibration error": f"{100 * row['ece']:.2f}",
+                "AUROC, 0 to 1": NOTHING if auroc is None else f"{auroc:.4f}",
+            }
+            for threshold, part in row["accepted"].items():
+                cell = f"{100 * part['coverage']:.2f} ({part['wrong']:,} wrong)"
+                rows[title][f"coverage at confidence {threshold} or more"] = cell
+    return table("%", rows)
 
 
 def main(arguments: list[str] | None = None) -> None:

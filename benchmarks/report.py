@@ -1,7 +1,7 @@
 """Tables and the figure of what `benchmarks.compare` measured."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,9 +35,11 @@ MARKERS = {
 }
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, which ends its last line."""
-    return f"{markdown_table(head, rows).data}\n"
+def table(corner: str, rows: Mapping[str, Mapping[str, str]]) -> str:
+    """A Markdown table of row title -> column title -> cell."""
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    lines = [[title, *(row.get(name, NOTHING) for name in columns)] for title, row in rows.items()]
+    return f"{markdown_table([corner, *columns], lines).data}\n"
 
 
 def titles(sets: Iterable[str]) -> dict[str, str]:
@@ -59,26 +61,27 @@ def percent(correct: int, plates: int) -> str:
 
 def accuracy_table(plates: dict[str, int], correct: dict[str, dict[str, int]]) -> str:
     """Exact match on sets, whose best is bold; `correct` is title of a reader -> set -> plates."""
-    rows = []
+    rows = {}
     for name, title in titles(plates).items():
-        counts = [sets.get(name) for sets in correct.values()]
-        best = max((count for count in counts if count is not None), default=0)
-        row = [title, f"{plates[name]:,}"]
-        for count in counts:
-            cell = NOTHING if count is None else percent(count, plates[name])
-            row.append(f"**{cell}**" if count == best else cell)
-        rows.append(row)
-    return table(["exact match, %", "plates", *correct], rows)
+        counts = {reader: sets[name] for reader, sets in correct.items() if name in sets}
+        rates = {reader: percent(count, plates[name]) for reader, count in counts.items()}
+        best = max(counts.values())
+        rows[title] = {"plates": f"{plates[name]:,}"} | {
+            reader: f"**{rate}**" if counts[reader] == best else rate
+            for reader, rate in rates.items()
+        }
+    return table("exact match, %", rows)
 
 
 def latency_table(results: dict) -> str:
     """Median time for an image of every folder; empty without folders."""
-    readers = measured(results)
-    times = [figures["latency_ms_by_set"] for figures in readers.values()]
-    folders = [name for name in results["sets"] if name not in SETS]
-    rows = [[name, *(f"{part[name]:.2f}" for part in times)] for name in folders]
-    head = ["median latency, ms", *(reader.title for reader in readers)]
-    return table(head, rows) if rows else ""
+    times = {reader.title: part["latency_ms_by_set"] for reader, part in measured(results).items()}
+    rows = {
+        name: {title: f"{part[name]:.2f}" for title, part in times.items()}
+        for name in results["sets"]
+        if name not in SETS
+    }
+    return table("median latency, ms", rows) if rows else ""
 
 
 def better_engines(results: dict) -> str:
@@ -102,21 +105,18 @@ def better_engines(results: dict) -> str:
 
 def cost_table(results: dict) -> str:
     """Speed, start, size and memory of every reader."""
-    head = ["reader", "plates/s, batch size 1", "plates/s, best batch size", "median latency, ms",
-            "start to first reading, s", "weights, MB", "peak memory, MB"]  # fmt: skip
-    rows = []
+    rows = {}
     for reader, figures in measured(results).items():
         rates, best = figures["plates_per_second"], figures["best_batch"]
-        cells = [
-            f"{rates['1']:,.0f}",
-            f"{rates[str(best)]:,.0f} (batch size {best})",
-            f"{figures['latency_ms']:.2f}",
-            f"{figures['start_seconds']:.2f}",
-            f"{figures['bytes'] / 1e6:,.1f}",
-            f"{figures['peak_memory'] / 1e6:,.0f}",
-        ]
-        rows.append([reader.title, *cells])
-    return table(head, rows)
+        rows[reader.title] = {
+            "plates/s, batch size 1": f"{rates['1']:,.0f}",
+            "plates/s, best batch size": f"{rates[str(best)]:,.0f} (batch size {best})",
+            "median latency, ms": f"{figures['latency_ms']:.2f}",
+            "start to first reading, s": f"{figures['start_seconds']:.2f}",
+            "weights, MB": f"{figures['bytes'] / 1e6:,.1f}",
+            "peak memory, MB": f"{figures['peak_memory'] / 1e6:,.0f}",
+        }
+    return table("reader", rows)
 
 
 def notes(results: dict) -> list[str]:

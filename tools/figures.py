@@ -18,15 +18,7 @@ from plate_ocr.cli import run_command
 from plate_ocr.evaluation import plots
 from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.plates.alphabet import DIGITS, NUM_CLASSES
-from plate_ocr.plates.fonts import load_fonts
-from plate_ocr.plates.rendering import (
-    DEFAULT_SEED,
-    FONT_SIZES,
-    MARGIN,
-    compose_plate,
-    plate_text,
-    render_glyphs,
-)
+from plate_ocr.plates.rendering import DEFAULT_SEED, plate_text
 from plate_ocr.reading.ctc import softmax
 from plate_ocr.reading.reader import PlateReader, Reading
 from plate_ocr.reading.tta import VIEWS, make_views
@@ -109,26 +101,12 @@ def draw_styles() -> Figure:
     return plots.plate_grid(plates, captions, columns=4)
 
 
-def draw_training_fonts() -> Figure:
-    """The ten digits of every training font, in up to three instances of it."""
-    rows = {}
-    for font in load_fonts():
-        middle = len(font.instances) // 2
-        plates = []
-        for axes in dict.fromkeys(font.instances[index] for index in (0, middle, -1)):
-            digits = render_glyphs(font.path, axes, FONT_SIZES.start)
-            plates += [compose_plate(half, 2, MARGIN, 20) for half in (digits[:5], digits[5:])]
-        rows[font.family] = plates + [np.full_like(plates[0], 255)] * (6 - len(plates))
-    return plots.plate_rows(rows)
-
-
 def draw_all(directory: Path) -> None:
     """Draw every picture into a folder."""
     figures = {
         "benchmark": report.chart(tables.load("benchmark")),
         "pipeline": draw_pipeline(),
         "styles": draw_styles(),
-        "training_fonts": draw_training_fonts(),
         "training": plots.training_curves(load_runs(tables.RESULTS)),
         "tta": draw_tta(),
     }

@@ -57,12 +57,6 @@ def load_if_measured(name: str) -> dict | None:
         return None
 
 
-def grid(corner: str, rows: dict[str, dict[str, str]]) -> str:
-    """A Markdown table of row title -> column title -> cell."""
-    titles = next(iter(rows.values())).keys()
-    return table([corner, *titles], [[title, *cells.values()] for title, cells in rows.items()])
-
-
 def accuracy() -> str:
     """Exact match of our reader and other engines; the best of every set in bold."""
     single, tta = {}, {}
@@ -100,7 +94,7 @@ def metrics() -> str:
         }
         rows[title] = {"plates": f"{single['images']:,}"}
         rows[title] |= {column: f"{100 * rate:.2f}" for column, rate in rates.items()}
-    return grid("%", rows)
+    return table("%", rows)
 
 
 def confidence() -> str:
@@ -113,7 +107,7 @@ def confidence() -> str:
         title: {name: f"{result['confidence'][key]:{form}}" for name, result in columns.items()}
         for key, (title, form) in CONFIDENCE.items()
     }
-    return grid("confidence", rows)
+    return table("confidence", rows)
 
 
 def real() -> str:
@@ -124,16 +118,15 @@ def real() -> str:
 
 def fine_tuning() -> str:
     """Exact match before and after fine-tuning on some numbers of images."""
-    result = load_if_measured("fine_tuning")
-    rows = []
+    result, rows = load_if_measured("fine_tuning"), {}
     for run in result["runs"] if result else ():
-        row = [run["name"], f"{run['images']:,}"]
-        for part in (run["test"], run["drawn plates"], run["held-out fonts"]):
-            row += [percent(part[when], part["images"]) for when in ("before", "after")]
-        rows.append([*row, f"{run['test']['ece']:.1%}", f"{run['minutes']:.1f}"])
-    head = ["exact match, %", "images", "before", "after", "drawn plates, before", "after",
-            "held-out fonts, before", "after", "calibration error", "minutes"]  # fmt: skip
-    return table(head, rows) if rows else NOT_MEASURED
+        row = rows[f"{run['name']}, {run['images']:,} images"] = {}
+        for name in ("test", "drawn plates", "held-out fonts"):
+            for when in ("before", "after"):
+                row[f"{name}, {when}"] = percent(run[name][when], run[name]["images"])
+        row["calibration error"] = f"{run['test']['ece']:.1%}"
+        row["minutes"] = f"{run['minutes']:.1f}"
+    return table("exact match, %", rows) if rows else NOT_MEASURED
 
 
 def training_runs() -> str:
@@ -154,7 +147,7 @@ def training_runs() -> str:
         settings = {f"`{key}`": setting(config[key]) for key in config if key not in HIDDEN}
         for title, cell in (settings | outcome).items():
             rows.setdefault(title, {})[f"`{config['name']}`"] = cell
-    return grid("", rows)
+    return table("", rows)
 
 
 def setting(value: Any) -> str:
@@ -170,7 +163,7 @@ def tta_ablation() -> str:
     for name, result in load("tta")["sets"].items():
         for views, wrong in result["wrong"].items():
             rows.setdefault(views, {})[f"{name}, {result['plates']:,} plates"] = f"{wrong:,}"
-    return grid("errors", rows)
+    return table("errors", rows)
 
 
 def tta_throughput() -> str:
@@ -180,7 +173,7 @@ def tta_throughput() -> str:
         for backend, sets in load("tta")["plates_per_second"].items()
         for name, rates in sets.items()
     }
-    return grid("plates/s, one thread", rows)
+    return table("plates/s, one thread", rows)
 
 
 def compatibility() -> str:
@@ -189,7 +182,7 @@ def compatibility() -> str:
     for tried in load("compatibility")["environments"].values():
         versions = ", ".join(map(" ".join, tried["versions"].items()))
         rows[versions] = {"difference": f"{tried['largest_difference_of_a_logit']:.0e}"}
-    return grid("versions", rows)
+    return table("versions", rows)
 
 
 def model_size() -> str:

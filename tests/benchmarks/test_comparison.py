@@ -1,6 +1,5 @@
 """The comparison with other readers, without installing them."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from conftest import left_in_an_empty_home
 from PIL import Image
 
-from benchmarks import baselines, compare, report, subprocess_worker
+from benchmarks import baselines, compare, report
 from benchmarks.baselines import READERS, Reader
 from benchmarks.environments import PROJECT, EnvironmentFailed, install, last_error
 from benchmarks.readers import crop_to_ink, decode_digits
@@ -52,14 +51,17 @@ def test_decoding_is_restricted_to_digits():
 
 
 def test_the_warm_up_does_not_count_and_the_median_round_does():
-    seconds = {
-        1: [[100.0, 100.0], [0.1, 0.3], [0.1, 0.1], [0.1, 0.1]],
-        8: [[100.0], [0.4], [0.2], [0.4]],
-    }
-    assert compare.summarize(seconds) == {
+    single = [[100.0, 100.0], [0.1, 0.3], [0.1, 0.1], [0.1, 0.1]]
+    rounds = [
+        {"seconds": {"1": calls, "8": [batch]}, "start_seconds": start, "figures": {"bytes": 5}}
+        for calls, batch, start in zip(single, [100, 0.4, 0.2, 0.4], [9, 1, 3, 2], strict=True)
+    ]
+    assert compare.summarize(rounds) == {
         "plates_per_second": {"1": 10.0, "8": 20.0},
         "best_batch": 8,
         "latency_ms": 100.0,
+        "start_seconds": 2,
+        "bytes": 5,
     }
 
 
@@ -82,9 +84,9 @@ def test_an_environment_that_cannot_be_made_states_why(monkeypatch, tmp_path):
 
 
 def test_our_reader_leaves_nothing_in_the_home_folder(tmp_path):
-    command = ("-m", "benchmarks.subprocess_worker", READERS[0].loader, READERS[0].variant)
-    core = max(os.sched_getaffinity(0))
-    assert left_in_an_empty_home(tmp_path / "home", *command, core) == []
+    np.savez(tmp_path / "plates.npz", *render_plates([95_000]).images[..., 0])
+    command = ("-m", "benchmarks.readers", READERS[0].loader, READERS[0].variant)
+    assert left_in_an_empty_home(tmp_path / "home", *command, tmp_path / "plates.npz") == []
 
 
 @pytest.fixture
@@ -94,7 +96,6 @@ def results(monkeypatch, tmp_path):
     monkeypatch.setattr(baselines, "READERS", compared)
     monkeypatch.setattr(compare, "install", lambda *arguments: None)
     monkeypatch.setattr(Reader, "python", Path(sys.executable))
-    monkeypatch.setattr(subprocess_worker, "ENVIRONMENTS", tmp_path)
     folder = tmp_path / "meters" / "test"
     folder.mkdir(parents=True)
     plates = render_plates(range(95_000, 95_002))
@@ -102,18 +103,18 @@ def results(monkeypatch, tmp_path):
         plates.images, plates.labels, ((128, 64), (300, 120)), strict=True
     ):
         Image.fromarray(image[..., 0]).resize(size).save(folder / f"{label}.png")
-    return compare.compare(plates=2, timed=8, rounds=1, folders=[folder])
+    sets = {name: part.sample(2) for name, part in compare.load_sets([folder]).items()}
+    return compare.compare(sets, timed=8, rounds=1)
 
 
-def test_a_reader_that_fails_keeps_its_row_and_the_others_are_measured(results):
+def test_the_reason_of_a_reader_that_fails_is_stated_and_the_others_are_measured(results):
     ours, failed = results["readers"]["plate_ocr"], results["readers"]["ddddocr"]
     assert list(failed) == ["failed"] and "No module named" in failed["failed"]
     assert ours["correct"]["test"] == 2 and set(ours["correct"]) == set(results["sets"])
     assert set(ours["plates_per_second"]) == {"1", "8"}
     assert ours["bytes"] > 1_000_000 and ours["peak_memory"] > 10_000_000
     text = report.markdown(results)
-    assert "\n| ddddocr | - |" in text and "\n| data/test | 2 | **100.00** | - |" in text
-    assert failed["failed"] in text
+    assert "\n| data/test | 2 | **100.00** |\n" in text and failed["failed"] in text
     errors, rates = report.chart(results).axes
     assert len(errors.get_legend().get_texts()) == len(rates.get_yticklabels()) == 1
 
