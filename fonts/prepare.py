@@ -25,7 +25,7 @@ from fontTools.ttLib import TTFont
 from benchmarks.environments import EnvironmentFailed, npm_files
 from plate_ocr.cli import run_command
 from plate_ocr.plates.rendering import FONT_SIZES, Glyph, render_glyphs
-from plate_ocr.utils import read_json
+from plate_ocr.utils import read_json, write_text
 
 HERE = Path(__file__).parent
 VERSION = "5.3.0"  # of every npm package
@@ -184,12 +184,10 @@ def difference(first: np.ndarray, second: np.ndarray) -> float:
 
 def write_json(rows: list[dict]) -> None:
     """One instance per line."""
-    lines = []
-    for row in rows:
-        head = json.dumps({k: v for k, v in row.items() if k != "instances"}, ensure_ascii=False)
-        instances = ",\n".join("  " + json.dumps(instance) for instance in row["instances"])
-        lines.append(f'{head[:-1]}, "instances": [\n{instances}\n]}}')
-    (HERE / "fonts.json").write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    for old, new in (("[{", "[\n  {"), ("}, {", "},\n  {"), ("}]", "}\n]")):
+        lines = lines.replace(old, new)
+    write_text(HERE / "fonts.json", f"[\n{lines}\n]\n")
 
 
 def write_readme(families: list[Family], rows: list[dict]) -> None:
@@ -206,7 +204,7 @@ def write_readme(families: list[Family], rows: list[dict]) -> None:
                  f"`{entry.package}` {VERSION}", axes or "none", len(row["instances"]),
                  entry.why)  # fmt: skip
         text += "| " + " | ".join(map(str, cells)) + " |\n"
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def main() -> None:
