@@ -76,10 +76,10 @@ def write_sets(sets: Sets, timed: int, folder: Path) -> None:
     np.savez(folder / "timed.npz", *choice)
 
 
-def read(reader: Reader, plates: Path, *batch_sizes: int) -> dict:
+def read(python: Path, reader: Reader, plates: Path, *batch_sizes: int) -> dict:
     """What `benchmarks.readers` prints for a file of `write_sets`, in a process of its own."""
     start = time.monotonic()
-    command = [reader.python, "-m", "benchmarks.readers", reader.loader, reader.variant, plates]
+    command = [python, "-m", "benchmarks.readers", reader.loader, reader.variant, plates]
     printed = run([*command, *batch_sizes], cwd=PROJECT, env=os.environ | ONE_THREAD)
     answer = json.loads(printed.splitlines()[-1])
     return answer | {"start_seconds": answer["ready_at"] - start}
@@ -89,16 +89,16 @@ def measure(reader: Reader, sets: Sets, rounds: int, folder: Path) -> Generator[
     """Measure a reader in steps, between which the others take theirs; returns the figures."""
     name = reader.environment
     print(f"environment {name}", flush=True)
-    environment = baselines.ENVIRONMENTS / name
-    install(environment, REQUIREMENTS[name], ["--no-deps"], DEBIAN_PACKAGES.get(name, ()))
+    environment, debian = baselines.ENVIRONMENTS / name, DEBIAN_PACKAGES.get(name, ())
+    python = install(environment, REQUIREMENTS[name], ["--no-deps"], debian)
     yield
     answers = []
     for _ in range(1 + rounds):
-        answers.append(read(reader, folder / "timed.npz", *reader.batch_sizes[1:]))
+        answers.append(read(python, reader, folder / "timed.npz", *reader.batch_sizes[1:]))
         yield
     figures = summarize(answers) | {"correct": {}, "latency_ms_by_set": {}}
     for key, part in sets.items():
-        answer = read(reader, folder / f"{key}.npz")
+        answer = read(python, reader, folder / f"{key}.npz")
         figures["correct"][key] = sum(map(eq, answer["texts"], part.labels))
         figures["latency_ms_by_set"][key] = round(1000 * median(answer["seconds"]["1"]), 3)
     print(f"{reader.title}: read all plates", flush=True)
