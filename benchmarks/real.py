@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.environments import RESULTS
-from benchmarks.report import NOTHING, percent, table
+from benchmarks.report import NOTHING, grid, percent
 from plate_ocr.cli import ERRORS, WEIGHTS, path_argument, run_command
 from plate_ocr.evaluation.benchmark import BenchmarkSet, evaluate
 from plate_ocr.evaluation.metrics import EvaluationResult, concatenate
@@ -86,7 +86,7 @@ def result_table(measured: dict) -> str:
             for threshold, part in row["accepted"].items():
                 cell = f"{100 * part['coverage']:.2f} ({part['wrong']:,} wrong)"
                 rows[title][f"coverage at confidence {threshold} or more"] = cell
-    return table("%", rows)
+    return grid("%", rows)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,7 +1,7 @@
 """Tables and the figure of what `benchmarks.compare` measured."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,11 +35,16 @@ MARKERS = {
 }
 
 
-def table(corner: str, rows: Mapping[str, Mapping[str, str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, which ends its last line."""
+    return f"{markdown_table(head, rows).data}\n"
+
+
+def grid(corner: str, rows: Mapping[str, Mapping[str, str]]) -> str:
     """A Markdown table of row title -> column title -> cell."""
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     lines = [[title, *(row.get(name, NOTHING) for name in columns)] for title, row in rows.items()]
-    return f"{markdown_table([corner, *columns], lines).data}\n"
+    return table([corner, *columns], lines)
 
 
 def titles(sets: Iterable[str]) -> dict[str, str]:
@@ -70,7 +75,7 @@ def accuracy_table(plates: dict[str, int], correct: dict[str, dict[str, int]]) -
             reader: f"**{rate}**" if counts[reader] == best else rate
             for reader, rate in rates.items()
         }
-    return table("exact match, %", rows)
+    return grid("exact match, %", rows)
 
 
 def latency_table(results: dict) -> str:
@@ -81,7 +86,7 @@ def latency_table(results: dict) -> str:
         for name in results["sets"]
         if name not in SETS
     }
-    return table("median latency, ms", rows) if rows else ""
+    return grid("median latency, ms", rows) if rows else ""
 
 
 def better_engines(results: dict) -> str:
@@ -116,7 +121,7 @@ def cost_table(results: dict) -> str:
             "weights, MB": f"{figures['bytes'] / 1e6:,.1f}",
             "peak memory, MB": f"{figures['peak_memory'] / 1e6:,.0f}",
         }
-    return table("reader", rows)
+    return grid("reader", rows)
 
 
 def notes(results: dict) -> list[str]:

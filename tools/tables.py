@@ -11,7 +11,7 @@ from benchmarks import report
 from benchmarks.baselines import READERS
 from benchmarks.environments import PROJECT, RESULTS
 from benchmarks.real import result_table
-from benchmarks.report import percent, table, titles
+from benchmarks.report import grid, percent, titles
 from plate_ocr.network.crnn import build_model, count_macs
 from plate_ocr.utils import read_json, write_text
 
@@ -94,7 +94,7 @@ def metrics() -> str:
         }
         rows[title] = {"plates": f"{single['images']:,}"}
         rows[title] |= {column: f"{100 * rate:.2f}" for column, rate in rates.items()}
-    return table("%", rows)
+    return grid("%", rows)
 
 
 def confidence() -> str:
@@ -107,7 +107,7 @@ def confidence() -> str:
         title: {name: f"{result['confidence'][key]:{form}}" for name, result in columns.items()}
         for key, (title, form) in CONFIDENCE.items()
     }
-    return table("confidence", rows)
+    return grid("confidence", rows)
 
 
 def real() -> str:
@@ -126,7 +126,7 @@ def fine_tuning() -> str:
                 row[f"{name}, {when}"] = percent(run[name][when], run[name]["images"])
         row["calibration error"] = f"{run['test']['ece']:.1%}"
         row["minutes"] = f"{run['minutes']:.1f}"
-    return table("exact match, %", rows) if rows else NOT_MEASURED
+    return grid("exact match, %", rows) if rows else NOT_MEASURED
 
 
 def training_runs() -> str:
@@ -147,7 +147,7 @@ def training_runs() -> str:
         settings = {f"`{key}`": setting(config[key]) for key in config if key not in HIDDEN}
         for title, cell in (settings | outcome).items():
             rows.setdefault(title, {})[f"`{config['name']}`"] = cell
-    return table("", rows)
+    return grid("", rows)
 
 
 def setting(value: Any) -> str:
@@ -163,7 +163,7 @@ def tta_ablation() -> str:
     for name, result in load("tta")["sets"].items():
         for views, wrong in result["wrong"].items():
             rows.setdefault(views, {})[f"{name}, {result['plates']:,} plates"] = f"{wrong:,}"
-    return table("errors", rows)
+    return grid("errors", rows)
 
 
 def tta_throughput() -> str:
@@ -173,7 +173,7 @@ def tta_throughput() -> str:
         for backend, sets in load("tta")["plates_per_second"].items()
         for name, rates in sets.items()
     }
-    return table("plates/s, one thread", rows)
+    return grid("plates/s, one thread", rows)
 
 
 def compatibility() -> str:
@@ -182,7 +182,7 @@ def compatibility() -> str:
     for tried in load("compatibility")["environments"].values():
         versions = ", ".join(map(" ".join, tried["versions"].items()))
         rows[versions] = {"difference": f"{tried['largest_difference_of_a_logit']:.0e}"}
-    return table("versions", rows)
+    return grid("versions", rows)
 
 
 def model_size() -> str:
