@@ -83,7 +83,7 @@ export: .venv/ready  ## export dr_model.h5 to dr_model.onnx
 	$(RUN) -m plate_ocr export
 
 fonts: .venv/ready  ## download the training fonts again and choose their instances
-	$(RUN) fonts/prepare.py
+	$(RUN) -m fonts.prepare
 
 notebooks: .venv/ready  ## open the notebooks in JupyterLab
 	$(RUN) -m jupyter lab

@@ -5,21 +5,22 @@ A page marks where one belongs: `<!-- results: NAME -->` before it, `<!-- end --
 """
 
 import re
-from collections import ChainMap, defaultdict
-from pathlib import Path
+from collections import defaultdict
 from typing import Any
 
 from benchmarks import report
 from benchmarks.baselines import READERS
+from benchmarks.environments import PROJECT, RESULTS
 from benchmarks.real import result_table
-from benchmarks.report import percent, table, titles
+from benchmarks.report import grid, percent, titles
 from plate_ocr.network.crnn import build_model, count_macs
 from plate_ocr.utils import read_json, write_text
 
-PROJECT = Path(__file__).parents[1]
-RESULTS = PROJECT / "results"
 PAGES = (PROJECT / "README.md", PROJECT / "MODEL_CARD.md", *sorted(PROJECT.glob("docs/*.md")))
 BLOCK = re.compile(r"(<!-- results: (\w+) -->)(.*?)(<!-- end -->)", re.DOTALL)
+NOT_MEASURED = "not measured with these weights"
+HIDDEN = ("name", "seed")  # settings that the table of runs leaves out
+SHOWN_ENGINES = ("ppocr_small", "ppocr_tiny", "rapidocr", "tesseract")
 CONFIDENCE = {
     "ece": ("expected calibration error, 15 bins", ".2%"),
     "auroc_error_detection": ("AUROC, correct against incorrect", ".4f"),
@@ -57,29 +58,21 @@ def load_if_measured(name: str) -> dict | None:
         return None
 
 
-def grid(corner: str, rows: dict[str, dict[str, str]]) -> str:
-    """A Markdown table of row title -> column title -> cell."""
-    titles = next(iter(rows.values())).keys()
-    return table([corner, *titles], [[title, *cells.values()] for title, cells in rows.items()])
-
-
 def accuracy() -> str:
     """Exact match of our reader and other engines; the best of every set in bold."""
-    engines = load("benchmark")["readers"]
-    results = [load("evaluation"), *filter(None, [load_if_measured("real")])]
-    ours = {
-        "plate_ocr": ChainMap(*(result["sets"] for result in results)),
-        "plate_ocr, TTA": ChainMap(*(result["tta"]["sets"] for result in results)),
-    }
+    single, tta = {}, {}
+    for result in filter(None, (load("evaluation"), load_if_measured("real"))):
+        single |= result["sets"]
+        tta |= result["tta"]["sets"]
     correct = {
         title: {name: part["correct"] for name, part in sets.items()}
-        for title, sets in ours.items()
+        for title, sets in (("plate_ocr", single), ("plate_ocr, TTA", tta))
     }
+    engines = load("benchmark")["readers"]
     for engine in READERS:
-        if engine.key in ("ppocr_small", "ppocr_tiny", "rapidocr", "tesseract"):
+        if engine.key in SHOWN_ENGINES:
             correct[engine.title] = engines[engine.key].get("correct", {})
-    plates = {name: part["images"] for name, part in ours["plate_ocr"].items()}
-    return report.accuracy_table(plates, correct)
+    return report.accuracy_table({name: part["images"] for name, part in single.items()}, correct)
 
 
 def better_engines() -> str:
@@ -92,15 +85,16 @@ def metrics() -> str:
     evaluation = load("evaluation")
     rows = {}
     for name, title in titles(evaluation["sets"]).items():
-        result, tta = evaluation["sets"][name], evaluation["tta"]["sets"][name]
-        rows[title] = {
-            "plates": f"{result['images']:,}",
-            "greedy decoding": f"{100 * result['exact_match_greedy']:.2f}",
-            "exact match": f"{100 * result['exact_match']:.2f}",
-            "character error rate": f"{100 * result['character_error_rate']:.2f}",
-            "exact match, TTA": f"{100 * tta['exact_match']:.2f}",
-            "character error rate, TTA": f"{100 * tta['character_error_rate']:.2f}",
+        single, tta = evaluation["sets"][name], evaluation["tta"]["sets"][name]
+        rates = {
+            "greedy decoding": single["exact_match_greedy"],
+            "exact match": single["exact_match"],
+            "character error rate": single["character_error_rate"],
+            "exact match, TTA": tta["exact_match"],
+            "character error rate, TTA": tta["character_error_rate"],
         }
+        rows[title] = {"plates": f"{single['images']:,}"}
+        rows[title] |= {column: f"{100 * rate:.2f}" for column, rate in rates.items()}
     return grid("%", rows)
 
 
@@ -120,36 +114,29 @@ def confidence() -> str:
 def real() -> str:
     """Accuracy and confidence on real images, which are not in the repository."""
     result = load_if_measured("real")
-    return result_table(result) if result else "not measured with these weights"
+    return result_table(result) if result else NOT_MEASURED
 
 
 def fine_tuning() -> str:
     """Exact match before and after fine-tuning on some numbers of images."""
-    head = ["exact match, %", "images", "before", "after"]
-    head += ["drawn plates, before", "after", "held-out fonts, before", "after"]
-    result = load_if_measured("fine_tuning")
-    if not result:
-        return "not measured with these weights"
-    rows = []
-    for run in result["runs"]:
-        results = [run[name] for name in ("test", "drawn plates", "held-out fonts")]
-        cells = [
-            percent(row[when], row["images"]) for row in results for when in ("before", "after")
-        ]
-        ece, minutes = f"{run['test']['ece']:.1%}", f"{run['minutes']:.1f}"
-        rows.append([run["name"], f"{run['images']:,}", *cells, ece, minutes])
-    return table([*head, "calibration error", "minutes"], rows)
+    result, rows = load_if_measured("fine_tuning"), {}
+    for run in result["runs"] if result else ():
+        row = rows[f"{run['name']}, {run['images']:,} images"] = {}
+        for name in ("test", "drawn plates", "held-out fonts"):
+            for when in ("before", "after"):
+                row[f"{name}, {when}"] = percent(run[name][when], run[name]["images"])
+        row["calibration error"] = f"{run['test']['ece']:.1%}"
+        row["minutes"] = f"{run['minutes']:.1f}"
+    return grid("exact match, %", rows) if rows else NOT_MEASURED
 
 
 def training_runs() -> str:
     """Configuration and outcome of every run."""
-    columns = {}
+    rows: dict[str, dict[str, str]] = {}
     for path in sorted(RESULTS.glob("training_*.json")):
         run = load(path.stem)
-        measured, name = run["measured"], run["config"]["name"]
-        del run["config"]["name"], run["config"]["seed"]
-        columns[f"`{name}`"] = {
-            **{f"`{key}`": setting(value) for key, value in run["config"].items()},
+        measured, config = run["measured"], run["config"]
+        outcome = {
             "epochs trained": f"{run['epochs']}, best {run['best_epoch']}",
             "minutes": f"{run['minutes']:.1f}",
             "device, precision": f"{run['device']}, {run['precision']}",
@@ -158,16 +145,17 @@ def training_runs() -> str:
             f"{measured['held_out_plates']:,}",
             "correct, `data/test`": f"{measured['test_correct']} of {measured['test_plates']}",
         }
-    titles = next(iter(columns.values()))
-    return grid("", {title: {run: columns[run][title] for run in columns} for title in titles})
+        settings = {f"`{key}`": setting(config[key]) for key in config if key not in HIDDEN}
+        for title, cell in (settings | outcome).items():
+            rows.setdefault(title, {})[f"`{config['name']}`"] = cell
+    return grid("", rows)
 
 
 def setting(value: Any) -> str:
     """A setting of a configuration, as a cell."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {share:g}" for name, share in value.items()) or "none"
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{value:,g}" if is_number else str(value)
+    return str(value) if isinstance(value, bool | str) else f"{value:,g}"
 
 
 def tta_ablation() -> str:

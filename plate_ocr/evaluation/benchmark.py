@@ -1,6 +1,7 @@
 """The benchmark sets, what a reader makes of them, and the calibration of weights."""
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -83,6 +84,13 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
     return BenchmarkSet(images[..., None], texts.tolist(), arrays)
 
 
+def rows_by_severity(tags: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The rows of mild and of severe corruptions, int (n,), by their names in results/."""
+    is_severe = tags["severity"] > 3
+    parts = {"corruptions_1_to_3": ~is_severe, "corruptions_4_to_5": is_severe}
+    return {name: np.flatnonzero(mask) for name, mask in parts.items()}
+
+
 def robustness_sets(directory: Path | str = BENCHMARK) -> dict[str, BenchmarkSet]:
     """The benchmark sets of drawn plates that differ from training plates, by title.
 
@@ -90,14 +98,11 @@ def robustness_sets(directory: Path | str = BENCHMARK) -> dict[str, BenchmarkSet
         BenchmarkError: see `load_benchmark`.
     """
     corruptions = load_benchmark("corruptions", directory)
-    is_mild = corruptions.tags["severity"] <= 3
     sets = {
-        "held_out_fonts": load_benchmark("held_out_fonts", directory),
-        "corruptions_1_to_3": corruptions.take(np.flatnonzero(is_mild)),
-        "corruptions_4_to_5": corruptions.take(np.flatnonzero(~is_mild)),
-        "layout": load_benchmark("layout", directory),
-        "cross_generator": load_benchmark("cross_generator", directory),
-        "segments": load_benchmark("segments", directory),
+        name: corruptions.take(rows) for name, rows in rows_by_severity(corruptions.tags).items()
+    } | {
+        name: load_benchmark(name, directory)
+        for name in ("held_out_fonts", "layout", "cross_generator", "segments")
     }
     return {TITLES[name]: dataset for name, dataset in sets.items()}
 
