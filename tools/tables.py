@@ -122,7 +122,7 @@ def fine_tuning() -> str:
     result, rows = load_if_measured("fine_tuning"), {}
     for run in result["runs"] if result else ():
         row = rows[f"{run['name']}, {run['images']:,} images"] = {}
-        for name in ("test", "drawn plates", "held-out fonts"):
+        for name in ("test", "synthetic plates", "held-out fonts"):
             for when in ("before", "after"):
                 row[f"{name}, {when}"] = percent(run[name][when], run[name]["images"])
         row["calibration error"] = f"{run['test']['ece']:.1%}"
