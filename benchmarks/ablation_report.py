@@ -21,7 +21,8 @@ PANELS = {
     "corruptions": ("corruptions_1_to_3", "corruptions_4_to_5"),
     "seven-segment\ndisplays": ("segments",),
 }
-TICKS = (-100, -10, -1, 0, 1, 10)  # percentage points
+LINEAR = 3  # percentage points, beyond which the scale is logarithmic
+TICKS = (-30, -LINEAR, 0, LINEAR)
 
 Samples = dict[str, np.ndarray]  # variant -> exact match in %, (seeds, columns)
 
@@ -89,8 +90,8 @@ def rows_of(results: dict, samples: Samples, networks: bool) -> list[str]:
 def cells(samples: Samples, name: str) -> list[str]:
     """Seeds of a variant, and its differences; bold where they exceed the noise."""
     limits = noise(samples, len(samples[name]))
-    texts = [f"{difference:+.1f}" for difference in differences(samples)[name]]
-    bold = abs(differences(samples)[name]) > limits
+    changes = differences(samples)[name].round(1) + 0.0  # no -0.0
+    texts, bold = [f"{change:+.1f}" for change in changes], abs(changes) > limits
     marked = [f"**{text}**" if far else text for text, far in zip(texts, bold, strict=True)]
     return [str(len(samples[name])), *marked]
 
@@ -129,14 +130,14 @@ def caption(results: dict) -> str:
 
 
 def chart(results: dict) -> Figure:
-    """Differences to the base by group of sets, on a scale that is linear within a point."""
+    """Differences to the base, mean of a group of sets in every panel, and those of each seed."""
     images = results["settings"]["images"]
     folders = [name for name in images if "/" in name]
     panels = PANELS | ({"real images": folders} if folders else {})
     samples = exact_match(results, *panels.values())
     limits = noise(samples)
     rows = [name for part in (False, True) for name in rows_of(results, samples, part)]
-    size = (7, 0.21 * len(rows) + 1.1)
+    size = (6.4, 0.2 * len(rows) + 0.9)
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     for column, (axis, title) in enumerate(zip(axes[0], panels, strict=True)):
         axis.axvspan(-limits[column], limits[column], color=LIGHT_GRAY, alpha=0.6, linewidth=0)
@@ -145,11 +146,13 @@ def chart(results: dict) -> Figure:
             seeds = samples[name][:, column] - samples[BASE][:, column].mean()
             axis.plot(seeds, [row] * len(seeds), "|", color=GRAY, markersize=6)
             axis.plot(seeds.mean(), row, "o", color=BLUE, markersize=5)
-        axis.set_xscale("symlog", linthresh=1)
-        axis.set_xticks(TICKS, [f"{tick:+d}" if tick else "0" for tick in TICKS], fontsize=8)
+        axis.set_xscale("symlog", linthresh=LINEAR)
+        axis.set_xticks(TICKS, [f"{tick:+d}" if tick else "0" for tick in TICKS])
         axis.minorticks_off()
-        axis.set(title=title, xlim=(-110, 20))
+        axis.set_title(title, fontsize=9)
+        axis.set_xlim(-130, 20)
+        axis.tick_params(axis="y", length=0)
     axes[0, 0].set_yticks(range(len(rows)), [title_of(results, name) for name in rows])
-    axes[0, 0].invert_yaxis()
+    axes[0, 0].set_ylim(len(rows) - 0.4, -0.6)
     figure.supxlabel("percentage points of exact match; band: noise of two seeds", fontsize=9)
     return figure

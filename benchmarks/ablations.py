@@ -70,7 +70,7 @@ def without_style(name: str) -> dict[str, Any]:
 
 
 NETWORKS = {
-    BASE: Variant("as shipped: 16 time steps, one LSTM"),
+    BASE: Variant("base: 16 time steps, one LSTM"),
     "half_filters": Variant("half the filters", network={"filter_scale": 0.5}),
     "double_filters": Variant("twice the filters", network={"filter_scale": 2.0}),
     "no_lstm": Variant("no LSTM", network={"lstm_layers": 0}),

@@ -10,6 +10,7 @@ from benchmarks.report import titles
 from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.network.crnn import architecture_hash, build_model, with_box
 from plate_ocr.training.config import TrainingError
+from tools import tables
 
 
 def test_the_base_is_the_network_as_it_is_trained():
@@ -104,7 +105,11 @@ def made_up(**rates):
         variant = {"title": VARIANTS[name].title, "network": VARIANTS[name].network}
         runs[name] = {"variant": variant, "parameters": 1_000, "macs": 5e6, "seeds": seeds}
     settings = {"images": SETS, "steps": [400, 1_000], "batch_size": 64}
-    origin = {"machine": "a processor", "date": "2026-11-30"}
+    origin = {
+        "network": architecture_hash(build_model()),
+        "machine": "a processor",
+        "date": "2026-11-30",
+    }
     return {"origin": origin, "settings": settings, "runs": runs}
 
 
@@ -118,13 +123,11 @@ def test_differences_beyond_the_noise_are_bold():
     results = made_up(no_counters=(0.79,), no_segments=(0.72,), half_filters=(0.70, 0.72))
     rows = table_of(results)
     count = len(titles(SETS)) + 1
-    base, *_ = rows.values() if False else [rows[f"{VARIANTS['base'].title}, %"]]
-    assert base == ["2", *["81.0"] * count]
+    assert rows[f"{VARIANTS['base'].title}, %"] == ["2", *["81.0"] * count]
     assert rows["no counters"] == ["1", *["-2.0"] * count]
     assert rows["no seven-segment displays"] == ["1", *["**-9.0**"] * count]
     assert rows["greedy decoding"] == ["2", *["**-10.0**"] * count]
-    # Two standard errors of two means of two seeds, and the deviation is that of three pairs:
-    # base and half_filters.
+    # Twice the standard error: a deviation of sqrt(2) points, two seeds of either.
     assert rows["noise of two seeds"] == ["", *["± 2.8"] * count]
     assert VARIANTS["half_filters"].title not in rows
     networks = table_of(results, networks=True)
@@ -147,3 +150,18 @@ def test_the_figure_has_every_variant_and_real_images_if_there_are_any():
     assert labels == ["greedy decoding", "no counters", "half the filters"]
     del results["settings"]["images"]["meters/test"]
     assert len(ablation_report.chart(results).axes) == 3
+
+
+def test_pages_show_the_ablations_of_this_network_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    path = tmp_path / "ablations.json"
+    unmeasured = tables.ablations(), tables.networks()
+    results = made_up(no_counters=(0.79,), half_filters=(0.70, 0.72))
+    path.write_text(json.dumps(results))
+    assert "| no counters | 1 | -2.0 |" in tables.ablations()
+    assert "| half the filters | 1,000 |" in tables.networks()
+    for missing in ({"origin": {"network": "0" * 64}}, {"runs": made_up()["runs"]}):
+        if "runs" in missing:  # of one seed
+            del missing["runs"]["base"]["seeds"]["1"]
+        path.write_text(json.dumps(results | missing))
+        assert (tables.ablations(), tables.networks()) == unmeasured
