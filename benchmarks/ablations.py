@@ -142,14 +142,6 @@ def training_plates(fonts: Path, count: int) -> PlateDataset:
     return render_plates(range(count), fonts=fonts)
 
 
-def repeated_order(config: TrainConfig, part: int, steps: int) -> np.ndarray:
-    """Rows of the plates of a part, int (n,): one order of all after another, cut at the end."""
-    count = steps * config.batch_size
-    rng = np.random.default_rng([config.seed, part])
-    orders = [rng.permutation(config.plates) for _ in range(-(-count // config.plates))]
-    return np.concatenate(orders)[:count]
-
-
 def train(variant: Variant, config: TrainConfig) -> keras.Model:
     """Train a variant from fresh weights."""
     fonts = make_font_folder(**variant.fonts) if variant.fonts else FONT_DIRECTORY
@@ -160,7 +152,8 @@ def train(variant: Variant, config: TrainConfig) -> keras.Model:
 
     def fit_part(part: int, steps: int, augment: fit.AugmentFn | None) -> None:
         batches = fit.PlateBatches(plates, config.batch_size, config.seed, augment)
-        batches.epoch, batches.order = part, repeated_order(config, part, steps)
+        rows = np.random.default_rng([config.seed, part]).permutation(len(plates))
+        batches.epoch, batches.order = part, np.resize(rows, steps * config.batch_size)  # repeated
         rate = fit.warmup_cosine(config.learning_rate, steps, config.warmup_steps)
         crnn.compile_model(model, rate, config.box_weight)
         model.fit(batches, shuffle=False, verbose=2)
