@@ -53,13 +53,12 @@ def differences(samples: Samples) -> Samples:
 def noise(samples: Samples, seeds: int = 2) -> np.ndarray:
     """Twice the standard error of a difference between as many seeds and the base, (columns,).
 
-    NaN before any variant has two seeds.
+    The base at least has two seeds.
     """
     trained = [rates for name, rates in samples.items() if name != GREEDY]
     squares = sum(((rates - rates.mean(axis=0)) ** 2).sum(axis=0) for rates in trained)
     freedom = sum(len(rates) - 1 for rates in trained)
-    variance = squares / freedom if freedom else np.full_like(squares, np.nan)
-    return 2 * np.sqrt(variance * (1 / seeds + 1 / len(samples[BASE])))
+    return 2 * np.sqrt(squares / freedom * (1 / seeds + 1 / len(samples[BASE])))
 
 
 def is_close_to_base(results: dict, name: str) -> bool:

@@ -46,7 +46,7 @@ from plate_ocr.utils import check_writable, processor_name, read_json, write_tex
 RESULTS = PROJECT / "results" / "ablations.json"
 # Half of the batch size of `robust`: short runs learn more in twice the steps.
 CONFIG = replace(CONFIGS["robust"], name="ablation", batch_size=64, warmup_steps=50)
-PART_1_STEPS, STEPS = 400, 1_100  # optimizer steps of Part I, and of both parts
+PART_1_STEPS, STEPS = 400, 1_000  # optimizer steps of Part I, and of both parts
 SEEDS = (2026, 2027)
 # The settings that a run uses; it counts steps in place of epochs, and nothing else is tuned.
 SETTINGS = ("learning_rate", "warmup_steps", "batch_size", "box_weight", "plates", "augment",
