@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 .PHONY: help demo app test test-all test-page test-scale test-colab lint data train evaluate fine-tune \
-	figures benchmark compatibility soak export fonts notebooks lock
+	figures benchmark ablations compatibility soak export fonts notebooks lock
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -72,6 +72,9 @@ figures: .venv/ready  ## regenerate tables and figures from results/
 
 benchmark: .venv/ready  ## compare with other OCR engines, also on labelled images: REAL="FOLDER ..."
 	$(RUN) -m benchmarks.compare $(REAL)
+
+ablations: .venv/ready  ## train without each part, and other networks (90 minutes): REAL="FOLDER ..."; resumes
+	$(RUN) -m benchmarks.ablations $(REAL)
 
 compatibility: .venv/ready  ## test the weights with the oldest and newest Keras, and JAX
 	$(RUN) -m benchmarks.compatibility

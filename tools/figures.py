@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from benchmarks import report
+from benchmarks import ablation_report, report
 from plate_ocr.cli import run_command
 from plate_ocr.evaluation import plots
 from plate_ocr.evaluation.benchmark import load_benchmark
@@ -115,6 +115,8 @@ def draw_all(directory: Path) -> None:
         "training": plots.training_curves(load_runs(tables.RESULTS)),
         "tta": draw_tta(),
     }
+    if ablations := tables.load_ablations():
+        figures["ablations"] = ablation_report.chart(ablations)
     for name, figure in figures.items():
         plots.save_figure(figure, directory / f"{name}.png")
 

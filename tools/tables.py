@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from typing import Any
 
-from benchmarks import report
+from benchmarks import ablation_report, report
 from benchmarks.baselines import READERS
 from benchmarks.environments import PROJECT, RESULTS
 from benchmarks.real import result_table
@@ -38,15 +38,18 @@ def load(name: str) -> dict:
     """`results/<name>.json`.
 
     Raises:
-        ResultsError: it was measured with other weights than the shipped ones.
+        ResultsError: it was measured with other weights than the shipped ones; ablations train
+            weights of their own, but the same network.
     """
-    result = read_json(RESULTS / f"{name}.json")
+    result, key = read_json(RESULTS / f"{name}.json"), "weights"
     if name == "training_described":  # made the weights that the training of the shipped began from
         expected = load("training_robust")["initial_weights"]
+    elif name == "ablations":
+        expected, key = read_json(PROJECT / "dr_model.json")["network"], "network"
     else:
         expected = read_json(PROJECT / "dr_model.json")["sha256"]["dr_model.h5"]
-    if result.get("origin", {}).get("weights") != expected:
-        raise ResultsError(f"results/{name}.json: measured with other weights; measure it again")
+    if result.get("origin", {}).get(key) != expected:
+        raise ResultsError(f"results/{name}.json: measured with other {key}; measure it again")
     return result
 
 
@@ -56,6 +59,12 @@ def load_if_measured(name: str) -> dict | None:
         return load(name)
     except (FileNotFoundError, ResultsError):
         return None
+
+
+def load_ablations() -> dict | None:
+    """The ablations; `None` before they have two seeds of the base, and so the noise."""
+    result = load_if_measured("ablations")
+    return result if result and len(result["runs"]["base"]["seeds"]) > 1 else None
 
 
 def accuracy() -> str:
@@ -197,6 +206,22 @@ def profile() -> str:
     return grid("stage, per plate", rows)
 
 
+def ablations() -> str:
+    """What every change of the training does: figure, table and where they are from."""
+    results = load_ablations()
+    if not results:
+        return NOT_MEASURED
+    link = "![Difference of every change to the base by group of sets](../results/ablations.png)"
+    parts = link, ablation_report.result_table(results), ablation_report.caption(results)
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def networks() -> str:
+    """The network against larger and smaller ones."""
+    results = load_ablations()
+    return ablation_report.result_table(results, networks=True) if results else NOT_MEASURED
+
+
 def compatibility() -> str:
     """The largest difference of a logit in other versions of Keras."""
     rows = {}
@@ -241,9 +266,9 @@ def threshold() -> str:
 
 BLOCKS = {
     function.__name__: function
-    for function in (accuracy, better_engines, compatibility, confidence, fine_tuning,
-                     metrics, model_size, profile, real, speed, threshold, training_runs,
-                     training_time, tta_ablation, tta_throughput)
+    for function in (ablations, accuracy, better_engines, compatibility, confidence, fine_tuning,
+                     metrics, model_size, networks, profile, real, speed, threshold,
+                     training_runs, training_time, tta_ablation, tta_throughput)
 }  # fmt: skip
 
 
