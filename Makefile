@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 .PHONY: help demo app test test-all test-page test-scale test-colab lint data train evaluate fine-tune \
-	figures benchmark compatibility soak export fonts notebooks lock
+	figures benchmark ablations compatibility soak export fonts notebooks lock
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -50,7 +50,7 @@ data: .venv/ready  ## draw 60,000 plates into data/train (half a minute)
 	$(EXECUTE) data_generation.ipynb
 	$(RUN) -m tools.clean_notebooks data_generation.ipynb
 
-train: .venv/ready  ## train, export and evaluate (three hours on two cores); resumes
+train: .venv/ready  ## train, export and evaluate (hours on two cores); resumes
 	mkdir -p .cache
 	$(RUN) -m papermill training.ipynb .cache/training.ipynb --no-progress-bar --stdout-file -
 	mv .cache/training.ipynb training.ipynb
@@ -73,6 +73,9 @@ figures: .venv/ready  ## regenerate tables and figures from results/
 benchmark: .venv/ready  ## compare with other OCR engines, also on labelled images: REAL="FOLDER ..."
 	$(RUN) -m benchmarks.compare $(REAL)
 
+ablations: .venv/ready  ## train without each part, and other networks (90 minutes): REAL="FOLDER ..."; resumes
+	$(RUN) -m benchmarks.ablations $(REAL)
+
 compatibility: .venv/ready  ## test the weights with the oldest and newest Keras, and JAX
 	$(RUN) -m benchmarks.compatibility
 
@@ -83,7 +86,7 @@ export: .venv/ready  ## export dr_model.h5 to dr_model.onnx
 	$(RUN) -m plate_ocr export
 
 fonts: .venv/ready  ## download the training fonts again and choose their instances
-	$(RUN) fonts/prepare.py
+	$(RUN) -m fonts.prepare
 
 notebooks: .venv/ready  ## open the notebooks in JupyterLab
 	$(RUN) -m jupyter lab

@@ -152,7 +152,7 @@ def test_proposed_labels_are_valid_and_never_replaced(plates, tmp_path, random_w
     for number, path in enumerate(plates):
         shutil.copy(path, tmp_path / f"a, {number}.png")
     (tmp_path / "cut.png").write_bytes(b"")
-    command = ["label", str(tmp_path), "--weights", str(random_weights)]
+    command = ["label", str(tmp_path), "--weights", str(random_weights), "--digits", "4"]
     assert main(command) == 1 and "cut.png" in capsys.readouterr().err
     path = tmp_path / "metadata.csv"
     content = path.read_bytes()
@@ -160,9 +160,9 @@ def test_proposed_labels_are_valid_and_never_replaced(plates, tmp_path, random_w
     confidence = [float(row["confidence"]) for row in rows]
     assert len(rows) == 3 and confidence == sorted(confidence)
     (tmp_path / "cut.png").unlink()
-    assert main(["validate", str(tmp_path)]) == 0
+    assert main(["validate", str(tmp_path), "--digits", "4"]) == 0
     texts = {row["file_name"]: row["text"] for row in rows}
-    assert load_folder(tmp_path).labels == [texts[name] for name in sorted(texts)]
+    assert load_folder(tmp_path, digits=4).labels == [texts[name] for name in sorted(texts)]
     capsys.readouterr()
     assert main(command) == 2 and str(path) in capsys.readouterr().err
     assert path.read_bytes() == content

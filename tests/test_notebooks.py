@@ -135,9 +135,9 @@ def test_quick_fine_tuning_learns_displays_of_five_and_of_four_digits(tmp_path, 
     text = execute("fine_tuning.ipynb", tmp_path, installed, quick=True)
     assert {path.name for path in tmp_path.iterdir()} == {"fine_tuning.ipynb", "quick"}
     folder = tmp_path / "quick" / "fine_tuned"
-    for name, digits in (("5_digits", 5), ("example_4_digits", 4)):
+    for digits in (5, 4):
         test = load_folder(folder / "example" / f"{digits}_digits" / "test", digits)
-        weights = folder / name / "dr_model.h5"
+        weights = folder / f"example_{digits}_digits" / "dr_model.h5"
         readers = (
             PlateReader(backend="keras", digits=digits),
             PlateReader(weights, backend="keras"),

@@ -5,21 +5,22 @@ A page marks where one belongs: `<!-- results: NAME -->` before it, `<!-- end --
 """
 
 import re
-from collections import ChainMap, defaultdict
-from pathlib import Path
+from collections import defaultdict
 from typing import Any
 
-from benchmarks import report
+from benchmarks import ablation_report, report
 from benchmarks.baselines import READERS
+from benchmarks.environments import PROJECT, RESULTS
 from benchmarks.real import result_table
-from benchmarks.report import percent, table, titles
+from benchmarks.report import grid, percent, titles
 from plate_ocr.network.crnn import build_model, count_macs
 from plate_ocr.utils import read_json, write_text
 
-PROJECT = Path(__file__).parents[1]
-RESULTS = PROJECT / "results"
 PAGES = (PROJECT / "README.md", PROJECT / "MODEL_CARD.md", *sorted(PROJECT.glob("docs/*.md")))
 BLOCK = re.compile(r"(<!-- results: (\w+) -->)(.*?)(<!-- end -->)", re.DOTALL)
+NOT_MEASURED = "not measured with these weights"
+HIDDEN = ("name", "seed")  # settings that the table of runs leaves out
+SHOWN_ENGINES = ("ppocr_small", "ppocr_tiny", "rapidocr", "tesseract")
 CONFIDENCE = {
     "ece": ("expected calibration error, 15 bins", ".2%"),
     "auroc_error_detection": ("AUROC, correct against incorrect", ".4f"),
@@ -37,15 +38,18 @@ def load(name: str) -> dict:
     """`results/<name>.json`.
 
     Raises:
-        ResultsError: it was measured with other weights than the shipped ones.
+        ResultsError: it was measured with other weights than the shipped ones; ablations train
+            weights of their own, but the same network.
     """
-    result = read_json(RESULTS / f"{name}.json")
+    result, key = read_json(RESULTS / f"{name}.json"), "weights"
     if name == "training_described":  # made the weights that the training of the shipped began from
         expected = load("training_robust")["initial_weights"]
+    elif name == "ablations":
+        expected, key = read_json(PROJECT / "dr_model.json")["network"], "network"
     else:
         expected = read_json(PROJECT / "dr_model.json")["sha256"]["dr_model.h5"]
-    if result.get("origin", {}).get("weights") != expected:
-        raise ResultsError(f"results/{name}.json: measured with other weights; measure it again")
+    if result.get("origin", {}).get(key) != expected:
+        raise ResultsError(f"results/{name}.json: measured with other {key}; measure it again")
     return result
 
 
@@ -57,29 +61,27 @@ def load_if_measured(name: str) -> dict | None:
         return None
 
 
-def grid(corner: str, rows: dict[str, dict[str, str]]) -> str:
-    """A Markdown table of row title -> column title -> cell."""
-    titles = next(iter(rows.values())).keys()
-    return table([corner, *titles], [[title, *cells.values()] for title, cells in rows.items()])
+def load_ablations() -> dict | None:
+    """The ablations; `None` before they have two seeds of the base, and so the noise."""
+    result = load_if_measured("ablations")
+    return result if result and len(result["runs"]["base"]["seeds"]) > 1 else None
 
 
 def accuracy() -> str:
     """Exact match of our reader and other engines; the best of every set in bold."""
-    engines = load("benchmark")["readers"]
-    results = [load("evaluation"), *filter(None, [load_if_measured("real")])]
-    ours = {
-        "plate_ocr": ChainMap(*(result["sets"] for result in results)),
-        "plate_ocr, TTA": ChainMap(*(result["tta"]["sets"] for result in results)),
-    }
+    single, tta = {}, {}
+    for result in filter(None, (load("evaluation"), load_if_measured("real"))):
+        single |= result["sets"]
+        tta |= result["tta"]["sets"]
     correct = {
         title: {name: part["correct"] for name, part in sets.items()}
-        for title, sets in ours.items()
+        for title, sets in (("plate_ocr", single), ("plate_ocr, TTA", tta))
     }
+    engines = load("benchmark")["readers"]
     for engine in READERS:
-        if engine.key in ("ppocr_small", "ppocr_tiny", "tesseract"):
+        if engine.key in SHOWN_ENGINES:
             correct[engine.title] = engines[engine.key].get("correct", {})
-    plates = {name: part["images"] for name, part in ours["plate_ocr"].items()}
-    return report.accuracy_table(plates, correct)
+    return report.accuracy_table({name: part["images"] for name, part in single.items()}, correct)
 
 
 def better_engines() -> str:
@@ -92,15 +94,16 @@ def metrics() -> str:
     evaluation = load("evaluation")
     rows = {}
     for name, title in titles(evaluation["sets"]).items():
-        result, tta = evaluation["sets"][name], evaluation["tta"]["sets"][name]
-        rows[title] = {
-            "plates": f"{result['images']:,}",
-            "greedy decoding": f"{100 * result['exact_match_greedy']:.2f}",
-            "exact match": f"{100 * result['exact_match']:.2f}",
-            "character error rate": f"{100 * result['character_error_rate']:.2f}",
-            "exact match, TTA": f"{100 * tta['exact_match']:.2f}",
-            "character error rate, TTA": f"{100 * tta['character_error_rate']:.2f}",
+        single, tta = evaluation["sets"][name], evaluation["tta"]["sets"][name]
+        rates = {
+            "greedy decoding": single["exact_match_greedy"],
+            "exact match": single["exact_match"],
+            "character error rate": single["character_error_rate"],
+            "exact match, TTA": tta["exact_match"],
+            "character error rate, TTA": tta["character_error_rate"],
         }
+        rows[title] = {"plates": f"{single['images']:,}"}
+        rows[title] |= {column: f"{100 * rate:.2f}" for column, rate in rates.items()}
     return grid("%", rows)
 
 
@@ -120,37 +123,30 @@ def confidence() -> str:
 def real() -> str:
     """Accuracy and confidence on real images, which are not in the repository."""
     result = load_if_measured("real")
-    return result_table(result) if result else "not measured with these weights"
+    return result_table(result) if result else NOT_MEASURED
 
 
 def fine_tuning() -> str:
     """Exact match before and after fine-tuning on some numbers of images."""
-    head = ["exact match, %", "images", "before", "after"]
-    head += ["drawn plates, before", "after", "held-out fonts, before", "after"]
-    result = load_if_measured("fine_tuning")
-    if not result:
-        return "not measured with these weights"
-    rows = []
-    for run in result["runs"]:
-        results = [run[name] for name in ("test", "drawn plates", "held-out fonts")]
-        cells = [
-            percent(row[when], row["images"]) for row in results for when in ("before", "after")
-        ]
-        ece, minutes = f"{run['test']['ece']:.1%}", f"{run['minutes']:.1f}"
-        rows.append([run["name"], f"{run['images']:,}", *cells, ece, minutes])
-    return table([*head, "calibration error", "minutes"], rows)
+    result, rows = load_if_measured("fine_tuning"), {}
+    for run in result["runs"] if result else ():
+        row = rows[f"{run['name']}, {run['images']:,} images"] = {}
+        for name in ("test", "synthetic plates", "held-out fonts"):
+            for when in ("before", "after"):
+                row[f"{name}, {when}"] = percent(run[name][when], run[name]["images"])
+        row["calibration error"] = f"{run['test']['ece']:.1%}"
+        row["minutes"] = f"{run['minutes']:.1f}"
+    return grid("exact match, %", rows) if rows else NOT_MEASURED
 
 
 def training_runs() -> str:
     """Configuration and outcome of every run."""
-    columns = {}
+    rows: dict[str, dict[str, str]] = {}
     for path in sorted(RESULTS.glob("training_*.json")):
         run = load(path.stem)
-        measured, name = run["measured"], run["config"]["name"]
-        del run["config"]["name"], run["config"]["seed"]
-        columns[f"`{name}`"] = {
-            **{f"`{key}`": setting(value) for key, value in run["config"].items()},
-            "epochs": f"{run['epochs']}, best {run['best_epoch']}",
+        measured, config = run["measured"], run["config"]
+        outcome = {
+            "epochs trained": f"{run['epochs']}, best {run['best_epoch']}",
             "minutes": f"{run['minutes']:.1f}",
             "device, precision": f"{run['device']}, {run['precision']}",
             "CTC loss on clean training plates": f"{measured['loss_on_training_plates']:.6f}",
@@ -158,16 +154,17 @@ def training_runs() -> str:
             f"{measured['held_out_plates']:,}",
             "correct, `data/test`": f"{measured['test_correct']} of {measured['test_plates']}",
         }
-    titles = next(iter(columns.values()))
-    return grid("", {title: {run: columns[run][title] for run in columns} for title in titles})
+        settings = {f"`{key}`": setting(config[key]) for key in config if key not in HIDDEN}
+        for title, cell in (settings | outcome).items():
+            rows.setdefault(title, {})[f"`{config['name']}`"] = cell
+    return grid("", rows)
 
 
 def setting(value: Any) -> str:
     """A setting of a configuration, as a cell."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {share:g}" for name, share in value.items()) or "none"
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{value:,g}" if is_number else str(value)
+    return str(value) if isinstance(value, bool | str) else f"{value:,g}"
 
 
 def tta_ablation() -> str:
@@ -182,7 +179,9 @@ def tta_ablation() -> str:
 def tta_throughput() -> str:
     """Plates per second with and without test-time augmentation."""
     rows = {
-        f"{name}, {backend}": {views: f"{rate:,}" for views, rate in rates.items()}
+        f"{report.SETS.get(name, name)}, {backend}": {
+            views: f"{rate:,}" for views, rate in rates.items()
+        }
         for backend, sets in load("tta")["plates_per_second"].items()
         for name, rates in sets.items()
     }
@@ -207,12 +206,30 @@ def profile() -> str:
     return grid("stage, per plate", rows)
 
 
+def ablations() -> str:
+    """What every change of the training does: figure, table and where they are from."""
+    results = load_ablations()
+    if not results:
+        return NOT_MEASURED
+    link = "![Difference of every change to the base by group of sets](../results/ablations.png)"
+    parts = link, ablation_report.result_table(results), ablation_report.caption(results)
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def networks() -> str:
+    """The network against larger and smaller ones."""
+    results = load_ablations()
+    return ablation_report.result_table(results, networks=True) if results else NOT_MEASURED
+
+
 def compatibility() -> str:
     """The largest difference of a logit in other versions of Keras."""
     rows = {}
     for tried in load("compatibility")["environments"].values():
         versions = ", ".join(map(" ".join, tried["versions"].items()))
-        rows[versions] = {"difference": f"{tried['largest_difference_of_a_logit']:.0e}"}
+        rows[versions] = {
+            "largest difference of a logit": f"{tried['largest_difference_of_a_logit']:.0e}"
+        }
     return grid("versions", rows)
 
 
@@ -223,10 +240,23 @@ def model_size() -> str:
     return f"{model.count_params():,} parameters, {macs:,.1f} million multiply-adds per plate"
 
 
-def hardest_fonts() -> str:
-    """The five held-out fonts with the lowest exact match."""
-    fonts = list(load("evaluation")["held_out_fonts_by_font"].items())[:5]
-    return ", ".join(f"{name} ({correct} of {plates})" for name, (correct, plates) in fonts)
+def speed() -> str:
+    """Plates per second of our reader and of the fastest other engine."""
+    readers = report.measured(load("benchmark"))
+    best = {reader: max(part["plates_per_second"].values()) for reader, part in readers.items()}
+    ours = READERS[0]
+    fastest = max((reader for reader in best if reader.loader != ours.loader), key=best.get)
+    return (
+        f"{readers[ours]['plates_per_second']['1']:,.0f} plates per second at batch size 1 and "
+        f"{best[ours]:,.0f} in larger batches; the fastest other engine, {fastest.title}, reads "
+        f"{best[fastest]:,.0f}"
+    )
+
+
+def training_time() -> str:
+    """How long both parts of the training took, and on what."""
+    runs = [load(f"training_{name}") for name in ("described", "robust")]
+    return f"{sum(run['minutes'] for run in runs) / 60:.1f} hours on a {runs[-1]['device']}"
 
 
 def threshold() -> str:
@@ -236,9 +266,9 @@ def threshold() -> str:
 
 BLOCKS = {
     function.__name__: function
-    for function in (accuracy, better_engines, compatibility, confidence, fine_tuning,
-                     hardest_fonts, metrics, model_size, profile, real, threshold, training_runs,
-                     tta_ablation, tta_throughput)
+    for function in (ablations, accuracy, better_engines, compatibility, confidence, fine_tuning,
+                     metrics, model_size, networks, profile, real, speed, threshold,
+                     training_runs, training_time, tta_ablation, tta_throughput)
 }  # fmt: skip
 
 

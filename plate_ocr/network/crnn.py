@@ -73,6 +73,8 @@ def recognition_network(
     use_cudnn: str | bool = "auto",
     dropout: float = 0.0,
     columns_per_step: int = COLUMNS_PER_STEP,
+    filter_scale: float = 1.0,
+    lstm_layers: int = 1,
 ) -> keras.KerasTensor:
     """The CRNN: convolutions, maximum over the rows, bidirectional LSTM along the columns, logits.
 
@@ -81,6 +83,8 @@ def recognition_network(
         use_cudnn: see `build_model`.
         dropout: see `build_model`.
         columns_per_step: feature columns that are one time step.
+        filter_scale: factor of the filters of every convolution.
+        lstm_layers: bidirectional LSTMs, one after another.
 
     Returns:
         Logits, (n, columns / 4 / columns_per_step, 11).
@@ -88,7 +92,7 @@ def recognition_network(
     features = image  # the shapes below are of a crop, (n, 32, 128, 1)
     for number, spec in enumerate(CONVOLUTIONS, start=1):
         features = layers.Conv2D(
-            spec.filters,
+            round(filter_scale * spec.filters),
             spec.kernel_size,
             strides=spec.strides,
             padding="same",
@@ -111,8 +115,10 @@ def recognition_network(
     if dropout:
         steps = layers.Dropout(dropout, name="dropout")(steps)
     # Named, or equal weights would not be equal files: Keras numbers the layers of a process.
-    lstm = layers.LSTM(LSTM_UNITS, return_sequences=True, use_cudnn=use_cudnn, name="lstm")
-    steps = layers.Bidirectional(lstm, name="bilstm")(steps)  # (n, 16, 160)
+    for number in range(1, lstm_layers + 1):
+        name = "lstm" if number == 1 else f"lstm_{number}"
+        lstm = layers.LSTM(LSTM_UNITS, return_sequences=True, use_cudnn=use_cudnn, name=name)
+        steps = layers.Bidirectional(lstm, name=f"bi{name}")(steps)  # (n, 16, 160)
     return layers.Dense(NUM_CLASSES, dtype="float32", name="logits")(steps)  # (n, 16, 11)
 
 

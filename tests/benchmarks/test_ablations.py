@@ -1,17 +1,167 @@
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from benchmarks.ablations import CONFIG, VARIANTS, run_variant
+from benchmarks import ablation_report, ablations
+from benchmarks.ablations import VARIANTS, build_network
+from benchmarks.report import titles
 from plate_ocr.evaluation.benchmark import load_benchmark
+from plate_ocr.network.crnn import architecture_hash, build_model, with_box
+from plate_ocr.training.config import TrainingError
+from tools import tables
 
-TINY = {"plates": 32, "batch_size": 16, "epochs": 1, "warmup_steps": 1}
+
+def test_the_base_is_the_network_as_it_is_trained():
+    expected, found = with_box(build_model()), build_network()
+    assert architecture_hash(found) == architecture_hash(expected)
+    assert found.count_params() == expected.count_params()
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "is_larger"),
+    [
+        ("half_filters", 16, False),
+        ("double_filters", 16, True),
+        ("no_lstm", 16, False),
+        ("two_lstms", 16, True),
+        ("32_time_steps", 32, False),  # each has half the features
+    ],
+)
+def test_networks_have_other_sizes(name, steps, is_larger):
+    model, base = build_network(**VARIANTS[name].network), build_network()
+    assert model.output["logits"].shape[1] == steps
+    assert (model.count_params() > base.count_params()) == is_larger
+    assert model.count_params() != base.count_params()
+
+
+def test_time_steps_are_rows_or_columns_of_the_whole_plate():
+    """Each logit depends on its surroundings alone where no LSTM carries anything on."""
+    plates = np.random.default_rng(0).integers(0, 255, (1, 64, 128, 1), np.uint8)
+    for name, axis in (("rows_as_time", 1), ("no_localization", 2)):
+        model = build_network(**VARIANTS[name].network, lstm_layers=0)
+        changed = plates.copy()
+        changed[(slice(None),) * axis + (slice(-8, None),)] = 0
+        before, after = (
+            model.predict(images, verbose=0)["logits"][0] for images in (plates, changed)
+        )
+        differs = np.abs(after - before).max(axis=1) > 1e-6
+        assert differs[-1] and not differs[: len(differs) // 4].any()
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Variants of every kind in three steps each, and a set of five plates."""
+    config = replace(ablations.CONFIG, plates=24, batch_size=16, warmup_steps=1)
+    names = ("base", "no_segments", "no_part_1", "5_fonts", "no_localization")
+    monkeypatch.setattr(ablations, "CONFIG", config)
+    monkeypatch.setattr(ablations, "VARIANTS", {name: VARIANTS[name] for name in names})
+    monkeypatch.setattr(ablations, "PART_1_STEPS", 1)
+    monkeypatch.setattr(ablations, "STEPS", 3)
+    return {"layout": load_benchmark("layout").sample(5)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["no_crop", "5_fonts"])
-def test_a_variant_is_trained_and_evaluated(name):
-    config = replace(CONFIG, **VARIANTS[name].config | TINY)
-    result = run_variant(name, config, {"layout": load_benchmark("layout").sample(5)})
-    assert result["steps"] == 2 and result["sets"]["layout"]["images"] == 5
-    assert result["config"]["plates"] == 32
+def test_runs_are_kept_and_what_is_missing_is_run(tiny, tmp_path):
+    path = tmp_path / "ablations.json"
+    ablations.run_all(tiny, path)
+    results = json.loads(path.read_text())
+    runs = results["runs"]
+    assert list(runs) == list(ablations.VARIANTS)
+    # After three steps nothing is read: no variant differs from the base.
+    for run in runs.values():
+        assert set(run["seeds"]) == {"2026", "2027"}
+        assert run["seeds"]["2026"]["sets"]["layout"]["images"] == 5
+    kept = runs["base"]["seeds"]["2026"]["minutes"] = 99
+    del runs["no_segments"]["seeds"]["2027"]
+    path.write_text(json.dumps(results))
+    ablations.run_all(tiny, path)
+    runs = json.loads(path.read_text())["runs"]
+    assert runs["base"]["seeds"]["2026"]["minutes"] == kept
+    assert set(runs["no_segments"]["seeds"]) == {"2026", "2027"}
+    with pytest.raises(TrainingError, match=r"ablations\.json"):
+        ablations.run_all({"segments": load_benchmark("segments").sample(5)}, path)
+
+
+SETS = {"held_out_fonts": 200, "corruptions_1_to_3": 100, "corruptions_4_to_5": 100,
+        "layout": 100, "cross_generator": 100, "segments": 100, "meters/test": 50}  # fmt: skip
+BASE_RATES = (0.80, 0.82)  # of both seeds: a deviation of sqrt(2) points
+
+
+def made_up(**rates):
+    """Results in which a variant has the same exact match on all sets, for one or two seeds."""
+    runs = {}
+    for name, values in ({"base": BASE_RATES} | rates).items():
+        seeds = {
+            str(seed): {
+                "minutes": 3.0,
+                "sets": {
+                    key: {"exact_match": value, "exact_match_greedy": value - 0.1} for key in SETS
+                },
+            }
+            for seed, value in enumerate(values)
+        }
+        variant = {"title": VARIANTS[name].title, "network": VARIANTS[name].network}
+        runs[name] = {"variant": variant, "parameters": 1_000, "macs": 5e6, "seeds": seeds}
+    settings = {"images": SETS, "steps": [400, 1_000], "batch_size": 64}
+    origin = {
+        "network": architecture_hash(build_model()),
+        "machine": "a processor",
+        "date": "2026-11-30",
+    }
+    return {"origin": origin, "settings": settings, "runs": runs}
+
+
+def table_of(results, **options):
+    lines = ablation_report.result_table(results, **options).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {title: cells for title, *cells in rows}
+
+
+def test_differences_beyond_the_noise_are_bold():
+    results = made_up(no_counters=(0.79,), no_segments=(0.72,), half_filters=(0.70, 0.72))
+    rows = table_of(results)
+    count = len(titles(SETS)) + 1
+    assert rows[f"{VARIANTS['base'].title}, %"] == ["2", *["81.0"] * count]
+    assert rows["no counters"] == ["1", *["-2.0"] * count]
+    assert rows["no seven-segment displays"] == ["1", *["**-9.0**"] * count]
+    assert rows["greedy decoding"] == ["2", *["**-10.0**"] * count]
+    # Twice the standard error: a deviation of sqrt(2) points, two seeds of either.
+    assert rows["noise of two seeds"] == ["", *["± 2.8"] * count]
+    assert VARIANTS["half_filters"].title not in rows
+    networks = table_of(results, networks=True)
+    assert networks["half the filters"] == ["1,000", "5.0", "2", *["**-10.0**"] * count]
+    assert "no counters" not in networks and "greedy decoding" not in networks
+
+
+@pytest.mark.parametrize(("rate", "is_close"), [(0.815, True), (0.803, True), (0.79, False)])
+def test_what_is_close_to_the_base_gets_another_seed(rate, is_close):
+    results = made_up(no_counters=(rate,))
+    assert ablation_report.is_close_to_base(results, "no_counters") == is_close
+    assert ablation_report.is_close_to_base(results, "base")
+
+
+def test_the_figure_has_every_variant_and_real_images_if_there_are_any():
+    results = made_up(no_counters=(0.79,), half_filters=(0.70, 0.72))
+    axes = ablation_report.chart(results).axes
+    assert len(axes) == 4
+    labels = [label.get_text() for label in axes[0].get_yticklabels()]
+    assert labels == ["greedy decoding", "no counters", "half the filters"]
+    del results["settings"]["images"]["meters/test"]
+    assert len(ablation_report.chart(results).axes) == 3
+
+
+def test_pages_show_the_ablations_of_this_network_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    path = tmp_path / "ablations.json"
+    unmeasured = tables.ablations(), tables.networks()
+    results = made_up(no_counters=(0.79,), half_filters=(0.70, 0.72))
+    path.write_text(json.dumps(results))
+    assert "| no counters | 1 | -2.0 |" in tables.ablations()
+    assert "| half the filters | 1,000 |" in tables.networks()
+    for missing in ({"origin": {"network": "0" * 64}}, {"runs": made_up()["runs"]}):
+        if "runs" in missing:  # of one seed
+            del missing["runs"]["base"]["seeds"]["1"]
+        path.write_text(json.dumps(results | missing))
+        assert (tables.ablations(), tables.networks()) == unmeasured

@@ -1,14 +1,13 @@
 """The comparison with other readers, without installing them."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import write_plates
 
-from benchmarks import baselines, compare, report, subprocess_worker
-from benchmarks.baselines import READERS, Reader
+from benchmarks import baselines, compare, report
+from benchmarks.baselines import READERS
 from benchmarks.environments import PROJECT, EnvironmentFailed, install, last_error
 from benchmarks.readers import crop_to_ink, decode_digits
 
@@ -46,14 +45,17 @@ def test_decoding_is_restricted_to_digits():
 
 
 def test_the_warm_up_does_not_count_and_the_median_round_does():
-    seconds = {
-        1: [[100.0, 100.0], [0.1, 0.3], [0.1, 0.1], [0.1, 0.1]],
-        8: [[100.0], [0.4], [0.2], [0.4]],
-    }
-    assert compare.summarize(seconds) == {
+    single = [[100.0, 100.0], [0.1, 0.3], [0.1, 0.1], [0.1, 0.1]]
+    rounds = [
+        {"seconds": {"1": calls, "8": [batch]}, "start_seconds": start, "figures": {"bytes": 5}}
+        for calls, batch, start in zip(single, [100, 0.4, 0.2, 0.4], [9, 1, 3, 2], strict=True)
+    ]
+    assert compare.summarize(rounds) == {
         "plates_per_second": {"1": 10.0, "8": 20.0},
         "best_batch": 8,
         "latency_ms": 100.0,
+        "start_seconds": 2,
+        "bytes": 5,
     }
 
 
@@ -75,15 +77,16 @@ def test_an_environment_that_cannot_be_made_states_why(monkeypatch, tmp_path):
         install(tmp_path / "environment", ["numpy"])
 
 
-def test_a_reader_that_fails_keeps_its_row_and_the_others_are_measured(monkeypatch, tmp_path):
+def test_the_reason_of_a_reader_that_fails_is_stated_and_the_others_are_measured(
+    monkeypatch, tmp_path
+):
     # Ours and one that is not installed here, on two plates of each set and of a folder.
     compared = (READERS[0], next(reader for reader in READERS if reader.key == "ddddocr"))
     monkeypatch.setattr(baselines, "READERS", compared)
-    monkeypatch.setattr(compare, "install", lambda *arguments: None)
-    monkeypatch.setattr(Reader, "python", Path(sys.executable))
-    monkeypatch.setattr(subprocess_worker, "ENVIRONMENTS", tmp_path)
+    monkeypatch.setattr(compare, "install", lambda *arguments: sys.executable)
     folder = write_plates(tmp_path / "meters" / "test", range(95_000, 95_002), size=(300, 150))
-    results = compare.compare(plates=2, timed=8, rounds=1, folders=[folder])
+    sets = {name: part.sample(2) for name, part in compare.load_sets([folder]).items()}
+    results = compare.compare(sets, timed=8, rounds=1)
     ours, failed = results["readers"]["plate_ocr"], results["readers"]["ddddocr"]
     assert list(failed) == ["failed"] and "No module named" in failed["failed"]
     assert ours["correct"]["test"] == 2 and set(ours["correct"]) == set(results["sets"])
@@ -92,8 +95,8 @@ def test_a_reader_that_fails_keeps_its_row_and_the_others_are_measured(monkeypat
     assert ours["latency_ms_by_set"]["meters/test"] > 0
     assert ours["bytes"] > 1_000_000 and ours["peak_memory"] > 10_000_000
     text = report.markdown(results)
-    assert "\n| ddddocr | - |" in text and "\n| data/test | 2 | **100.00** | - |" in text
-    assert failed["failed"] in text and text.count("\n| meters/test |") == 2
+    assert "\n| data/test | 2 | **100.00** |\n" in text and failed["failed"] in text
+    assert text.count("\n| meters/test |") == 2
     errors, rates = report.chart(results).axes
     assert len(errors.get_legend().get_texts()) == len(rates.get_yticklabels()) == 1
     del results["sets"]["meters/test"]

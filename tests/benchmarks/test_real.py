@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pytest
 from conftest import PROJECT, write_plates
-from PIL import Image
 
 from benchmarks import real
 from plate_ocr.cli import ERRORS, run_command
@@ -28,8 +27,7 @@ def test_folders_are_measured_one_by_one_and_together(run, tmp_path):
     first = write_plates(tmp_path / "first" / "test", range(95_000, 95_003), size=(300, 150))
     second = write_plates(tmp_path / "second" / "test", range(95_003, 95_005))
     min(second.iterdir()).rename(second / "99999.png")
-    picture = tmp_path / "mistakes.png"
-    code, printed, _, written = run(first, second, "--mistakes", picture)
+    code, printed, _, written = run(first, second)
     assert code == 0 and printed == real.result_table(written)
     for sets in (written["sets"], written["tta"]["sets"]):
         counts = [(name, row["images"], row["correct"]) for name, row in sets.items()]
@@ -37,8 +35,6 @@ def test_folders_are_measured_one_by_one_and_together(run, tmp_path):
     metadata = json.loads((PROJECT / "dr_model.json").read_text(encoding="utf-8"))
     assert written["origin"]["weights"] == metadata["sha256"]["dr_model.h5"]
     assert str(tmp_path) not in json.dumps(written)
-    with Image.open(picture) as image:
-        assert np.asarray(image.convert("L")).std() > 10
 
 
 def test_a_folder_that_cannot_be_used_costs_one_line(run, tmp_path):
@@ -51,13 +47,6 @@ def test_two_folders_of_one_name_are_refused(run, tmp_path):
     first, second = (write_plates(tmp_path / name / "a" / "test", range(1)) for name in "xy")
     code, _, errors, written = run(first, second)
     assert code == 2 and "a/test" in errors and written is None
-
-
-def test_without_mistakes_there_is_a_result_but_no_picture(run, tmp_path):
-    folder = write_plates(tmp_path / "first" / "test", range(95_000, 95_002))
-    code, _, _, written = run(folder, "--mistakes", tmp_path / "mistakes.png")
-    assert code == 0 and written["sets"][real.ALL]["correct"] == 2
-    assert not (tmp_path / "mistakes.png").exists()
 
 
 def test_accepted_readings_are_those_at_the_threshold_or_above():

@@ -18,8 +18,8 @@ RESULTS = {
         "downloaded quick/dr_model.h5\ndownloaded quick/dr_model.json\n",
     ),
     "fine_tuning.ipynb": (
-        ["fine_tuned/5_digits/dr_model.h5", "fine_tuned/example_4_digits/dr_model.h5"],
-        "downloaded quick/fine_tuned/5_digits/dr_model.h5\n",
+        [f"fine_tuned/example_{digits}_digits/dr_model.h5" for digits in (5, 4)],
+        "downloaded quick/fine_tuned/example_5_digits/dr_model.h5\n",
     ),
     "evaluation.ipynb": (["results/evaluation.json"], "dr_model.h5, backend keras"),
 }

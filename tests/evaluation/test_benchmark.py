@@ -6,6 +6,7 @@ from conftest import PROJECT
 
 from plate_ocr.evaluation import benchmark
 from plate_ocr.evaluation.benchmark import (
+    TITLES,
     BenchmarkError,
     BenchmarkSet,
     calibrate,
@@ -73,7 +74,7 @@ def test_weights_are_calibrated_and_keep_it(random_weights, tmp_path, monkeypatc
 
 def test_mild_and_severe_corruptions_are_apart():
     sets = robustness_sets(PROJECT / "data" / "benchmark")
-    mild, severe = (sets[f"{name} corruptions"] for name in ("mild", "severe"))
+    mild, severe = (sets[TITLES[f"corruptions_{name}"]] for name in ("1_to_3", "4_to_5"))
     assert set(mild.tags["severity"]) == {1, 2, 3} and set(severe.tags["severity"]) == {4, 5}
     plates = load_benchmark("corruptions")
     assert sorted(mild.labels + severe.labels) == sorted(plates.labels)

@@ -1,17 +1,26 @@
 """Images of one's own, from labels to readings."""
 
 import json
+import re
+import shlex
 import shutil
+import signal
+import time
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
-from conftest import write_plates
+from conftest import start_interruptible, write_plates
 
 from plate_ocr.cli import main
 from plate_ocr.evaluation import benchmark, fine_tuning
-from plate_ocr.evaluation.fine_tuning import FineTuningReport, doubtful_images, markdown
+from plate_ocr.evaluation.fine_tuning import (
+    FineTuningReport,
+    doubtful_images,
+    markdown,
+    threshold_text,
+)
 from plate_ocr.evaluation.metrics import EvaluationResult
 from plate_ocr.network.checkpoint import load_metadata
 from plate_ocr.plates.alphabet import encode
@@ -81,8 +90,39 @@ def test_an_interrupted_run_goes_on_to_its_end(tiny, command, tmp_path, monkeypa
     assert main(command) == 2 and str(mine) in capsys.readouterr().err  # is finished
 
 
+INTERRUPTIBLE = """
+import runpy, sys
+from dataclasses import replace
+from plate_ocr.training.config import CONFIGS
+CONFIGS["fine_tune"] = replace(CONFIGS["fine_tune"], epochs=99, plates=640, replay_plates=64)
+runpy.run_module("plate_ocr", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_it_trains(command, tmp_path):
+    process = start_interruptible("-c", INTERRUPTIBLE, *command)
+    state = tmp_path / "mine" / "checkpoints" / "state.json"
+    while not state.exists() or not json.loads(state.read_text())["epoch"]:
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "interrupted\n")
+
+
 @pytest.mark.parametrize(
-    "fault", ["few images", "one label", "two faults", "shared", "thesis.txt", "checkpoints/x.h5"]
+    "fault",
+    [
+        "few images",
+        "one label",
+        "two faults",
+        "shared",
+        "digits",
+        "file",
+        "thesis.txt",
+        "checkpoints/state.json",
+    ],
 )
 def test_every_fault_costs_a_line_before_the_first_epoch(
     tiny, command, own, tmp_path, monkeypatch, capsys, fault
@@ -101,10 +141,16 @@ def test_every_fault_costs_a_line_before_the_first_epoch(
     elif fault == "shared":
         named = shutil.copytree(own, tmp_path / "test")
         command += ["--test", str(named)]
+    elif fault == "digits":
+        shutil.rmtree(own)
+        write_plates(own, range(9_000, 9_012), digits=4)
+    elif fault == "file":
+        named = tmp_path / "mine"
+        named.touch()
     else:  # the output holds something else
         named = tmp_path / "mine"
         (named / fault).parent.mkdir(parents=True)
-        (named / fault).touch()
+        (named / fault).write_text('{"run": {}, "sha256": {}}')
     before = sorted(tmp_path.rglob("*"))
     assert main(command) == 2
     lines = capsys.readouterr().err.splitlines()
@@ -128,6 +174,14 @@ def test_a_seeded_fifth_is_held_back(own):
     assert (len(trained), len(held_back)) == (10, 2)
     assert sorted(trained.labels + held_back.labels) == load_folder(own).labels
     assert split_images(own, None, digits=5, seed=1)[1].labels == held_back.labels
+
+
+def test_images_of_one_label_are_all_trained_on_or_all_held_back(own):
+    names = sorted(path.name for path in own.iterdir())
+    rows = [f"{name},0000{number // 3}" for number, name in enumerate(names)]
+    (own / "metadata.csv").write_text("\n".join(["file_name,text", *rows]))
+    trained, held_back = split_images(own, None, digits=5, seed=1)
+    assert (len(trained), len(held_back)) == (9, 3) and len(set(held_back.labels)) == 1
 
 
 def test_half_of_a_batch_is_own_and_it_depends_on_its_number_alone():
@@ -154,35 +208,39 @@ def readings(plates, texts, confidence):
 
 @pytest.fixture
 def report(tmp_path):
-    """Of four held-back images, one is wrong; of two others, one contradicts its label."""
+    """Of four held-back images, two are misread; of two others, both; one of each surely."""
     plates = render_plates(range(6))
     for row, record in enumerate(plates.records):
         record["file_name"] = f"photograph-$|{row}.jpg"
     held_back, own = plates.take(np.arange(4)), plates.take(np.arange(4, 6))
-    tuned = FineTuned(tmp_path / "dr_model.h5", own, held_back, [{"seconds": 60.0}], best_epoch=1)
-    texts = [*held_back.labels[:3], "00000"]
+    tuned = FineTuned(
+        tmp_path / "my plates" / "dr_model.h5", own, held_back, [{"seconds": 60.0}], best_epoch=1
+    )
+    texts = [held_back.labels[0], "00000", held_back.labels[2], "00000"]
     before = {"held-back images": readings(held_back, 4 * ["00000"], [0.1] * 4)}
-    after = {"held-back images": readings(held_back, texts, [0.9, 0.2, 0.99, 0.4])}
+    after = {"held-back images": readings(held_back, texts, [0.9, 0.2, 0.99, 0.97])}
     trained = readings(own, 2 * ["00000"], [0.5, 0.95])
     return FineTuningReport(tuned, before, after, trained)
 
 
 def test_doubtful_readings_and_contradicted_labels_are_reported(report):
-    assert report.doubtful().tolist() == [1, 3, 0, 2]
-    assert report.contradicted().tolist() == [1]
+    assert report.doubtful().tolist() == [1, 0, 3, 2]
+    assert report.contradicted().tolist() == [3, 5]
     page = markdown(report)
-    assert "| 4 | 0.0 | 75.0 |" in page and str(report.tuned.weights) in page
-    for row in (1, 3, 5):
-        assert f"photograph-$\\|{row}.jpg" in page
-    assert "4.jpg" not in page
-    assert len(doubtful_images(report).axes) == 5
+    assert "| 4 | 0.0 | 50.0 |" in page
+    assert shlex.quote(str(report.tuned.weights)) in page  # the shell takes it as it stands
+    for row in range(6):
+        assert page.count(f"photograph-$\\|{row}.jpg") == [1, 1, 1, 2, 0, 1][row]
+    assert len(doubtful_images(report).axes) == 10  # two rows of five
 
 
-def test_a_threshold_takes_thousands_of_readings(report):
-    assert report.threshold is None
+@pytest.mark.parametrize(("mistakes", "found"), [(1, True), (1_200, False)])
+def test_a_threshold_takes_thousands_of_readings_without_a_mistake(report, mistakes, found):
+    assert report.accepted() == (1, 0.99)
     plates = render_plates([0])
-    many = PlateDataset(plates.images, plates.labels * 3_001, [])
-    confidence = np.linspace(1, 0.5, 3_001)
-    texts = [*plates.labels * 3_000, "wrong"]
+    many = PlateDataset(plates.images, plates.labels * 4_000, [])
+    confidence = np.linspace(1, 0.9999, 4_000)
+    texts = [*plates.labels * (4_000 - mistakes), *["wrong"] * mistakes]
     sure = replace(report, after={"held-back images": readings(many, texts, confidence)})
-    assert sure.threshold == pytest.approx(0.5)
+    threshold = re.findall(r"0\.\d+", threshold_text(sure))
+    assert [0.9999 <= float(number) < 1 for number in threshold] == [True] * found

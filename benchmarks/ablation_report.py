@@ -1,0 +1,157 @@
+"""Tables and the figure of what `benchmarks.ablations` measured.
+
+Differences to the base are in percentage points of exact match. The noise is twice the standard
+error of a difference; the deviation between seeds is pooled over all variants with two of them.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.report import table, titles
+from plate_ocr.evaluation.plots import BLUE, GRAY, LIGHT_GRAY
+
+BASE, GREEDY = "base", "greedy_decoding"
+CLOSE = 1.0  # percentage points to the base, mean of all sets: another seed is needed
+# Sets that a panel of the figure is the mean of; another has the folders of real images.
+PANELS = {
+    "other fonts,\nlayouts": ("held_out_fonts", "layout", "cross_generator"),
+    "corruptions": ("corruptions_1_to_3", "corruptions_4_to_5"),
+    "seven-segment\ndisplays": ("segments",),
+}
+LINEAR = 3  # percentage points, beyond which the scale is logarithmic
+TICKS = (-30, -LINEAR, 0, LINEAR)
+
+Samples = dict[str, np.ndarray]  # variant -> exact match in %, (seeds, columns)
+
+
+def exact_match(results: dict, *groups: Sequence[str]) -> Samples:
+    """Exact match of every variant and seed, mean of every group of sets.
+
+    Greedy decoding reads the same logits of the base; all else is decoded with a fixed length.
+    """
+
+    def rates(name: str, metric: str) -> np.ndarray:
+        runs = results["runs"][name]["seeds"].values()
+        means = [[np.mean([run["sets"][key][metric] for key in group]) for group in groups]
+                 for run in runs]  # fmt: skip
+        return 100 * np.array(means)
+
+    measured = [name for name, run in results["runs"].items() if run["seeds"]]
+    samples = {name: rates(name, "exact_match") for name in measured}
+    return samples | {GREEDY: rates(BASE, "exact_match_greedy")}
+
+
+def differences(samples: Samples) -> Samples:
+    """Mean of every variant minus that of the base, (columns,)."""
+    base = samples[BASE].mean(axis=0)
+    return {name: rates.mean(axis=0) - base for name, rates in samples.items()}
+
+
+def noise(samples: Samples, seeds: int = 2) -> np.ndarray:
+    """Twice the standard error of a difference between as many seeds and the base, (columns,).
+
+    The base at least has two seeds.
+    """
+    trained = [rates for name, rates in samples.items() if name != GREEDY]
+    squares = sum(((rates - rates.mean(axis=0)) ** 2).sum(axis=0) for rates in trained)
+    freedom = sum(len(rates) - 1 for rates in trained)
+    return 2 * np.sqrt(squares / freedom * (1 / seeds + 1 / len(samples[BASE])))
+
+
+def is_close_to_base(results: dict, name: str) -> bool:
+    """Whether a variant needs another seed to tell it from the base; the base does."""
+    samples = exact_match(results, list(results["settings"]["images"]))
+    return bool(abs(differences(samples)[name][0]) < CLOSE)
+
+
+def title_of(results: dict, name: str) -> str:
+    """What a row of tables and figure is called."""
+    if name == GREEDY:
+        return "greedy decoding"
+    return results["runs"][name]["variant"]["title"]
+
+
+def is_network(results: dict, name: str) -> bool:
+    """Whether a variant is a recognition network of another size."""
+    variant = results["runs"][name]["variant"] if name != GREEDY else {"network": {}}
+    return bool(variant["network"]) and "view" not in variant["network"]
+
+
+def rows_of(results: dict, samples: Samples, networks: bool) -> list[str]:
+    """The variants of one of the two tables, without the base."""
+    others = [GREEDY, *(name for name in samples if name not in (BASE, GREEDY))]
+    return [name for name in others if is_network(results, name) == networks]
+
+
+def cells(samples: Samples, name: str) -> list[str]:
+    """Seeds of a variant, and its differences; bold where they exceed the noise."""
+    limits = noise(samples, len(samples[name]))
+    changes = differences(samples)[name].round(1) + 0.0  # no -0.0
+    texts, bold = [f"{change:+.1f}" for change in changes], abs(changes) > limits
+    marked = [f"**{text}**" if far else text for text, far in zip(texts, bold, strict=True)]
+    return [str(len(samples[name])), *marked]
+
+
+def result_table(results: dict, networks: bool = False) -> str:
+    """The table of ablations, or that of networks with their sizes."""
+    sets = titles(results["settings"]["images"])
+    samples = exact_match(results, list(sets), *([name] for name in sets))
+    rows = [BASE, *rows_of(results, samples, networks)]
+    base = [f"{rate:.1f}" for rate in samples[BASE].mean(axis=0)]
+    lines = [
+        [title_of(results, BASE) + ", %", str(len(samples[BASE])), *base],
+        *([title_of(results, name), *cells(samples, name)] for name in rows[1:]),
+        ["noise of two seeds", "", *(f"± {limit:.1f}" for limit in noise(samples))],
+    ]
+    head = ["difference, points", "seeds", "mean", *sets.values()]
+    if networks:
+        sizes = [results["runs"][name] for name in rows]
+        columns = [[f"{size['parameters']:,}", f"{size['macs'] / 1e6:.1f}"] for size in sizes]
+        extra = [["parameters", "million multiply-adds"], *columns, ["", ""]]
+        head, *lines = (
+            [line[0], *part, *line[1:]] for line, part in zip([head, *lines], extra, strict=True)
+        )
+    return table(head, lines)
+
+
+def caption(results: dict) -> str:
+    """How many runs, of how many steps, where and when."""
+    runs = [run for variant in results["runs"].values() for run in variant["seeds"].values()]
+    part_1, steps = results["settings"]["steps"]
+    return (
+        f"{len(runs)} runs of {steps:,} steps, the first {part_1:,} of them Part I, of "
+        f"{results['settings']['batch_size']} plates; {sum(run['minutes'] for run in runs):.0f} "
+        f"minutes on {results['origin']['machine']}, {results['origin']['date']}."
+    )
+
+
+def chart(results: dict) -> Figure:
+    """Differences to the base, mean of a group of sets in every panel, and those of each seed."""
+    images = results["settings"]["images"]
+    folders = [name for name in images if "/" in name]
+    panels = PANELS | ({"real images": folders} if folders else {})
+    samples = exact_match(results, *panels.values())
+    limits = noise(samples)
+    rows = [name for part in (False, True) for name in rows_of(results, samples, part)]
+    size = (6.4, 0.2 * len(rows) + 0.9)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    for column, (axis, title) in enumerate(zip(axes[0], panels, strict=True)):
+        axis.axvspan(-limits[column], limits[column], color=LIGHT_GRAY, alpha=0.6, linewidth=0)
+        axis.axvline(0, color=GRAY, linewidth=0.8)
+        for row, name in enumerate(rows):
+            seeds = samples[name][:, column] - samples[BASE][:, column].mean()
+            axis.plot(seeds, [row] * len(seeds), "|", color=GRAY, markersize=6)
+            axis.plot(seeds.mean(), row, "o", color=BLUE, markersize=5)
+        axis.set_xscale("symlog", linthresh=LINEAR)
+        axis.set_xticks(TICKS, [f"{tick:+d}" if tick else "0" for tick in TICKS])
+        axis.minorticks_off()
+        axis.set_title(title, fontsize=9)
+        axis.set_xlim(-130, 20)
+        axis.tick_params(axis="y", length=0)
+    axes[0, 0].set_yticks(range(len(rows)), [title_of(results, name) for name in rows])
+    axes[0, 0].set_ylim(len(rows) - 0.4, -0.6)
+    figure.supxlabel("percentage points of exact match; band: noise of two seeds", fontsize=9)
+    return figure
