@@ -18,58 +18,36 @@ from plate_ocr.reading.reader import PlateReader
 MAX_MEMORY = 150  # megabytes above a run without damaged images
 GOOD = sorted((PROJECT / "data" / "test").glob("*.png"))
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
-COMPRESSIONS = ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")
 NUMBERS = (0, 2**15, 2**31 - 1, 2**32 - 1)
 
 
-def originals():
-    """Good files of all formats, as bytes."""
-    options = [{"format": name} for name in FORMATS]
-    options += [{"format": "TIFF", "compression": name} for name in COMPRESSIONS]
-    files = []
-    for mode in ("L", "RGB"):
-        for option in options:
-            Image.open(GOOD[0]).convert(mode).save(buffer := BytesIO(), **option)
-            files.append(buffer.getvalue())
-    return files
-
-
-def bombs():
-    """Small files that promise, or unpack to, a great many bytes."""
+def text_bomb():
+    """A plate as a PNG file, with a compressed text of 80 MB."""
     text = b"zTXta\0\0" + zlib.compress(bytes(80_000_000))
     chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
     png = GOOD[0].read_bytes()
-    yield png[:33] + chunk + png[33:]  # after the header
-    for size in ((30_000, 30_000), (2**31 - 1, 2**31 - 1), (-5, 7), (7, -(2**31))):
-        header = struct.pack("<IiiHHIIiiII", 40, *size, 1, 24, 0, 0, 0, 0, 0, 0)
-        yield b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + header
+    return png[:33] + chunk + png[33:]  # after the header
 
 
-def mutate(content, other, rng):
-    """Flip bits, overwrite a number, truncate, or splice with another file."""
-    # Every other time in the header, where the structure is.
-    start = int(rng.integers(len(content) if rng.integers(2) else 256))
-    match rng.integers(4):
+def damaged(rng):
+    """A plate as a file in which bits are flipped, a number is another, or the end is missing."""
+    Image.open(GOOD[0]).convert("RGB").save(buffer := BytesIO(), rng.choice(FORMATS))
+    content = bytearray(buffer.getvalue())
+    match rng.integers(3):
         case 0:
-            changed = bytearray(content)
             for position in rng.integers(len(content), size=8):
-                changed[position] ^= 1 << rng.integers(8)
-            return bytes(changed)
-        case 1:  # where a size, an offset or a count may stand
-            number = int(rng.choice(NUMBERS)).to_bytes(4, rng.choice(["little", "big"]))
-            return content[:start] + number + content[start + 4 :]
+                content[position] ^= 1 << rng.integers(8)
+        case 1:  # in the header, where a size, an offset or a count may stand
+            start, order = rng.integers(256), rng.choice(["little", "big"])
+            content[start : start + 4] = int(rng.choice(NUMBERS)).to_bytes(4, order)
         case 2:
-            return content[:start]
-        case _:
-            return content[:start] + other[int(rng.integers(len(other))) :]
+            del content[rng.integers(len(content)) :]
+    return bytes(content)
 
 
 def test_damaged_images_cost_no_other_image_its_reading(tmp_path):
-    rng, files = np.random.default_rng(0), originals()
-    damaged = [
-        mutate(*(files[i] for i in rng.integers(len(files), size=2)), rng) for _ in range(400)
-    ]
-    for number, content in enumerate([*bombs(), *damaged]):
+    rng = np.random.default_rng(0)
+    for number, content in enumerate([text_bomb(), *(damaged(rng) for _ in range(400))]):
         (tmp_path / f"{number}.png").write_bytes(content)
     done = run_python("-W", "ignore", __file__, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -87,9 +65,9 @@ def read_damaged(folder):
     plate_reader = PlateReader()
     list(plate_reader.stream(GOOD * 10))
     clean = peak_memory()
-    damaged = sorted(Path(folder).iterdir())
-    good = (GOOD * len(damaged))[: len(damaged)]
-    pairs = zip(damaged, good, strict=True)
+    paths = sorted(Path(folder).iterdir())
+    good = (GOOD * len(paths))[: len(paths)]
+    pairs = zip(paths, good, strict=True)
     readings = list(plate_reader.stream(path for pair in pairs for path in pair))
     errors = [str(reading) for reading in readings[::2] if isinstance(reading, ImageError)]
     assert [reading.text for reading in readings[1::2]] == [path.stem for path in good]

@@ -32,11 +32,6 @@ def test_the_report_of_the_comparison_is_that_of_its_results():
     assert read("results/benchmark.md") == report.markdown(tables.load("benchmark"))
 
 
-def test_every_table_is_shown_on_some_page():
-    text = "".join(page.read_text(encoding="utf-8") for page in tables.PAGES)
-    assert {name for _, name, *_ in tables.BLOCK.findall(text)} == set(tables.BLOCKS)
-
-
 # All but those of ablations, which train networks of their own.
 RESULTS = sorted({path.stem for path in tables.RESULTS.glob("*.json")} - {"ablations"})
 

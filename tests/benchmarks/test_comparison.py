@@ -8,7 +8,7 @@ from conftest import write_plates
 
 from benchmarks import baselines, compare, report
 from benchmarks.baselines import READERS
-from benchmarks.environments import PROJECT, EnvironmentFailed, install, last_error
+from benchmarks.environments import PROJECT, last_error
 from benchmarks.readers import crop_to_ink, decode_digits
 
 
@@ -69,12 +69,6 @@ def test_the_warm_up_does_not_count_and_the_median_round_does():
 )
 def test_reasons_state_the_error_and_no_address(stderr, reason):
     assert " ".join(last_error(stderr).split()).startswith(reason)
-
-
-def test_an_environment_that_cannot_be_made_states_why(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
-    with pytest.raises(EnvironmentFailed, match="nothing"):
-        install(tmp_path / "environment", ["numpy"])
 
 
 def test_the_reason_of_a_reader_that_fails_is_stated_and_the_others_are_measured(

@@ -7,7 +7,6 @@ from plate_ocr.evaluation.metrics import (
     EvaluationResult,
     accuracy_by,
     character_error_rate,
-    concatenate,
     confidence_metrics,
     confusion_counts,
     edit_distance,
@@ -53,15 +52,6 @@ def test_metrics_of_a_small_set(result):
 def test_groups_are_sorted_worst_first(result):
     assert list(accuracy_by(result, "severity").items()) == [(2, (0, 2)), (1, (2, 2))]
     assert accuracy_by(result, "font", "severity")["a", 1] == (1, 1)
-
-
-def test_results_are_selected_and_concatenated(result):
-    selected = result.select(result.tags["severity"] == 1)
-    assert selected.labels.tolist() == ["12345", "99999"] and selected.correct.all()
-    assert selected.tags["font"].tolist() == ["a", "b"]
-    both = concatenate([selected, result])
-    assert both.labels.tolist() == selected.labels.tolist() + result.labels.tolist()
-    assert both.confidence.tolist() == [0.9, 0.5, 0.9, 0.7, 0.5, 0.5]
 
 
 def test_confidence_metrics_of_a_small_set(result):

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -42,19 +41,18 @@ def test_every_instance_draws_ten_different_legible_digits(fonts, family):
             assert len(shapes) == 10
 
 
-def write_table(folder, path=None):
-    """The table of a folder of one font: that of the project, or another file."""
+def write_font(folder, content=None):
+    """A folder of the first font of the project, or of this content in its place; its path."""
     entry = json.loads((PROJECT / "fonts" / "fonts.json").read_text(encoding="utf-8"))[0]
-    shutil.copy(PROJECT / "fonts" / entry["file"], folder)
-    if path:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        entry |= {"file": path.name, "sha256": digest, "instances": [{}]}
+    content = content or (PROJECT / "fonts" / entry["file"]).read_bytes()
+    (folder / entry["file"]).write_bytes(content)
+    entry["sha256"] = hashlib.sha256(content).hexdigest()
     (folder / "fonts.json").write_text(json.dumps([entry]), encoding="utf-8")
     return folder / entry["file"]
 
 
 def test_missing_and_changed_fonts_are_named(tmp_path):
-    path = write_table(tmp_path)
+    path = write_font(tmp_path)
     assert load_fonts(tmp_path)[0].path == path
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(FontError, match=path.name):
@@ -72,8 +70,6 @@ def test_a_malformed_table_is_named(tmp_path, table):
 
 
 def test_a_file_that_is_no_font_is_named(tmp_path):
-    path = tmp_path / "letters.ttf"
-    path.write_bytes(b"no font at all")
-    write_table(tmp_path, path)
+    path = write_font(tmp_path, b"no font at all")
     with pytest.raises(FontError, match=path.name):
         render_plates(range(1), fonts=tmp_path)

@@ -34,15 +34,6 @@ def test_few_readings_change_little_and_none_wrong_change_nothing():
         assert unchanged == pytest.approx(text_probability)
 
 
-def test_a_weight_counts_like_equal_readings():
-    text_probability, correct = np.array([0.9, 0.99, 0.6]), np.array([True, False, True])
-    weighted = fit_platt_scaling(text_probability, correct, np.array([1.0, 2.0, 3.0]))
-    rows = np.repeat([0, 1, 2], [1, 2, 3])
-    repeated = fit_platt_scaling(text_probability[rows], correct[rows])
-    assert weighted(text_probability) == pytest.approx(repeated(text_probability), abs=1e-3)
-    assert weighted.slope < fit_platt_scaling(text_probability, correct).slope
-
-
 def test_readings_that_are_all_wrong_lose_their_confidence():
     text_probability = np.linspace(0.5, 0.99, 100)
     fitted = fit_platt_scaling(text_probability, np.full(100, False))

@@ -3,7 +3,6 @@ import pytest
 
 from plate_ocr import PlateReader
 from plate_ocr.evaluation.benchmark import load_benchmark
-from plate_ocr.plates.alphabet import SUPPORTED_LENGTHS
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.plates.images import border_pixels
 from plate_ocr.reading.ctc import decode_logits, softmax, text_probability
@@ -91,15 +90,6 @@ def test_the_text_with_the_highest_mean_probability_wins():
     np.testing.assert_allclose(merged.digit_confidence[0], views[2].digit_confidence[0])
     np.testing.assert_allclose(merged.digit_position[0], views[2].digit_position[0] * 0.5 + 0.2)
     np.testing.assert_allclose(merged.digit_position[1], views[0].digit_position[1])
-
-
-@pytest.mark.parametrize("digits", SUPPORTED_LENGTHS)
-def test_views_of_plates_with_other_numbers_of_digits_are_merged(digits):
-    texts = "1234567"[:digits], "7654321"[:digits]
-    logits = np.stack([text_logits(text, 8.0, step=4) for text in (*texts, texts[1])])[:, None]
-    merged = merge_views(logits, np.array([[(1, 0)], [(1, -0.5)], [(1, -0.5)]]), digits)
-    assert merged.texts == [texts[1]] and merged.digit_confidence.shape == (1, digits)
-    assert merged.digit_position.min() == 0  # positions are clipped to the plate
 
 
 def test_tta_changes_low_confidence_plates_alone_and_reads_more_of_them():

@@ -30,22 +30,3 @@ def test_a_turning_wheel_shows_about_half_of_its_digit_or_more(render):
         shown.append(last / np.median(others))
     assert min(shown) > 0.45 - HALF_TURN
     assert np.mean(np.less(shown, 0.95)) > 0.05  # some wheels do stand between two digits
-
-
-def test_from_nine_to_zero_the_wheel_before_turns_too(render):
-    def followers(text):
-        """How often the wheel before turns as far as the last one."""
-        rng = np.random.default_rng(1)
-        follows = []
-        for _ in range(150):
-            ink = render(text, rng).ink
-            third, fourth, fifth = (
-                np.flatnonzero((ink[:, columns] < INK_THRESHOLD).any(axis=1)).mean()
-                for columns in digit_slices(ink)[2:]
-            )
-            if abs(fifth - third) > 5:
-                follows.append(abs(fifth - fourth) < 1.5)
-        return np.mean(follows)
-
-    assert followers("55550") > 0.25  # the other half turns from 0 to 1
-    assert followers("55558") < 0.1

@@ -113,16 +113,7 @@ def test_ctrl_c_while_it_trains(command, tmp_path):
 
 @pytest.mark.parametrize(
     "fault",
-    [
-        "few images",
-        "one label",
-        "two faults",
-        "shared",
-        "digits",
-        "file",
-        "thesis.txt",
-        "checkpoints/state.json",
-    ],
+    ["few images", "one label", "two faults", "shared", "file", "thesis.txt", "checkpoints/x.h5"],
 )
 def test_every_fault_costs_a_line_before_the_first_epoch(
     tiny, command, own, tmp_path, monkeypatch, capsys, fault
@@ -141,16 +132,13 @@ def test_every_fault_costs_a_line_before_the_first_epoch(
     elif fault == "shared":
         named = shutil.copytree(own, tmp_path / "test")
         command += ["--test", str(named)]
-    elif fault == "digits":
-        shutil.rmtree(own)
-        write_plates(own, range(9_000, 9_012), digits=4)
     elif fault == "file":
         named = tmp_path / "mine"
         named.touch()
     else:  # the output holds something else
         named = tmp_path / "mine"
         (named / fault).parent.mkdir(parents=True)
-        (named / fault).write_text('{"run": {}, "sha256": {}}')
+        (named / fault).touch()
     before = sorted(tmp_path.rglob("*"))
     assert main(command) == 2
     lines = capsys.readouterr().err.splitlines()

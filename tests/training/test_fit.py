@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from conftest import run_python
 
-from plate_ocr import utils
 from plate_ocr.network.checkpoint import WeightsError, load_metadata, load_model
 from plate_ocr.network.crnn import NUM_TIME_STEPS
 from plate_ocr.plates.alphabet import NUM_CLASSES, decode, encode
@@ -18,7 +17,6 @@ from plate_ocr.training.distributed import Distributed
 from plate_ocr.training.fit import (
     PlateBatches,
     ResumableCheckpoint,
-    best_dtype_policy,
     in_process_pool,
     load_runs,
     make_augmentation,
@@ -281,17 +279,3 @@ def test_mixed_precision_leaves_float32_weights_and_the_default_policy(
     assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
     assert state["run"]["precision"] == "mixed_bfloat16"
-
-
-@pytest.mark.parametrize(
-    ("flags", "device", "precision"),
-    [
-        ("fma amx_bf16", "CPU", "mixed_bfloat16"),
-        ("fma avx2", "CPU", "float32"),
-        ("fma amx_bf16", "1 GPU", "float32"),
-    ],
-)
-def test_bfloat16_is_used_where_the_processor_supports_it(monkeypatch, flags, device, precision):
-    monkeypatch.setattr(utils, "cpuinfo", lambda field: flags)
-    monkeypatch.setattr(fit, "device_name", lambda: device)
-    assert best_dtype_policy() == precision
