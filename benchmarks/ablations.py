@@ -39,7 +39,8 @@ from plate_ocr.plates.fonts import FONT_DIRECTORY
 from plate_ocr.plates.rendering import HELD_OUT_START, PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.backends import NETWORK_BATCH
 from plate_ocr.reading.ctc import decode_logits
-from plate_ocr.training import fit
+from plate_ocr.training import fit, saving
+from plate_ocr.training.batches import AugmentFn, PlateBatches, make_augmentation
 from plate_ocr.training.config import CONFIGS, TrainConfig, TrainingError
 from plate_ocr.utils import check_writable, processor_name, read_json, write_text
 
@@ -150,8 +151,8 @@ def train(variant: Variant, config: TrainConfig) -> keras.Model:
     keras.utils.set_random_seed(config.seed)
     model = build_network(**variant.network)
 
-    def fit_part(part: int, steps: int, augment: fit.AugmentFn | None) -> None:
-        batches = fit.PlateBatches(plates, config.batch_size, config.seed, augment)
+    def fit_part(part: int, steps: int, augment: AugmentFn | None) -> None:
+        batches = PlateBatches(plates, config.batch_size, config.seed, augment)
         rows = np.random.default_rng([config.seed, part]).permutation(len(plates))
         batches.epoch, batches.order = part, np.resize(rows, steps * config.batch_size)  # repeated
         rate = fit.warmup_cosine(config.learning_rate, steps, config.warmup_steps)
@@ -165,7 +166,7 @@ def train(variant: Variant, config: TrainConfig) -> keras.Model:
             fit_part(1, part_1_steps, augment=None)
             PART_1[key] = model.get_weights()
         model.set_weights(PART_1[key])
-    fit_part(2, STEPS - part_1_steps, fit.make_augmentation(config, fonts))
+    fit_part(2, STEPS - part_1_steps, make_augmentation(config, fonts))
     return model
 
 
@@ -211,7 +212,7 @@ def prepare(sets: dict[str, BenchmarkSet], output: Path) -> dict[str, Any]:
             if finished | {"seeds": {}} == runs.get(name):
                 runs[name] = finished
     origin = {"network": network, "version": __version__, "machine": processor_name()}
-    return {"origin": origin, "versions": fit.versions(), "settings": settings, "runs": runs}
+    return {"origin": origin, "versions": saving.versions(), "settings": settings, "runs": runs}
 
 
 def run_all(sets: dict[str, BenchmarkSet], output: Path) -> None:
