@@ -50,7 +50,7 @@ data: .venv/ready  ## draw 60,000 plates into data/train (half a minute)
 	$(EXECUTE) data_generation.ipynb
 	$(RUN) -m tools.clean_notebooks data_generation.ipynb
 
-train: .venv/ready  ## train, export and evaluate (three hours on two cores); resumes
+train: .venv/ready  ## train, export and evaluate (hours on two cores); resumes
 	mkdir -p .cache
 	$(RUN) -m papermill training.ipynb .cache/training.ipynb --no-progress-bar --stdout-file -
 	mv .cache/training.ipynb training.ipynb
@@ -86,7 +86,7 @@ export: .venv/ready  ## export dr_model.h5 to dr_model.onnx
 	$(RUN) -m plate_ocr export
 
 fonts: .venv/ready  ## download the training fonts again and choose their instances
-	$(RUN) fonts/prepare.py
+	$(RUN) -m fonts.prepare
 
 notebooks: .venv/ready  ## open the notebooks in JupyterLab
 	$(RUN) -m jupyter lab

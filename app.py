@@ -109,21 +109,16 @@ def reading_html(reading: Reading, min_confidence: float) -> str:
     """Five digits with their probabilities, the confidence, and whether that is enough."""
     digits = "".join(
         f'<li><b>{digit.digit}</b><hr style="width: {digit.confidence:.0%}">'
-        f"{percent(digit.confidence)}</li>"
+        f"{min(digit.confidence, 0.999):.1%}</li>"
         for digit in reading.digits
     )
     verdict = "rejected" if reading.confidence < min_confidence else "accepted"
     return (
         f'<div class="{verdict}"><ol>{digits}</ol><p><strong>{verdict.title()}:</strong> '
-        f"confidence {percent(reading.confidence)}, threshold {100 * min_confidence:.0f} %.</p>"
+        f"confidence {min(reading.confidence, 0.999):.1%}, threshold {min_confidence:.0%}.</p>"
         "<p>The confidence is P(text), the probability of these five digits under CTC. Below "
         "each digit stands its posterior at its time step, which is not calibrated.</p></div>"
     )
-
-
-def percent(probability: float) -> str:
-    """A probability as HTML; 99.96 % is not rounded to 100 %."""
-    return "&gt; 99.9 %" if 0.999 < probability < 1 else f"{100 * probability:.1f} %"
 
 
 def message(text: object) -> Outputs:
@@ -254,7 +249,7 @@ STYLE = """
 SYSTEM_FONTS = ["Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]  # none is fetched
 
 with gr.Blocks(title="Plate OCR", analytics_enabled=False) as page:
-    gr.Markdown("# Plate OCR\nReads the five digits of a simulated number plate.")
+    gr.Markdown("# Plate OCR\nReads the five digits of a synthetic number plate.")
     with gr.Column(elem_classes="parts"):
         with gr.Column():
             frame = gr.HTML(html_template=FRAME, css_template=FRAME_STYLE, js_on_load=FRAME_SCRIPT)
@@ -283,8 +278,8 @@ with gr.Blocks(title="Plate OCR", analytics_enabled=False) as page:
             )
             posteriors = gr.HTML()
     gr.Markdown(
-        "What you send is read in the server's memory and stored nowhere. Nothing about it or you "
-        "is reported: Gradio's analytics and ONNX Runtime's telemetry are off."
+        "What you send is read in the server's memory and never stored. Gradio's analytics and "
+        "ONNX Runtime's telemetry are off."
     )
 
     event = {

@@ -4,8 +4,6 @@ import argparse
 import json
 import sys
 import time
-from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,27 +43,9 @@ class Row(NamedTuple):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
-
-    def command() -> int:
-        options = parse_arguments(arguments)
-        images = [options.path] if options.path.is_file() else list_images(options.path)
-        check_outputs(options, images)
-        if find_spec("matplotlib") is None:  # before the slow import of TensorFlow
-            raise ModuleNotFoundError("needed for the plot", name="matplotlib")
-
-        print(f"restoring {options.weights} with {options.backend}", flush=True)
-        reader = PlateReader(options.weights, options.backend, tta=options.tta)
-        rows, images_per_second = read_images(reader, images)
-        summary = summarize(rows, images_per_second)
-        print_table(rows, options.min_confidence)
-        print_summary(rows, summary, options.min_confidence)
-        if options.json:
-            write_json(options.json, options.weights, rows, summary)
-        if summary["unreadable"] < len(rows):
-            plot_predictions(options.plot, rows, summary)
-        return 1 if summary["unreadable"] else 0
-
-    return run_command(command, DatasetError, ImageError, WeightsError)
+    return run_command(
+        lambda: decode(parse_arguments(arguments)), DatasetError, ImageError, WeightsError
+    )
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -86,20 +66,37 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
+def decode(options: argparse.Namespace) -> int:
+    """Do what the options ask for; 1 if images could not be read."""
+    images = [options.path] if options.path.is_file() else list_images(options.path)
+    check_outputs(options, images)
+    print(f"restoring {options.weights} with {options.backend}", flush=True)
+    reader = PlateReader(options.weights, options.backend, tta=options.tta)
+    rows, images_per_second = read_images(reader, images)
+    summary = summarize(rows, images_per_second)
+    print_table(rows, options.min_confidence)
+    print_summary(rows, summary, options.min_confidence)
+    if options.json:
+        write_json(options.json, options.weights, rows, summary)
+    if summary["unreadable"] < len(rows):
+        plot_predictions(options.plot, rows, summary)
+    return 1 if summary["unreadable"] else 0
+
+
 def check_outputs(options: argparse.Namespace, images: list[Path]) -> None:
     """Refuse an output that would replace an input, lies among the images or cannot be written."""
-    folder, weights = images[0].parent.resolve(), options.weights.resolve()
-    inputs = {images[0].resolve(), *(folder / name for name in METADATA_FILES)}
-    inputs |= {weights.with_suffix(suffix) for suffix in (".h5", ".json", ".onnx")}
+    folder, weights = images[0].parent, options.weights
+    inputs = [images[0], *(folder / name for name in METADATA_FILES)]
+    inputs += [weights.with_suffix(suffix) for suffix in (".h5", ".json", ".onnx")]
     outputs = [output.resolve() for output in (options.plot, options.json) if output]
     for output in outputs:
-        if output in inputs:
+        among_plates = options.path.is_dir() and output.parent == folder.resolve()
+        if output in map(Path.resolve, inputs):
             raise DatasetError(f"{output}: is an input; choose another output")
-        if options.path.is_dir() and output.parent == folder and is_image_name(output.name):
+        if among_plates and is_image_name(output.name):
             raise DatasetError(f"{output}: lies among the plates; choose another folder")
-    if len(set(outputs)) < len(outputs):
-        raise DatasetError(f"{options.json}: is the output of both --plot and --json")
-    for output in outputs:
+        if outputs.count(output) > 1:
+            raise DatasetError(f"{output}: is the output of both --plot and --json")
         check_writable(output)
 
 
@@ -112,19 +109,19 @@ def read_images(reader: PlateReader, images: list[Path]) -> tuple[list[Row], flo
     readings = list(reader.stream(images))
     seconds = time.perf_counter() - start
 
-    rows = []
+    rows, unlabelled = [], []
     for path, reading in zip(images, readings, strict=True):
         if isinstance(reading, ImageError):
             print_error(f"unreadable: {reading}")
             reading = None
-        label = None
-        with suppress(DatasetError):
+        try:
             label = label_for(path, records, reader.digits)
+        except DatasetError:
+            label = None
+            # Without a table, names other than numbers are not meant as labels.
+            if records or path.stem.isdigit():
+                unlabelled.append(path)
         rows.append(Row(path, label, reading))
-    # Without a table, names other than numbers are not meant as labels.
-    unlabelled = [
-        row.path for row in rows if row.label is None and (records or row.path.stem.isdigit())
-    ]
     if unlabelled:
         print_error(
             f"{len(unlabelled)} images without a label of {reader.digits} digits are not counted, "
@@ -135,15 +132,18 @@ def read_images(reader: PlateReader, images: list[Path]) -> tuple[list[Row], flo
 
 def summarize(rows: list[Row], images_per_second: float) -> dict:
     """The summary; rates are fractions of all labelled images, unreadable ones counted wrong."""
-    labelled = [row for row in rows if row.label is not None]
-    labels = [row.label for row in labelled]
-    texts = [row.reading.text if row.reading else "" for row in labelled]
-    greedy_texts = [row.reading.greedy_text if row.reading else "" for row in labelled]
-    summary = {"images": len(rows), "unreadable": sum(row.reading is None for row in rows)}
-    summary["exact_match"] = exact_match_rate(labels, texts) if labelled else None
-    summary["exact_match_greedy"] = exact_match_rate(labels, greedy_texts) if labelled else None
-    summary["character_error_rate"] = character_error_rate(labels, texts) if labelled else None
-    return summary | {"images_per_second": round(images_per_second, 1)}
+    labels = [row.label for row in rows if row.label is not None]
+    readings = [row.reading for row in rows if row.label is not None]
+    texts = [reading.text if reading else "" for reading in readings]
+    greedy_texts = [reading.greedy_text if reading else "" for reading in readings]
+    return {
+        "images": len(rows),
+        "unreadable": sum(row.reading is None for row in rows),
+        "exact_match": exact_match_rate(labels, texts) if labels else None,
+        "exact_match_greedy": exact_match_rate(labels, greedy_texts) if labels else None,
+        "character_error_rate": character_error_rate(labels, texts) if labels else None,
+        "images_per_second": round(images_per_second, 1),
+    }
 
 
 def worst_first(rows: list[Row]) -> list[Row]:
@@ -158,12 +158,10 @@ def print_table(rows: list[Row], min_confidence: float) -> None:
     shown = max(MAX_SHOWN, sum(row.wrong for row in ranked))
     print(f"{'file':24}{'label':8}{'text':8}{'confidence':>10}")
     for row in ranked[:shown]:
-        mark = "  wrong" if row.wrong else ""
-        mark += "  rejected" if row.reading.confidence < min_confidence else ""
-        print(
-            f"{one_line(row.path.name):24}{row.label or '-':8}{row.reading.text:8}"
-            f"{row.reading.confidence:10.2%}{mark}"
-        )
+        confidence = row.reading.confidence
+        cells = f"{one_line(row.path.name):24}{row.label or '-':8}{row.reading.text:8}"
+        marks = ["  wrong"] * row.wrong + ["  rejected"] * (confidence < min_confidence)
+        print(f"{cells}{confidence:10.2%}{''.join(marks)}")
     if len(ranked) > shown:
         print(f"... and {len(ranked) - shown} more")
 
@@ -187,15 +185,14 @@ def print_summary(rows: list[Row], summary: dict, min_confidence: float) -> None
 
 def write_json(path: Path, weights: Path, rows: list[Row], summary: dict) -> None:
     """Write the summary and the readings by these weights."""
-    readings = []
+    content = {"origin": origin(weights), "summary": summary, "readings": [], "unreadable": []}
     for row in rows:
         if row.reading:
             reading = {"file_name": row.path.name, "label": row.label, **vars(row.reading)}
             del reading["digits"]
-            readings.append(reading)
-    unreadable = [row.path.name for row in rows if not row.reading]
-    content = {"origin": origin(weights), "summary": summary}
-    content |= {"readings": readings, "unreadable": unreadable}
+            content["readings"].append(reading)
+        else:
+            content["unreadable"].append(row.path.name)
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 

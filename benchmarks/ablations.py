@@ -9,7 +9,6 @@ sets is not repeated. 2 to 4 minutes per run and about 90 in total, on 2 cores.
 $ python -m benchmarks.ablations [FOLDER ...]
 """
 
-import argparse
 import json
 import shutil
 import sys
@@ -27,9 +26,9 @@ from keras import layers
 
 from benchmarks import compare
 from benchmarks.ablation_report import BASE, is_close_to_base
-from benchmarks.environments import CACHE, PROJECT
+from benchmarks.environments import CACHE, RESULTS
 from plate_ocr import __version__
-from plate_ocr.cli import ERRORS, path_argument, run_command
+from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.benchmark import BenchmarkSet
 from plate_ocr.evaluation.metrics import EvaluationResult
 from plate_ocr.network import crnn
@@ -43,7 +42,6 @@ from plate_ocr.training import fit
 from plate_ocr.training.config import CONFIGS, TrainConfig, TrainingError
 from plate_ocr.utils import check_writable, processor_name, read_json, write_text
 
-RESULTS = PROJECT / "results" / "ablations.json"
 # Half of the batch size of `robust`: short runs learn more in twice the steps.
 CONFIG = replace(CONFIGS["robust"], name="ablation", batch_size=64, warmup_steps=50)
 PART_1_STEPS, STEPS = 400, 1_000  # optimizer steps of Part I, and of both parts
@@ -151,9 +149,10 @@ def train(variant: Variant, config: TrainConfig) -> keras.Model:
     model = build_network(**variant.network)
 
     def fit_part(part: int, steps: int, augment: fit.AugmentFn | None) -> None:
-        batches = fit.PlateBatches(plates, config.batch_size, config.seed, augment)
         rows = np.random.default_rng([config.seed, part]).permutation(len(plates))
-        batches.epoch, batches.order = part, np.resize(rows, steps * config.batch_size)  # repeated
+        shown = plates.take(np.resize(rows, steps * config.batch_size))  # some, or all repeatedly
+        batches = fit.PlateBatches(shown, config.batch_size, config.seed, augment)
+        batches.shuffle(part)  # else both parts have one order
         rate = fit.warmup_cosine(config.learning_rate, steps, config.warmup_steps)
         crnn.compile_model(model, rate, config.box_weight)
         model.fit(batches, shuffle=False, verbose=2)
@@ -233,14 +232,12 @@ def run_all(sets: dict[str, BenchmarkSet], output: Path) -> None:
 
 def main() -> None:
     """Run what is missing in the results."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folders", nargs="*", type=path_argument, metavar="FOLDER")
-    folders = parser.parse_args().folders
-    check_writable(RESULTS)
+    output, folders = RESULTS / "ablations.json", list(map(Path, sys.argv[1:]))
+    check_writable(output)
     held_out = render_plates(range(HELD_OUT_START, HELD_OUT_START + 2_000))
-    sets = {"held_out": BenchmarkSet.from_plates(held_out), **compare.load_sets(None, folders)}
+    sets = {"held_out": BenchmarkSet.from_plates(held_out), **compare.load_sets(folders)}
     del sets["test"]  # 60 plates do not show small differences
-    run_all(sets, RESULTS)
+    run_all(sets, output)
 
 
 if __name__ == "__main__":

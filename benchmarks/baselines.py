@@ -1,7 +1,6 @@
 """The readers of the comparison, ours and others, and their pinned environments."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.environments import CACHE
 
@@ -39,11 +38,6 @@ class Reader:
     variant: str  # the argument of the loader
     note: str  # how it is used
     batch_sizes: tuple[int, ...] = BATCH_SIZES
-
-    @property
-    def python(self) -> Path:
-        """The interpreter of its environment."""
-        return ENVIRONMENTS / self.environment / "bin" / "python"
 
 
 CROPPED = "cropped to the ink, restricted to the digit alphabet"

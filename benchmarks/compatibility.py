@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.environments import CACHE, PROJECT, EnvironmentFailed, install, run
+from benchmarks.environments import CACHE, PROJECT, RESULTS, EnvironmentFailed, install, run
 from plate_ocr.cli import run_command
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.dataset import load_folder
@@ -57,7 +57,7 @@ def main() -> int:
             result[name] = {"versions": versions, "largest_difference_of_a_logit": difference}
             print(f"{name}: {versions}: {difference:.2g}", flush=True)
     measured = {"origin": origin(DEFAULT_WEIGHTS), "environments": result}
-    write_text(PROJECT / "results" / "compatibility.json", json.dumps(measured, indent=2) + "\n")
+    write_text(RESULTS / "compatibility.json", json.dumps(measured, indent=2) + "\n")
     return int(any(entry["largest_difference_of_a_logit"] > TOLERANCE for entry in result.values()))
 
 

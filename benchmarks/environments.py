@@ -5,11 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 PROJECT = Path(__file__).parent.parent
 CACHE = PROJECT / ".cache"
+RESULTS = PROJECT / "results"
 
 
 class EnvironmentFailed(RuntimeError):
@@ -50,6 +53,16 @@ def run(command: Sequence[str | Path], **options) -> str:
     if done.returncode:
         raise EnvironmentFailed(last_error(done.stderr))
     return done.stdout
+
+
+def npm_files(package: str) -> dict[str, bytes]:
+    """The files of an npm package, such as `@fontsource/lato@5.3.0`, by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        run(["npm", "pack", package], cwd=folder)
+        (archive,) = Path(folder).glob("*.tgz")
+        with tarfile.open(archive) as tar:
+            members = {file.name.removeprefix("package/"): file for file in tar if file.isfile()}
+            return {name: tar.extractfile(file).read() for name, file in members.items()}
 
 
 def last_error(stderr: str) -> str:

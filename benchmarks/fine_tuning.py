@@ -4,96 +4,90 @@ A FOLDER has labelled images in `train` and in `test`. A seeded choice from `tra
 on, as `plate-ocr fine-tune` does it, a fifth of it held back; `test` is read before and after.
 Writes `results/fine_tuning.json`; a run that it holds is not repeated.
 
-$ python -m benchmarks.fine_tuning FOLDER... --images 20 50 100 300
+$ python -m benchmarks.fine_tuning FOLDER...
 """
 
-import argparse
-import csv
 import json
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 
-from benchmarks.environments import PROJECT
-from plate_ocr.cli import ERRORS, path_argument, run_command
+from benchmarks.environments import RESULTS
+from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.benchmark import BenchmarkSet, evaluate, load_benchmark
 from plate_ocr.evaluation.fine_tuning import fine_tune_and_report
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
-from plate_ocr.plates.dataset import held_out_range, load_folder, render_plates
+from plate_ocr.plates.dataset import held_out_range, list_images, load_folder, render_plates
 from plate_ocr.reading.calibration import expected_calibration_error
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.utils import check_writable, read_json, write_text
 
-RESULTS = PROJECT / "results" / "fine_tuning.json"
+OUTPUT = RESULTS / "fine_tuning.json"
 SEED = 2026  # of the choice
 IMAGES = (20, 50, 100, 300)
 DRAWN_PLATES = 5_000
 
 
-def choose_images(folder: Path, count: int, chosen: Path) -> int:
-    """Copy at most `count` images, with their labels, into a new folder; returns how many."""
+def copy_images(folder: Path, count: int, chosen: Path) -> None:
+    """Copy a choice of labelled images into a new folder."""
     plates = load_folder(folder)
-    order = np.random.default_rng(SEED).permutation(len(plates))[:count]
+    plates = plates.take(np.random.default_rng(SEED).permutation(len(plates))[:count])
     chosen.mkdir()
-    with (chosen / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file_name", "text"])
-        for row in order:
-            name = plates.records[row]["file_name"]
-            writer.writerow([name, plates.labels[row]])
-            shutil.copyfile(folder / name, chosen / name)
-    return len(order)
+    lines = []
+    for record, label in zip(plates.records, plates.labels, strict=True):
+        name = record["file_name"]
+        shutil.copyfile(folder / name, chosen / name)
+        lines.append(json.dumps({"file_name": name, "text": label}) + "\n")
+    write_text(chosen / "metadata.jsonl", "".join(lines))
 
 
 def measure(folder: Path, count: int, sets: dict[str, BenchmarkSet]) -> dict:
     """Fine-tune the shipped weights on some images, and read every set before and after."""
     with tempfile.TemporaryDirectory() as temporary:
         chosen, output = Path(temporary, "chosen"), Path(temporary, "mine")
-        images = choose_images(folder / "train", count, chosen)
-        start = perf_counter()
+        copy_images(folder / "train", count, chosen)
+        start = time.perf_counter()
         report = fine_tune_and_report(chosen, output)
-        minutes = (perf_counter() - start) / 60
-        before, after = PlateReader(), PlateReader(report.tuned.weights)
-        row: dict = {"name": folder.name, "images": images, "minutes": round(minutes, 2)}
-        for name, dataset in sets.items():
-            results = [evaluate(reader, dataset) for reader in (before, after)]
-            row[name] = {"images": len(dataset.labels)} | {
-                when: int(result.correct.sum())
-                for when, result in zip(("before", "after"), results, strict=True)
-            }
-            row[name]["ece"] = expected_calibration_error(results[1].confidence, results[1].correct)
-    return row
+        minutes = (time.perf_counter() - start) / 60
+        readers = PlateReader(), PlateReader(report.tuned.weights)
+    run: dict = {"name": folder.name, "images": count, "minutes": round(minutes, 2)}
+    for name, plates in sets.items():
+        before, after = (evaluate(reader, plates) for reader in readers)
+        run[name] = {
+            "images": len(plates.labels),
+            "before": int(before.correct.sum()),
+            "after": int(after.correct.sum()),
+            "ece": expected_calibration_error(after.confidence, after.correct),
+        }
+    return run
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Measure what is missing in the results."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folders", nargs="+", type=path_argument, metavar="FOLDER")
-    parser.add_argument("--images", nargs="+", type=int, default=IMAGES)
-    options = parser.parse_args(arguments)
-    check_writable(RESULTS)
-    measured = {"origin": origin(DEFAULT_WEIGHTS), "runs": []}
-    before = read_json(RESULTS) if RESULTS.exists() else measured
-    if before["origin"]["weights"] == measured["origin"]["weights"]:
-        measured["runs"] = before["runs"]
+    check_writable(OUTPUT)
+    measured: dict = {"origin": origin(DEFAULT_WEIGHTS), "runs": []}
+    found = read_json(OUTPUT) if OUTPUT.exists() else measured
+    if found["origin"]["weights"] == measured["origin"]["weights"]:
+        measured["runs"] = found["runs"]
     drawn = render_plates(held_out_range(DRAWN_PLATES))
     sets = {
         "drawn plates": BenchmarkSet.from_plates(drawn),
         "held-out fonts": load_benchmark("held_out_fonts"),
     }
-    for folder in options.folders:
+    for folder in map(Path, sys.argv[1:]):
         test = {"test": BenchmarkSet.from_plates(load_folder(folder / "test"))}
-        for count in options.images:
-            finished = {(row["name"], row["images"]) for row in measured["runs"]}
-            if (folder.name, min(count, len(load_folder(folder / "train")))) in finished:
+        available = len(list_images(folder / "train"))
+        finished = {(run["name"], run["images"]) for run in measured["runs"]}
+        for count in sorted({min(count, available) for count in IMAGES}):
+            if (folder.name, count) in finished:
                 continue
             measured["runs"].append(measure(folder, count, test | sets))
             print(json.dumps(measured["runs"][-1]), flush=True)
-            write_text(RESULTS, json.dumps(measured, indent=1) + "\n")
+            write_text(OUTPUT, json.dumps(measured, indent=1) + "\n")
 
 
 if __name__ == "__main__":

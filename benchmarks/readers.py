@@ -1,8 +1,16 @@
 """The readers of the comparison: each function loads one, for one thread.
 
-Each runs in an environment of its own, so that each imports its packages itself.
+Each runs in an environment of its own, so that each imports its packages itself. The command reads
+plates on one core and prints the figures as JSON:
+
+$ python -m benchmarks.readers LOADER VARIANT PLATES.npz [BATCH_SIZE ...]
 """
 
+import json
+import os
+import re
+import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -60,9 +68,7 @@ def ppocr(size: str) -> LoadedReader:
         alphabet = (folder / characters[0]).read_text(encoding="utf-8")
     else:
         alphabet = session.get_modelmeta().custom_metadata_map["character"]
-    symbols = [line.rstrip("\r") for line in alphabet.split("\n")]
-    classes = np.array([0, *(1 + symbols.index(digit) for digit in DIGITS)])
-    name = session.get_inputs()[0].name
+    classes = digit_classes(["blank", *alphabet.replace("\r", "").split("\n")])
 
     def preprocess(image: np.ndarray) -> np.ndarray:
         ink = crop_to_ink(image)
@@ -75,7 +81,7 @@ def ppocr(size: str) -> LoadedReader:
         batch = np.zeros((len(lines), 3, PPOCR_HEIGHT, width), "float32")
         for row, line in zip(batch, lines, strict=True):
             row[:, :, : line.shape[1]] = line
-        return [decode_digits(scores, classes) for scores in session.run(None, {name: batch})[0]]
+        return [decode_digits(scores, classes) for scores in _scores(session, batch)]
 
     return LoadedReader(read, tuple(folder / file for file in (model, *characters)))
 
@@ -89,8 +95,7 @@ def rapidocr(model: str) -> LoadedReader:
 
     engine = package.RapidOCR(params={"EngineConfig.onnxruntime.intra_op_num_threads": 1})
     recognizer = engine._load_rec_model()  # else it is loaded at the first image
-    symbols = recognizer.postprocess_op.character
-    classes = np.array([0, *map(symbols.index, DIGITS)])
+    classes = digit_classes(recognizer.postprocess_op.character)
 
     def decode(scores: np.ndarray, *_, **__) -> tuple[list, list]:
         return [(decode_digits(line, classes), 1.0) for line in scores], []
@@ -118,17 +123,14 @@ def ddddocr(variant: str) -> LoadedReader:
 
     ocr = package.DdddOcr(beta=True, show_ad=False)
     session = ocr.ocr_engine.session  # kept: the package drops its own when it is collected
-    symbols = ocr.ocr_engine.get_charset()
-    classes = np.array([0, *(symbols.index(digit) for digit in DIGITS)])
-    name = session.get_inputs()[0].name
+    classes = digit_classes(ocr.ocr_engine.get_charset())
 
     def read(images: np.ndarray) -> list[str]:
         (image,) = images  # the model takes one plate at a time
         ink = Image.fromarray(crop_to_ink(image))
         size = (ink.width * DDDDOCR_HEIGHT // ink.height, DDDDOCR_HEIGHT)
         pixels = np.asarray(ink.resize(size, Image.Resampling.LANCZOS), "float32") / 255
-        scores = session.run(None, {name: pixels[None, None]})[0]
-        return [decode_digits(scores.reshape(-1, scores.shape[-1]), classes)]
+        return [decode_digits(np.squeeze(_scores(session, pixels[None, None])), classes)]
 
     return LoadedReader(read, (Path(package.__file__).parent / "common.onnx",))
 
@@ -158,6 +160,10 @@ def _one_thread():
     return options
 
 
+def _scores(session, pixels: np.ndarray) -> np.ndarray:
+    return session.run(None, {session.get_inputs()[0].name: pixels})[0]
+
+
 def crop_to_ink(image: np.ndarray) -> np.ndarray:
     """Crop a plate, uint8 (64, 128), to its text and a margin; without ink, keep all of it.
 
@@ -182,11 +188,54 @@ def crop_to_ink(image: np.ndarray) -> np.ndarray:
     return image[top : rows[-1] + 1 + INK_MARGIN, left : columns[-1] + 1 + INK_MARGIN]
 
 
-def decode_digits(scores: np.ndarray, classes: np.ndarray) -> str:
-    """Greedy CTC decoding of scores, (steps, classes), restricted to the digit alphabet.
+def digit_classes(symbols: list[str]) -> np.ndarray:
+    """The classes of the blank, which is the first symbol, and of 0 to 9."""
+    return np.array([0, *map(symbols.index, DIGITS)])
 
-    `classes` are those of the blank and of 0 to 9.
-    """
+
+def decode_digits(scores: np.ndarray, classes: np.ndarray) -> str:
+    """Greedy CTC decoding of scores, (steps, classes), restricted to `digit_classes`."""
     path = scores[:, classes].argmax(axis=1)
     is_new = np.append(True, path[1:] != path[:-1])
     return "".join(str(symbol - 1) for symbol in path[is_new & (path > 0)])
+
+
+def read_in_batches(
+    read: Callable[[np.ndarray], list[str]], plates: list[np.ndarray], size: int
+) -> tuple[list[str], list[float]]:
+    """Texts, and seconds of every call; an incomplete last batch is left out."""
+    texts, seconds = [], []
+    for stop in range(size, len(plates) + 1, size):
+        batch = np.stack(plates[stop - size : stop])
+        start = time.perf_counter()
+        texts += read(batch)
+        seconds.append(time.perf_counter() - start)
+    return texts, seconds
+
+
+def main() -> None:
+    """Read one by one, as every reader is most accurate, then in batches."""
+    loader, variant, path, *batch_sizes = sys.argv[1:]
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    reader = globals()[loader](variant)
+    file = np.load(path)
+    reader.read(file["arr_0"][None])
+    ready_at = time.monotonic()
+    plates = list(file.values())
+    texts, seconds = read_in_batches(reader.read, plates, 1)
+    status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage counts the parent's
+    figures = {
+        "bytes": sum(path.stat().st_size for path in reader.weights),
+        "note": reader.note,
+        "peak_memory": 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]),
+    }
+    times = {1: seconds}
+    for size in map(int, batch_sizes):
+        if size <= len(plates):
+            reader.read(np.stack(plates[:size]))  # warm-up
+            times[size] = read_in_batches(reader.read, plates, size)[1]
+    print(json.dumps({"ready_at": ready_at, "texts": texts, "seconds": times, "figures": figures}))
+
+
+if __name__ == "__main__":
+    main()

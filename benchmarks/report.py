@@ -1,25 +1,23 @@
 """Tables and the figure of what `benchmarks.compare` measured."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.baselines import READERS, Reader
-from plate_ocr.evaluation.plots import BLUE, GRAY, GREEN, ORANGE, PURPLE, RED
+from plate_ocr.evaluation.benchmark import TITLES
+from plate_ocr.evaluation.notebook import markdown_table
+from plate_ocr.evaluation.plots import BLUE, GRAY, GREEN, ORANGE, PURPLE, RED, SKY
 
-SETS = {
-    "test": "data/test",
-    "held_out": "held-out numbers, training fonts",
-    "held_out_fonts": "held-out fonts",
-    "corruptions_1_to_3": "corruptions, severity 1 to 3",
-    "corruptions_4_to_5": "corruptions, severity 4 and 5",
-    "layout": "layout",
-    "cross_generator": "cross-generator",
-    "captcha": "captcha",
-    "segments": "seven-segment displays",
+SETS = {"test": "data/test"} | TITLES
+# Folders of real images that docs/benchmark.md describes; others have the last parts of their path.
+SETS |= {
+    "meters/test": "real: water meters",
+    "cheques/test": "real: bank cheques",
+    "seven_segment/test": "real: seven-segment displays",
 }
 NOTHING = "-"
 # Colour and marker of the readers in the figure of accuracy.
@@ -28,60 +26,64 @@ MARKERS = {
     "ppocr_small": (ORANGE, "s"),
     "ppocr_tiny": (GREEN, "D"),
     "ppocr_v5": (PURPLE, "P"),
+    "rapidocr": (SKY, "X"),
     "ddddocr": (RED, "^"),
     "tesseract": (GRAY, "v"),
 }
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is aligned to the left, the others to the right."""
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    """A Markdown table, which ends its last line."""
+    return f"{markdown_table(head, rows).data}\n"
+
+
+def grid(corner: str, rows: Mapping[str, Mapping[str, str]]) -> str:
+    """A Markdown table of row title -> column title -> cell."""
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    lines = [[title, *(row.get(name, NOTHING) for name in columns)] for title, row in rows.items()]
+    return table([corner, *columns], lines)
 
 
 def titles(sets: Iterable[str]) -> dict[str, str]:
-    """The titles of sets; a folder has the last two parts of its path as name and title."""
+    """The titles of sets in their order; other folders have their name as title."""
     known = {name: title for name, title in SETS.items() if name in sets}
-    return known | {name: name for name in sets if "/" in name}
+    return known | {name: name for name in sets if "/" in name and name not in known}
 
 
 def measured(results: dict) -> dict[Reader, dict]:
-    """The readers in these results, and their figures or why they failed."""
-    readers = results["readers"]
-    return {reader: readers[reader.key] for reader in READERS if reader.key in readers}
+    """The readers that did not fail, and their figures."""
+    figures = {reader: results["readers"].get(reader.key, {}) for reader in READERS}
+    return {reader: part for reader, part in figures.items() if "correct" in part}
 
 
 def percent(correct: int, plates: int) -> str:
     """A percentage; 100.00 only if all are correct."""
-    rate = 100 * correct / plates
-    return f"{rate:.2f}" if correct == plates else f"{min(rate, 99.99):.2f}"
+    return f"{100 if correct == plates else min(100 * correct / plates, 99.99):.2f}"
 
 
 def accuracy_table(plates: dict[str, int], correct: dict[str, dict[str, int]]) -> str:
     """Exact match on sets, whose best is bold; `correct` is title of a reader -> set -> plates."""
-    rows = []
+    rows = {}
     for name, title in titles(plates).items():
-        counts = [sets.get(name) for sets in correct.values()]
-        best = max((count for count in counts if count is not None), default=0)
-        row = [title, f"{plates[name]:,}"]
-        for count in counts:
-            cell = NOTHING if count is None else percent(count, plates[name])
-            row.append(f"**{cell}**" if count == best else cell)
-        rows.append(row)
-    return table(["exact match, %", "plates", *correct], rows)
+        counts = {reader: sets[name] for reader, sets in correct.items() if name in sets}
+        rates = {reader: percent(count, plates[name]) for reader, count in counts.items()}
+        best = max(counts.values())
+        rows[title] = {"plates": f"{plates[name]:,}"} | {
+            reader: f"**{rate}**" if counts[reader] == best else rate
+            for reader, rate in rates.items()
+        }
+    return grid("exact match, %", rows)
 
 
 def latency_table(results: dict) -> str:
     """Median time for an image of every folder; empty without folders."""
-    readers = measured(results)
-    times = [figures.get("latency_ms_by_set") for figures in readers.values()]
-    rows = [
-        [name, *(f"{part[name]:.2f}" if part else NOTHING for part in times)]
-        for name in results["sets"]
-        if name not in SETS
-    ]
-    head = ["median latency, ms", *(reader.title for reader in readers)]
-    return table(head, rows) if rows else ""
+    times = {reader.title: part["latency_ms_by_set"] for reader, part in measured(results).items()}
+    rows = {
+        title: {reader: f"{part[name]:.2f}" for reader, part in times.items()}
+        for name, title in titles(results["sets"]).items()
+        if "/" in name
+    }
+    return grid("median latency, ms", rows) if rows else ""
 
 
 def better_engines(results: dict) -> str:
@@ -89,13 +91,14 @@ def better_engines(results: dict) -> str:
     plates, lines = results["sets"], []
     ours = results["readers"]["plate_ocr"].get("correct", plates)
     for reader, figures in measured(results).items():
-        gains = []
-        for name, title in titles(plates).items():
-            gain = figures.get("correct", ours)[name] - ours[name]
-            if gain > 0 and reader.loader != "plate_ocr":
-                gains.append(f"{title} (+{100 * gain / plates[name]:.2f})")
-        if gains:
-            lines.append(f"- {reader.title}: {', '.join(gains)}\n")
+        gains = {name: correct - ours[name] for name, correct in figures["correct"].items()}
+        better = ", ".join(
+            f"{title} (+{100 * gains[name] / plates[name]:.2f})"
+            for name, title in titles(plates).items()
+            if gains[name] > 0
+        )
+        if better and reader.loader != "plate_ocr":
+            lines.append(f"- {reader.title}: {better}\n")
     if not lines:
         return "No other engine is more accurate than plate_ocr on any of these sets.\n"
     head = "More accurate than plate_ocr, by percentage points of exact match:\n\n"
@@ -104,23 +107,18 @@ def better_engines(results: dict) -> str:
 
 def cost_table(results: dict) -> str:
     """Speed, start, size and memory of every reader."""
-    head = ["reader", "plates/s, batch size 1", "plates/s, best batch size", "median latency, ms",
-            "start to first reading, s", "weights, MB", "peak memory, MB"]  # fmt: skip
-    rows = []
+    rows = {}
     for reader, figures in measured(results).items():
-        cells = [NOTHING] * (len(head) - 1)
-        if "failed" not in figures:
-            rates, best = figures["plates_per_second"], figures["best_batch"]
-            cells = [
-                f"{rates['1']:,.0f}",
-                f"{rates[str(best)]:,.0f} (batch size {best})",
-                f"{figures['latency_ms']:.2f}",
-                f"{figures['start_seconds']:.2f}",
-                f"{figures['bytes'] / 1e6:,.1f}",
-                f"{figures['peak_memory'] / 1e6:,.0f}",
-            ]
-        rows.append([reader.title, *cells])
-    return table(head, rows)
+        rates, best = figures["plates_per_second"], figures["best_batch"]
+        rows[reader.title] = {
+            "plates/s, batch size 1": f"{rates['1']:,.0f}",
+            "plates/s, best batch size": f"{rates[str(best)]:,.0f} (batch size {best})",
+            "median latency, ms": f"{figures['latency_ms']:.2f}",
+            "start to first reading, s": f"{figures['start_seconds']:.2f}",
+            "weights, MB": f"{figures['bytes'] / 1e6:,.1f}",
+            "peak memory, MB": f"{figures['peak_memory'] / 1e6:,.0f}",
+        }
+    return grid("reader", rows)
 
 
 def notes(results: dict) -> list[str]:
@@ -135,32 +133,31 @@ def notes(results: dict) -> list[str]:
         "Exact match and peak memory: batch size 1. Images of folders: own "
         "size, uncropped, one pass.",
     ]
-    for reader, figures in measured(results).items():
+    for reader in (reader for reader in READERS if reader.key in results["readers"]):
+        figures = results["readers"][reader.key]
         versions = ", ".join(
             " ".join(re.split("=+", pin))
             for pin in results["versions"][reader.environment]
             if pin.split("=")[0] in (reader.environment, "onnxruntime", "tesseract-ocr-eng")
         )
         known = filter(None, (reader.note, figures.get("note"), versions))
-        details = figures.get("failed") or "; ".join(known)
-        lines.append(f"{reader.title}: {details}.")
+        lines.append(f"{reader.title}: {figures.get('failed') or '; '.join(known)}.")
     return lines
 
 
 def markdown(results: dict) -> str:
     """The whole report; where others are better comes first."""
-    correct = {
-        reader.title: figures.get("correct", {}) for reader, figures in measured(results).items()
-    }
+    correct = {reader.title: part["correct"] for reader, part in measured(results).items()}
     items = "".join(f"- {line}\n" for line in notes(results))
-    parts = ("# Benchmark\n", better_engines(results), accuracy_table(results["sets"], correct),
-             latency_table(results), cost_table(results), items)  # fmt: skip
+    parts = ("# Comparison with other OCR engines\n", better_engines(results),
+             accuracy_table(results["sets"], correct), latency_table(results),
+             cost_table(results), items)  # fmt: skip
     return "\n".join(filter(None, parts))
 
 
 def chart(results: dict) -> Figure:
     """Error rate on every set, and throughput of every reader."""
-    figure, (errors, rates) = plt.subplots(2, 1, figsize=(7, 7), height_ratios=(1.3, 1))
+    figure, (errors, rates) = plt.subplots(2, 1, figsize=(5.5, 7.5), height_ratios=(1.5, 1))
     _plot_errors(errors, results)
     _plot_throughput(rates, results)
     return figure
@@ -169,16 +166,12 @@ def chart(results: dict) -> Figure:
 def _plot_errors(axis: Axes, results: dict) -> None:
     """Markers on a log scale, because the best are close together; no errors at the left edge."""
     plates, sets = results["sets"], titles(results["sets"])
-    shown = {
-        reader: figures["correct"]
-        for reader, figures in measured(results).items()
-        if reader.key in MARKERS and "correct" in figures
-    }
+    shown = [reader for reader in measured(results) if reader.key in MARKERS]
     none = 100 / (3 * max(plates.values()))
-    for number, (reader, correct) in enumerate(shown.items()):
-        colour, marker = MARKERS[reader.key]
+    for number, reader in enumerate(shown):
+        (colour, marker), correct = MARKERS[reader.key], results["readers"][reader.key]["correct"]
         wrong = [max(none, 100 * (1 - correct[name] / plates[name])) for name in sets]
-        offset = 0.12 * (number - (len(shown) - 1) / 2)  # else equal readers hide each other
+        offset = 0.1 * (number - (len(shown) - 1) / 2)  # else equal readers hide each other
         rows = [row + offset for row in range(len(sets))]
         axis.plot(wrong, rows, marker, color=colour, label=reader.title)
     axis.set_xscale("log")
@@ -188,18 +181,15 @@ def _plot_errors(axis: Axes, results: dict) -> None:
     ticks = [tick for tick in (0.01, 0.1, 1, 10, 100) if tick > 2 * none]
     axis.set_xticks([none, *ticks], ["0", *(f"{tick:g} %" for tick in ticks)])
     axis.set(title="Error rate (lower is better)", xlim=(none / 1.4, 140))
-    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axis.legend(loc="upper center", bbox_to_anchor=(0.3, -0.06), ncols=4, fontsize=8)
 
 
 def _plot_throughput(axis: Axes, results: dict) -> None:
     """Two markers per reader on a log scale: batch size 1, and the best batch size."""
-    names, single, best = [], [], []
-    for reader, figures in measured(results).items():
-        if "failed" not in figures:
-            names.append(reader.title)
-            single.append(figures["plates_per_second"]["1"])
-            best.append(max(figures["plates_per_second"].values()))
-    rows = range(len(names))
+    readers = measured(results)
+    rates = [figures["plates_per_second"] for figures in readers.values()]
+    single, best = [rate["1"] for rate in rates], [max(rate.values()) for rate in rates]
+    rows = range(len(rates))
     axis.hlines(rows, single, best, color=GRAY)
     axis.plot(best, rows, "s", markersize=9, color=ORANGE, label="best batch size")
     axis.plot(single, rows, "o", markersize=5, color=BLUE, label="batch size 1")
@@ -208,8 +198,8 @@ def _plot_throughput(axis: Axes, results: dict) -> None:
         offset = {"xytext": (8, 0), "textcoords": "offset points"}
         axis.annotate(text, (best[row], row), va="center", fontsize=9, **offset)
     axis.set_xscale("log")
-    axis.set_yticks(rows, names)
+    axis.set_yticks(rows, [reader.title for reader in readers])
     axis.invert_yaxis()
     axis.set(title="Throughput, 1 core (plates/s)")
     axis.set_xlim(right=8 * max(best))  # room for the numbers
-    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axis.legend(loc="lower right")

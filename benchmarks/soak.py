@@ -15,11 +15,11 @@ from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
-from benchmarks.environments import PROJECT
+from benchmarks.environments import PROJECT, RESULTS
 from plate_ocr.cli import run_command
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.reading.reader import PlateReader
-from plate_ocr.utils import write_text
+from plate_ocr.utils import check_writable, write_text
 
 STAGES = 20
 MAX_GROWTH = 20  # megabytes, from the second quarter of the stages to the last
@@ -64,12 +64,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write the result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--readings", type=int, default=1_000_000)
-    parser.add_argument("--output", type=Path, default=PROJECT / "results", help="folder")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder")
     options = parser.parse_args(arguments)
+    check_writable(options.output / "soak.json")
     result = soak(options.readings)
-    print(json.dumps(result, indent=1))
-    options.output.mkdir(parents=True, exist_ok=True)
-    write_text(options.output / "soak.json", json.dumps(result, indent=1) + "\n")
+    text = json.dumps(result, indent=1)
+    print(text)
+    write_text(options.output / "soak.json", text + "\n")
     return 1 if result["changed"] or result["growth_megabytes"] > MAX_GROWTH else 0
 
 

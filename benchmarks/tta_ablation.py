@@ -8,10 +8,9 @@ $ python -m benchmarks.tta_ablation
 
 import json
 import sys
-import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from statistics import median
+from timeit import repeat
 
 import cv2
 import numpy as np
@@ -19,13 +18,13 @@ import numpy as np
 from benchmarks.datasets.fonts import Face, load_faces
 from benchmarks.datasets.layout import HEIGHT, WIDTH, render_plate
 from benchmarks.datasets.make_datasets import reduce_levels, tuning_plate
-from benchmarks.environments import PROJECT
+from benchmarks.environments import RESULTS, EnvironmentFailed
 from plate_ocr import PlateReader
 from plate_ocr.cli import run_command
 from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.alphabet import NUM_DIGITS
-from plate_ocr.plates.dataset import render_plates
+from plate_ocr.plates.dataset import held_out_range, render_plates
 from plate_ocr.reading.ctc import decode_logits
 from plate_ocr.reading.reader import TTA_THRESHOLD
 from plate_ocr.reading.tta import VIEWS, make_views, merge_views
@@ -39,7 +38,7 @@ THRESHOLDS = (0.9, 0.95, 0.98, 0.99)  # P(text) below which other views are read
 
 def label_plate(face: Face, text: str, rng: np.random.Generator) -> np.ndarray:
     """Digits on a label in front of another background, some rotated, blurred or noisy."""
-    digits = render_plate(face, text, rng, (12, 24)).image.astype(np.float32) / 255
+    digits = render_plate(face, text, rng, (12, 24))[0].astype(np.float32) / 255
     rows, columns = (np.flatnonzero((digits < 0.9).any(axis=axis)) for axis in (1, 0))
     margin = rng.integers(2, 7, 4)
     label = np.zeros((HEIGHT, WIDTH), np.float32)
@@ -63,20 +62,16 @@ def label_plate(face: Face, text: str, rng: np.random.Generator) -> np.ndarray:
     return np.clip(plate * 255, 0, 255).astype(np.uint8)
 
 
-def draw_plate(index: int, name: str, faces: list[Face]) -> tuple[np.ndarray, str]:
-    """Plate `index` of one of `COUNTS`, uint8 (64, 128), and its text, any of the 100,000."""
-    rng = np.random.default_rng([SEED, list(COUNTS).index(name), index])
-    text = f"{rng.integers(100_000):05d}"
-    if name == "labels":
-        return label_plate(faces[index % len(faces)], text, rng), text
-    return reduce_levels(tuning_plate(faces, index, text, rng).image), text
-
-
-def draw_plates(name: str, faces: list[Face]) -> tuple[np.ndarray, np.ndarray]:
-    """The plates of one of `COUNTS`, uint8 (n, 64, 128, 1), and their texts."""
-    with ProcessPoolExecutor() as pool:
-        draw = partial(draw_plate, name=name, faces=faces)
-        images, texts = zip(*pool.map(draw, range(COUNTS[name]), chunksize=100), strict=True)
+def draw_plates(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The plates of one of `COUNTS`, uint8 (n, 64, 128, 1), and their texts, any of the 100,000."""
+    faces, images, texts = load_faces("tuning"), [], []
+    for index in range(COUNTS[name]):
+        rng = np.random.default_rng([SEED, list(COUNTS).index(name), index])
+        texts.append(f"{rng.integers(100_000):05d}")
+        if name == "labels":
+            images.append(label_plate(faces[index % len(faces)], texts[-1], rng))
+        else:
+            images.append(reduce_levels(tuning_plate(faces, index, texts[-1], rng).image))
     return np.stack(images)[..., None], np.array(texts)
 
 
@@ -120,31 +115,30 @@ def count_errors(images: np.ndarray, labels: np.ndarray, reader: PlateReader) ->
 def throughput(label_plates: np.ndarray) -> dict:
     """Plates per second with one thread, without and with test-time augmentation."""
     sets = {
-        "held_out": render_plates(range(90_000, 90_000 + NUM_TIMED)).images,
+        "held_out": render_plates(held_out_range(NUM_TIMED)).images,
         "tuning": load_benchmark("tuning").sample(NUM_TIMED).images,
         "labels": label_plates[:NUM_TIMED],
     }
-    rates: dict = {"onnx": {}, "openvino": {}}
-    for backend in rates:
-        readers = [PlateReader(backend=backend, num_threads=1, tta=tta) for tta in (False, True)]
-        for name, images in sets.items():
-            seconds = np.empty((ROUNDS, 2))
-            for row in seconds:
-                for column, reader in enumerate(readers):
-                    start = time.perf_counter()
-                    reader.read(list(images[..., 0]))
-                    row[column] = time.perf_counter() - start
-            single, tta = (round(NUM_TIMED / median) for median in np.median(seconds, axis=0))
-            rates[backend][name] = {"single view": single, "TTA": tta}
-    return rates
+
+    def rate(name: str, backend: str, tta: bool) -> int:
+        reader, images = PlateReader(backend=backend, num_threads=1, tta=tta), sets[name][..., 0]
+        seconds = repeat(lambda: reader.read(list(images)), number=1, repeat=ROUNDS)
+        return round(NUM_TIMED / median(seconds))
+
+    return {
+        backend: {
+            name: {"single view": rate(name, backend, False), "TTA": rate(name, backend, True)}
+            for name in sets
+        }
+        for backend in ("onnx", "openvino")
+    }
 
 
 def main() -> None:
     """Draw, measure and write."""
-    faces = load_faces("tuning")
     reader, sets = PlateReader(), {}
     for name in COUNTS:
-        images, labels = draw_plates(name, faces)
+        images, labels = draw_plates(name)
         sets[name] = count_errors(images, labels, reader)
         print(name, json.dumps(sets[name], indent=1), flush=True)
     result = {
@@ -153,8 +147,8 @@ def main() -> None:
         "sets": sets,
         "plates_per_second": throughput(images),
     }
-    write_text(PROJECT / "results" / "tta.json", json.dumps(result, indent=1) + "\n")
+    write_text(RESULTS / "tta.json", json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, EnvironmentFailed))

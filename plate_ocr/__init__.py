@@ -10,4 +10,4 @@ from plate_ocr.plates.images import ImageError
 from plate_ocr.reading.reader import Digit, PlateReader, Reading
 
 __all__ = ["DatasetError", "Digit", "ImageError", "PlateReader", "Reading", "WeightsError"]
-__version__ = "0.2.0.dev0"
+__version__ = "0.3.0"

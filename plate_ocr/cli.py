@@ -136,6 +136,8 @@ def _add_data_commands(add_command: AddCommand) -> None:
     add = add_command("label", _label).add_argument
     add("directory", type=path_argument, help="folder of images without metadata")
     add("--weights", **WEIGHTS)
+    digits = "on an image, 4 to 7; default: as many as the weights read"
+    add("--digits", type=int, choices=SUPPORTED_LENGTHS, metavar="N", help=digits)
 
     add = add_command("draw-many", _draw_many).add_argument
     add("output", type=path_argument, help="new folder")
@@ -266,8 +268,8 @@ def _label(options: Options) -> int:
     Correct its column text, as text: a spreadsheet drops leading zeros of numbers.
     """
     check_unlabelled(options.directory)
-    rows, failures = [], 0
-    for path, reading in PlateReader(options.weights).read_folder(options.directory):
+    reader, rows, failures = PlateReader(options.weights, digits=options.digits), [], 0
+    for path, reading in reader.read_folder(options.directory):
         if isinstance(reading, ImageError):
             print_error(f"unreadable: {reading}")
             failures += 1
@@ -315,7 +317,8 @@ def _train(options: Options) -> int | None:
 
 
 def _train_here(options: Options) -> None:
-    from plate_ocr.training.fit import best_dtype_policy, save_model, train  # imports Keras
+    _import_keras()
+    from plate_ocr.training.fit import best_dtype_policy, save_model, train
 
     config, host = CONFIGS[options.config], SINGLE_HOST
     if options.coordinator_address:
@@ -356,7 +359,8 @@ def _fine_tune(options: Options) -> int:
         print_error(line)
     if problems:
         return 2
-    from plate_ocr.evaluation.fine_tuning import fine_tune_and_report, markdown  # imports Keras
+    _import_keras()
+    from plate_ocr.evaluation.fine_tuning import fine_tune_and_report, markdown
 
     report = fine_tune_and_report(
         options.directory,
@@ -384,9 +388,22 @@ def _calibrate(options: Options) -> None:
 
 def _export(options: Options) -> None:
     """Export weights as ONNX, NAME.onnx beside them. Needs the extra [train]."""
-    from plate_ocr.training.export import export_weights  # imports Keras
+    _import_keras()
+    from plate_ocr.training.export import export_weights
 
     print(export_weights(options.weights))
+
+
+def _import_keras() -> None:
+    """Import Keras, without what TensorFlow 2.21 logs then whatever its log level."""
+    standard_error = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import keras  # noqa: F401
+    finally:
+        os.dup2(standard_error, 2)
+        os.close(standard_error)
 
 
 def run_command(command: Callable[[], int | None], *errors: type[Exception]) -> int:

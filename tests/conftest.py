@@ -10,16 +10,17 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
-import numpy as np
 import pytest
+from PIL import Image
 
+from plate_ocr.plates.dataset import render_plates
 from plate_ocr.plates.fonts import load_fonts
 
 PROJECT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(PROJECT)}
 
 
-def run_python(*command, cwd=PROJECT, **options):
+def run_python(*command, cwd=PROJECT):
     """Run Python in a process of its own; it may fail, but not with a traceback."""
     done = subprocess.run(
         [sys.executable, *map(str, command)],
@@ -28,35 +29,19 @@ def run_python(*command, cwd=PROJECT, **options):
         capture_output=True,
         text=True,
         timeout=900,
-        **options,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
-def predict_in_plain_keras(weights, images, folder):
-    """The logits of whole-model weights, from Keras in a process without this package."""
-    code = """
-import sys
-import keras, numpy
-path, arrays = sys.argv[1:]
-model = keras.models.load_model(path, compile=False)
-numpy.save(arrays, model.predict(numpy.load(arrays), verbose=0))
-assert "plate_ocr" not in sys.modules
-"""
-    np.save(folder / "arrays.npy", images)
-    assert run_python("-c", code, weights, folder / "arrays.npy", cwd=folder).returncode == 0
-    return np.load(folder / "arrays.npy")
-
-
-def start_interruptible(*command, cwd=PROJECT, **options):
+def start_interruptible(*command, **options):
     """Start Python in a process of its own, with its standard error as text, to interrupt it.
 
     A shell lets what runs in the background ignore SIGINT, and tests would pass that on.
     """
     return subprocess.Popen(
         [sys.executable, *map(str, command)],
-        cwd=cwd,
+        cwd=PROJECT,
         env=ENVIRONMENT,
         stderr=subprocess.PIPE,
         text=True,
@@ -85,13 +70,13 @@ def environment_with_home(home):
     return kept | {"HOME": str(home)}
 
 
-def left_in_an_empty_home(home, *command):
-    """Run Python with an empty folder as home; return what it leaves there."""
-    home.mkdir()
-    command = [sys.executable, *map(str, command)]
-    environment = environment_with_home(home)
-    subprocess.run(command, cwd=PROJECT, env=environment, check=True, input=b"", timeout=120)
-    return list(home.rglob("*"))
+def write_plates(folder, positions, *, digits=5, size=(128, 64), suffix=".png"):
+    """Write images whose names are their labels, and return their folder."""
+    folder.mkdir(parents=True)
+    plates = render_plates(positions, digits=digits)
+    for image, label in zip(plates.images[..., 0], plates.labels, strict=True):
+        Image.fromarray(image).resize(size).save(folder / f"{label}{suffix}", quality=95)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -113,11 +98,3 @@ def random_weights(tmp_path_factory):
     save_model(build_model(), path)
     export_weights(path)
     return path
-
-
-@pytest.fixture(scope="session")
-def shipped():
-    """The reader with the committed weights, in Keras."""
-    from plate_ocr.reading.reader import PlateReader
-
-    return PlateReader(PROJECT / "dr_model.h5", backend="keras")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, PROJECT, left_in_an_empty_home, run_python, start_interruptible
+from conftest import ENVIRONMENT, PROJECT, environment_with_home, run_python, start_interruptible
 from PIL import Image
 
 from plate_ocr.cli import main
@@ -22,12 +22,11 @@ from plate_ocr.plates.dataset import load_folder
 from plate_ocr.reading.reader import PlateReader
 
 TEST = PROJECT / "data" / "test"
-DATA_COMMANDS = ("read", "generate", "validate", "label", "draw-many", "read-many")
-TRAINING_COMMANDS = ("train", "fine-tune", "calibrate", "export")
+COMMANDS = "read generate validate label draw-many read-many train fine-tune calibrate export"
 
 
-def run(*arguments, **options):
-    done = run_python("-m", "plate_ocr", *arguments, **options)
+def run(*arguments):
+    done = run_python("-m", "plate_ocr", *arguments)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -40,7 +39,8 @@ def test_files_and_folders_are_read_in_order(plates):
     code, out, err = run("read", *plates, TEST)
     lines = [line.split("\t") for line in out.splitlines()]
     assert code == 0 and err == "" and len(lines) == 63
-    assert [(file, text) for file, text, _ in lines[:3]] == [(str(p), p.stem) for p in plates]
+    assert [file for file, *_ in lines[:3]] == [str(path) for path in plates]
+    assert all(text == Path(file).stem for file, text, _ in lines)
     assert all(0 <= float(confidence) <= 1 for *_, confidence in lines)
 
 
@@ -55,8 +55,10 @@ def test_json_and_csv_hold_the_same_readings(plates):
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
 def test_reading_leaves_an_empty_home_empty(plates, tmp_path, backend):
-    command = ("-m", "plate_ocr", "read", "--backend", backend, plates[0])
-    assert left_in_an_empty_home(tmp_path / "home", *command) == []
+    command = [sys.executable, "-m", "plate_ocr", "read", "--backend", backend, plates[0]]
+    environment = environment_with_home(tmp_path)
+    subprocess.run(command, cwd=PROJECT, env=environment, check=True, timeout=120)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("layout", [(), ("--csv",), ("--json",)])
@@ -78,9 +80,11 @@ def test_test_time_augmentation_changes_the_confidence_of_uncertain_plates(tmp_p
 def test_what_cannot_be_read_costs_no_other_image_its_reading(plates, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"\x89PNG")
     (tmp_path / "empty").mkdir()
-    faults = [tmp_path / "bad.png", "none.png", 300 * "x", tmp_path / "empty"]
+    (tmp_path / "endless.png").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.webp")
+    faults = [*tmp_path.iterdir(), "none.png", 300 * "x"]
     code, out, err = run("read", plates[0], *faults, plates[1])
-    assert code == 1 and len(out.splitlines()) == 2 and len(err.splitlines()) == 4
+    assert code == 1 and len(out.splitlines()) == 2 and len(err.splitlines()) == len(faults)
     assert all(str(fault) in err for fault in faults)
 
 
@@ -98,36 +102,35 @@ def test_what_cannot_be_read_costs_no_other_image_its_reading(plates, tmp_path):
         (("train", TEST, "mine.weights.h5"), "mine.weights.h5"),
         (("train", "nowhere", "mine.h5"), "nowhere"),
         (("train", ".", "x.h5", "--num-processes", "2"), "--coordinator-address"),
-        (("train", ".", "x.h5", "--config", "x"), "robust"),
         (("fine-tune", TEST), "--output"),
         (("fine-tune", TEST, "--output", "mine", "--minutes", "0"), "--minutes"),
         (("fine-tune", "nowhere", "--output", "mine"), "nowhere"),
         (("label", "nowhere"), "nowhere"),
-        (("export", "--weights", "none.h5"), "none.h5"),
     ],
 )
-def test_invalid_arguments_exit_with_2_and_write_nothing(arguments, named, tmp_path):
-    code, out, err = run(*arguments, cwd=tmp_path)
-    assert code == 2 and out == "" and named in err
+def test_invalid_arguments_exit_with_2_and_write_nothing(
+    arguments, named, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):  # as argparse does
+        sys.exit(main([*map(str, arguments)]))
+    out, err = capsys.readouterr()
+    assert out == "" and named in err
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", DATA_COMMANDS + TRAINING_COMMANDS)
-def test_every_command_has_a_help_with_its_exit_codes(command, capsys):
+@pytest.mark.parametrize("command", COMMANDS.split())
+def test_every_command_has_a_help(command, capsys):
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])
-    text = capsys.readouterr().out
-    assert f"plate-ocr {command} " in text and "130 interrupted" in " ".join(text.split())
+    assert f"plate-ocr {command} " in capsys.readouterr().out
 
 
 def test_a_generated_folder_is_valid_until_a_plate_is_lost(tmp_path):
     folder = tmp_path / "mine"
-    code, out, _ = run("generate", folder, "--start", 9_000, "--count", 4, "--digits", 4)
-    assert code == 0 and "4 plates" in out
-    assert {len(path.stem) for path in folder.glob("*.png")} == {4}
-    assert run("validate", folder)[0] == 0
-    code, out, _ = run("validate", folder, "--digits", 5)
-    assert code == 1 and len(out.splitlines()) == 1
+    assert run("generate", folder, "--start", 9_000, "--count", 4, "--digits", 4)[0] == 0
+    assert [len(path.stem) for path in folder.glob("*.png")] == [4] * 4
+    assert (run("validate", folder)[0], run("validate", folder, "--digits", 5)[0]) == (0, 1)
     path = min(folder.glob("*.png"))
     path.unlink()
     code, out, _ = run("validate", folder)
@@ -149,17 +152,17 @@ def test_proposed_labels_are_valid_and_never_replaced(plates, tmp_path, random_w
     for number, path in enumerate(plates):
         shutil.copy(path, tmp_path / f"a, {number}.png")
     (tmp_path / "cut.png").write_bytes(b"")
-    command = ["label", str(tmp_path), "--weights", str(random_weights)]
+    command = ["label", str(tmp_path), "--weights", str(random_weights), "--digits", "4"]
     assert main(command) == 1 and "cut.png" in capsys.readouterr().err
     path = tmp_path / "metadata.csv"
     content = path.read_bytes()
-    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
     confidence = [float(row["confidence"]) for row in rows]
     assert len(rows) == 3 and confidence == sorted(confidence)
     (tmp_path / "cut.png").unlink()
-    assert main(["validate", str(tmp_path)]) == 0
+    assert main(["validate", str(tmp_path), "--digits", "4"]) == 0
     texts = {row["file_name"]: row["text"] for row in rows}
-    assert load_folder(tmp_path).labels == [texts[name] for name in sorted(texts)]
+    assert load_folder(tmp_path, digits=4).labels == [texts[name] for name in sorted(texts)]
     capsys.readouterr()
     assert main(command) == 2 and str(path) in capsys.readouterr().err
     assert path.read_bytes() == content
@@ -203,12 +206,9 @@ def test_a_full_disk_behind_the_output_is_one_line():
     assert done.stderr.count("\n") == 1
 
 
-def test_standard_input_is_read():
+def test_standard_input_is_read_and_named():
     done = in_shell("$PYTHON -m plate_ocr read - < data/test/12891.png")
     assert done.returncode == 0 and done.stdout.split("\t")[:2] == ["-", "12891"]
-
-
-def test_standard_input_that_is_no_image_is_named():
     done = in_shell("$PYTHON -m plate_ocr read - data/test/12891.png < README.md")
     assert done.returncode == 1 and "12891" in done.stdout
     assert "standard input: " in done.stderr and done.stderr.count("\n") == 1

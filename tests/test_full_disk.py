@@ -11,10 +11,6 @@ from plate_ocr.training.fit import MONITOR, ResumableCheckpoint, save_model
 from plate_ocr.utils import write_text
 
 
-def generate(folder, count):
-    generate_dataset(folder, start=0, count=count)
-
-
 @pytest.fixture
 def disk(tmp_path):
     """A small disk of the test's own, and a function that mounts it again with other options."""
@@ -31,30 +27,17 @@ def disk(tmp_path):
     subprocess.run(["umount", str(path)], check=True)
 
 
-class Model:
-    """Stands in for a network."""
-
-    stop_training = False
-
-    def count_params(self):
-        return 1_000
-
-    def save_weights(self, path):
-        path.write_bytes(b"weights")
-
-
 def write_checkpoint(path):
     callback = ResumableCheckpoint(path / "run", {}, patience=9)
-    callback.set_model(Model())
-    for _ in range(5):
-        callback.on_epoch_begin(0)
-        callback.on_epoch_end(callback.state["epoch"], {MONITOR: 9.0})
+    callback.set_model(build_model())
+    callback.on_epoch_begin(0)
+    callback.on_epoch_end(0, {MONITOR: 9.0})
 
 
 @pytest.mark.parametrize(
     ("work", "error"),
     [
-        (lambda path: generate(path / "mine", 200), DatasetError),
+        (lambda path: generate_dataset(path / "mine", start=0, count=200), DatasetError),
         (lambda path: write_text(path / "text", 100_000 * "x"), OSError),
         (write_checkpoint, OSError),
         (lambda path: save_model(build_model(), path / "mine.h5"), OSError),
@@ -68,5 +51,5 @@ def test_a_full_and_a_read_only_disk_are_one_clear_error(disk, work, error):
             work(path)
         assert str(path) in str(raised.value) and "\n" not in str(raised.value)
         assert not list(path.glob("**/.*.part.*"))
-    remount("rw", "size=8m")
+    remount("rw", "size=16m")
     work(path)

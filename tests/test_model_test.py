@@ -5,10 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import PROJECT, run_python
+from conftest import PROJECT, run_python, write_plates
 from PIL import Image
-
-from plate_ocr.plates.dataset import render_plates
 
 SCRIPT = PROJECT / "model_test.py"
 
@@ -75,13 +73,10 @@ def test_a_folder_of_nothing_readable_is_not_plotted(folder):
 
 
 def test_the_table_of_a_large_folder_has_every_wrong_plate(folder):
-    plates = render_plates(range(90_000, 90_070))
-    shutil.rmtree(folder / "plates")
-    (folder / "plates").mkdir()
-    for number, image in enumerate(plates.images[:, :, :, 0]):
-        Image.fromarray(image).save(folder / "plates" / f"{number:05d}.png")  # wrong labels
-    Image.fromarray(plates.images[0, :, :, 0]).save(folder / "plates" / f"{plates.labels[0]}.png")
-    done = run("plates", cwd=folder)
+    _, *paths = write_plates(folder / "large", range(90_000, 90_071)).iterdir()
+    for number, path in enumerate(paths):
+        path.rename(path.with_stem(f"{number:05d}"))  # wrong labels
+    done = run("large", cwd=folder)
     assert done.returncode == 0 and "exact match  1/71" in done.stdout
     assert done.stdout.count("  wrong\n") == 70 and "... and 1 more" in done.stdout
 

@@ -8,7 +8,6 @@ from conftest import PROJECT
 
 from benchmarks import report
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
-from plate_ocr.plates.dataset import SPLITS
 from tools import tables
 
 PAGES = [
@@ -38,11 +37,6 @@ def test_every_table_is_shown_on_some_page():
     assert {name for _, name, *_ in tables.BLOCK.findall(text)} == set(tables.BLOCKS)
 
 
-def test_a_block_that_does_not_exist_is_named():
-    with pytest.raises(tables.ResultsError, match="nothing"):
-        tables.fill("<!-- results: nothing --><!-- end -->")
-
-
 # All but those of ablations, which train networks of their own.
 RESULTS = sorted({path.stem for path in tables.RESULTS.glob("*.json")} - {"ablations"})
 
@@ -67,14 +61,6 @@ def test_the_readme_prints_what_it_says(capsys, monkeypatch):
     monkeypatch.chdir(PROJECT)
     exec(code, {})
     assert capsys.readouterr().out == output
-
-
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_the_dataset_card_states_the_splits(split):
-    start, count = SPLITS[split]
-    row = next(line for line in read("data/README.md").splitlines() if f"| `{split}` |" in line)
-    for number in (count, start, start + count - 1):
-        assert f" {number:,} " in row
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))

@@ -1,8 +1,4 @@
 import base64
-import os
-import shutil
-import subprocess
-import sys
 from io import BytesIO
 
 import nbformat
@@ -59,28 +55,6 @@ def test_what_is_no_notebook_costs_one_line(tmp_path):
     (tmp_path / "a.ipynb").write_text("{")
     done = run_python("-m", "tools.clean_notebooks", tmp_path / "a.ipynb")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is missing")
-def test_make_train_prints_while_the_notebook_runs(tmp_path):
-    """Its own commands, on a notebook that waits until its first line was seen."""
-    command = ["make", "-n", "-o", ".venv/ready", "train", f"RUN={sys.executable}"]
-    environment = {name: os.environ[name] for name in os.environ if not name.startswith("MAKE")}
-    lines = subprocess.run(
-        command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True
-    ).stdout.partition("mv .cache/training.ipynb")[0]
-    code = "import time, pathlib\nprint('Epoch 1')\n"
-    code += "while not pathlib.Path('seen').exists():\n    time.sleep(0.1)"
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    notebook = new_notebook(cells=[new_code_cell(code)], metadata=kernel)
-    nbformat.write(notebook, tmp_path / "training.ipynb")
-    with subprocess.Popen(
-        ["bash", "-ec", lines], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert any("Epoch 1" in line for line in process.stdout)
-        (tmp_path / "seen").touch()
-    assert process.returncode == 0
 
 
 @pytest.mark.slow

@@ -16,27 +16,28 @@ from zopfli.png import optimize
 from plate_ocr.cli import run_command
 from plate_ocr.utils import write_text
 
-METADATA = {"preserve_cell_metadata_mask": {"tags"}, "clear_notebook_metadata": False}
+PREPROCESSORS = (
+    ClearMetadataPreprocessor(preserve_cell_metadata_mask={"tags"}, clear_notebook_metadata=False),
+    CoalesceStreamsPreprocessor(),
+)
 
 
 def clean(path: Path) -> None:
     """Rewrite one notebook in place; what its cells wrote on standard error is printed instead."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
-    logged = ""
     for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)  # of Markdown too, which the preprocessor leaves alone
         for output in list(cell.get("outputs", [])):
             output.get("metadata", {}).clear()
             if output.get("name") == "stderr":
-                logged += output.text
+                print(f"{path}: dropped: {output.text.strip()}", file=sys.stderr)
                 cell.outputs.remove(output)
             elif "image/png" in output.get("data", {}):
                 output.data["image/png"] = shrink_png(output.data["image/png"])
-    for preprocessor in (ClearMetadataPreprocessor(**METADATA), CoalesceStreamsPreprocessor()):
+    for preprocessor in PREPROCESSORS:
         notebook, _ = preprocessor.preprocess(notebook, {})
     write_text(path, nbformat.writes(notebook) + "\n")
-    if logged:
-        print(f"{path}: dropped from standard error: {logged.strip()}", file=sys.stderr)
 
 
 def shrink_png(encoded: str) -> str:

@@ -4,6 +4,7 @@ $ python -m tools.figures
 """
 
 import sys
+from itertools import count
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -45,39 +46,41 @@ def draw_pipeline() -> Figure:
         CROP_SIZE, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
     )
 
-    ratios = {"width_ratios": (1, 1.7), "height_ratios": (1, 1.5)}
-    figure, axes = plt.subplots(2, 2, figsize=(7, 3.6), **ratios)
-    (plate_axis, crop_axis), (text_axis, steps_axis) = axes
-    for axis in axes.flat:
+    layout = [["plate", "crop", "crop"], ["posteriors"] * 3, ["text"] * 3]
+    figure, axes = plt.subplot_mosaic(
+        layout, figsize=(5, 4.2), height_ratios=(1, 2.1, 0.5), width_ratios=(1, 1, 1)
+    )
+    for axis in axes.values():
         axis.grid(False)
         axis.set(xticks=[], yticks=[])
-    for axis, image in ((plate_axis, plate), (crop_axis, crop)):
-        axis.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto")
+        axis.spines[:].set(visible=True, color=plots.EDGE)
+    for axis, image in ((axes["plate"], plate), (axes["crop"], crop)):
+        axis.imshow(image, cmap="gray", vmin=0, vmax=255)
     window = Rectangle((left, top), CROP_SIZE[0] * x_step, CROP_SIZE[1] * y_step, fill=False)
     window.set(edgecolor=plots.ORANGE, linewidth=2)
-    plate_axis.add_patch(window)
-    steps_axis.imshow(softmax(logits)[0].T, cmap="cividis", vmin=0, vmax=1, aspect="auto")
-    steps_axis.set_yticks(range(NUM_CLASSES), ["blank", *DIGITS])
-    write_reading(text_axis, logits[0], reader.read(plate))
-    plate_axis.set_title("1  Plate, 64 x 128 pixels")
-    crop_axis.set_title("2  Crop by the spatial transformer, 32 x 128")
-    steps_axis.set_title(f"3  CTC posteriors of {logits.shape[1]} time steps")
-    text_axis.set_title("4  Text and confidence")
+    axes["plate"].add_patch(window)
+    draw_posteriors(axes["posteriors"], logits[0])
+    write_reading(axes["text"], reader.read(plate))
+    axes["plate"].set_title("1  Plate, 64 x 128")
+    axes["crop"].set_title("2  Crop by the spatial transformer")
+    axes["posteriors"].set_title("3  CTC posteriors of the time steps, best path below")
+    axes["text"].set_title("4  Text and confidence")
     return figure
 
 
-def write_reading(axis: Axes, logits: np.ndarray, reading: Reading) -> None:
-    """Write the most probable class of every time step, the text and its confidence."""
-    axis.set_facecolor("#e8eef4")
-    axis.spines[:].set_visible(False)
-    best_path = "".join(f"·{DIGITS}"[symbol] for symbol in logits.argmax(axis=1))
-    for height, line, size, family in (
-        (0.83, "best path, · is blank", 9, None),
-        (0.71, best_path, 11, "monospace"),
-        (0.4, reading.text, 30, None),
-        (0.12, f"confidence {100 * min(reading.confidence, 0.999):.1f} %", 11, None),
-    ):
-        axis.text(0.5, height, line, ha="center", va="center", fontsize=size, family=family)
+def draw_posteriors(axis: Axes, logits: np.ndarray) -> None:
+    """Posteriors of a plate, its best path below them; logits (steps, 11)."""
+    axis.imshow(softmax(logits).T, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axis.set_yticks(range(NUM_CLASSES), ["blank", *DIGITS])
+    best_path = logits.argmax(axis=1)
+    axis.set_xticks(range(len(logits)), [f"-{DIGITS}"[symbol] for symbol in best_path])
+
+
+def write_reading(axis: Axes, reading: Reading) -> None:
+    """Write the text and its confidence."""
+    confidence = f"confidence {100 * min(reading.confidence, 0.999):.1f} %"
+    axis.text(0.25, 0.45, reading.text, ha="center", va="center", fontsize=22)
+    axis.text(0.7, 0.45, confidence, ha="center", va="center", fontsize=12)
 
 
 def draw_tta() -> Figure:
@@ -95,10 +98,12 @@ def draw_styles() -> Figure:
         return add_surroundings(load_style("interpolated")(text, rng), rng)
 
     styles = {style: load_style(style) for style in STYLES} | {"surroundings": with_surroundings}
-    captions, rng = np.repeat(list(styles), 4).tolist(), np.random.default_rng(DEFAULT_SEED)
-    texts = [plate_text(DEFAULT_SEED, index) for index in range(len(captions))]
-    plates = [styles[name](text, rng).plate for name, text in zip(captions, texts, strict=True)]
-    return plots.plate_grid(plates, captions, columns=4)
+    rng, indices = np.random.default_rng(DEFAULT_SEED), count()
+    rows = {
+        name: [draw(plate_text(DEFAULT_SEED, next(indices)), rng).plate for _ in range(4)]
+        for name, draw in styles.items()
+    }
+    return plots.plate_rows(rows)
 
 
 def draw_all(directory: Path) -> None:

@@ -5,22 +5,23 @@ A page marks where one belongs: `<!-- results: NAME -->` before it, `<!-- end --
 """
 
 import re
-from collections import ChainMap
-from pathlib import Path
+from collections import defaultdict
 from typing import Any
 
 from benchmarks import ablation_report, report
 from benchmarks.baselines import READERS
+from benchmarks.environments import PROJECT, RESULTS
 from benchmarks.real import result_table
-from benchmarks.report import percent, table, titles
+from benchmarks.report import grid, percent, titles
 from plate_ocr.network.crnn import build_model, count_macs
 from plate_ocr.utils import read_json, write_text
 
-PROJECT = Path(__file__).parents[1]
-RESULTS = PROJECT / "results"
 PAGES = (PROJECT / "README.md", PROJECT / "MODEL_CARD.md", *sorted(PROJECT.glob("docs/*.md")))
 BLOCK = re.compile(r"(<!-- results: (\w+) -->)(.*?)(<!-- end -->)", re.DOTALL)
-UNMEASURED = "not measured with this network"
+NO_ABLATIONS = "not measured with this network"
+NOT_MEASURED = "not measured with these weights"
+HIDDEN = ("name", "seed")  # settings that the table of runs leaves out
+SHOWN_ENGINES = ("ppocr_small", "ppocr_tiny", "rapidocr", "tesseract")
 CONFIDENCE = {
     "ece": ("expected calibration error, 15 bins", ".2%"),
     "auroc_error_detection": ("AUROC, correct against incorrect", ".4f"),
@@ -67,29 +68,21 @@ def load_ablations() -> dict | None:
     return result if result and len(result["runs"]["base"]["seeds"]) > 1 else None
 
 
-def grid(corner: str, rows: dict[str, dict[str, str]]) -> str:
-    """A Markdown table of row title -> column title -> cell."""
-    titles = next(iter(rows.values())).keys()
-    return table([corner, *titles], [[title, *cells.values()] for title, cells in rows.items()])
-
-
 def accuracy() -> str:
     """Exact match of our reader and other engines; the best of every set in bold."""
-    engines = load("benchmark")["readers"]
-    results = [load("evaluation"), *filter(None, [load_if_measured("real")])]
-    ours = {
-        "plate_ocr": ChainMap(*(result["sets"] for result in results)),
-        "plate_ocr, TTA": ChainMap(*(result["tta"]["sets"] for result in results)),
-    }
+    single, tta = {}, {}
+    for result in filter(None, (load("evaluation"), load_if_measured("real"))):
+        single |= result["sets"]
+        tta |= result["tta"]["sets"]
     correct = {
         title: {name: part["correct"] for name, part in sets.items()}
-        for title, sets in ours.items()
+        for title, sets in (("plate_ocr", single), ("plate_ocr, TTA", tta))
     }
+    engines = load("benchmark")["readers"]
     for engine in READERS:
-        if engine.key in ("ppocr_small", "ppocr_tiny", "tesseract"):
+        if engine.key in SHOWN_ENGINES:
             correct[engine.title] = engines[engine.key].get("correct", {})
-    plates = {name: part["images"] for name, part in ours["plate_ocr"].items()}
-    return report.accuracy_table(plates, correct)
+    return report.accuracy_table({name: part["images"] for name, part in single.items()}, correct)
 
 
 def better_engines() -> str:
@@ -102,15 +95,16 @@ def metrics() -> str:
     evaluation = load("evaluation")
     rows = {}
     for name, title in titles(evaluation["sets"]).items():
-        result, tta = evaluation["sets"][name], evaluation["tta"]["sets"][name]
-        rows[title] = {
-            "plates": f"{result['images']:,}",
-            "greedy decoding": f"{100 * result['exact_match_greedy']:.2f}",
-            "exact match": f"{100 * result['exact_match']:.2f}",
-            "character error rate": f"{100 * result['character_error_rate']:.2f}",
-            "exact match, TTA": f"{100 * tta['exact_match']:.2f}",
-            "character error rate, TTA": f"{100 * tta['character_error_rate']:.2f}",
+        single, tta = evaluation["sets"][name], evaluation["tta"]["sets"][name]
+        rates = {
+            "greedy decoding": single["exact_match_greedy"],
+            "exact match": single["exact_match"],
+            "character error rate": single["character_error_rate"],
+            "exact match, TTA": tta["exact_match"],
+            "character error rate, TTA": tta["character_error_rate"],
         }
+        rows[title] = {"plates": f"{single['images']:,}"}
+        rows[title] |= {column: f"{100 * rate:.2f}" for column, rate in rates.items()}
     return grid("%", rows)
 
 
@@ -130,37 +124,30 @@ def confidence() -> str:
 def real() -> str:
     """Accuracy and confidence on real images, which are not in the repository."""
     result = load_if_measured("real")
-    return result_table(result) if result else "not measured with these weights"
+    return result_table(result) if result else NOT_MEASURED
 
 
 def fine_tuning() -> str:
     """Exact match before and after fine-tuning on some numbers of images."""
-    head = ["exact match, %", "images", "before", "after"]
-    head += ["drawn plates, before", "after", "held-out fonts, before", "after"]
-    result = load_if_measured("fine_tuning")
-    if not result:
-        return "not measured with these weights"
-    rows = []
-    for run in result["runs"]:
-        results = [run[name] for name in ("test", "drawn plates", "held-out fonts")]
-        cells = [
-            percent(row[when], row["images"]) for row in results for when in ("before", "after")
-        ]
-        ece, minutes = f"{run['test']['ece']:.1%}", f"{run['minutes']:.1f}"
-        rows.append([run["name"], f"{run['images']:,}", *cells, ece, minutes])
-    return table([*head, "calibration error", "minutes"], rows)
+    result, rows = load_if_measured("fine_tuning"), {}
+    for run in result["runs"] if result else ():
+        row = rows[f"{run['name']}, {run['images']:,} images"] = {}
+        for name in ("test", "drawn plates", "held-out fonts"):
+            for when in ("before", "after"):
+                row[f"{name}, {when}"] = percent(run[name][when], run[name]["images"])
+        row["calibration error"] = f"{run['test']['ece']:.1%}"
+        row["minutes"] = f"{run['minutes']:.1f}"
+    return grid("exact match, %", rows) if rows else NOT_MEASURED
 
 
 def training_runs() -> str:
     """Configuration and outcome of every run."""
-    columns = {}
+    rows: dict[str, dict[str, str]] = {}
     for path in sorted(RESULTS.glob("training_*.json")):
         run = load(path.stem)
-        measured, name = run["measured"], run["config"]["name"]
-        del run["config"]["name"], run["config"]["seed"]
-        columns[f"`{name}`"] = {
-            **{f"`{key}`": setting(value) for key, value in run["config"].items()},
-            "epochs": f"{run['epochs']}, best {run['best_epoch']}",
+        measured, config = run["measured"], run["config"]
+        outcome = {
+            "epochs trained": f"{run['epochs']}, best {run['best_epoch']}",
             "minutes": f"{run['minutes']:.1f}",
             "device, precision": f"{run['device']}, {run['precision']}",
             "CTC loss on clean training plates": f"{measured['loss_on_training_plates']:.6f}",
@@ -168,16 +155,17 @@ def training_runs() -> str:
             f"{measured['held_out_plates']:,}",
             "correct, `data/test`": f"{measured['test_correct']} of {measured['test_plates']}",
         }
-    titles = next(iter(columns.values()))
-    return grid("", {title: {run: columns[run][title] for run in columns} for title in titles})
+        settings = {f"`{key}`": setting(config[key]) for key in config if key not in HIDDEN}
+        for title, cell in (settings | outcome).items():
+            rows.setdefault(title, {})[f"`{config['name']}`"] = cell
+    return grid("", rows)
 
 
 def setting(value: Any) -> str:
     """A setting of a configuration, as a cell."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {share:g}" for name, share in value.items()) or "none"
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{value:,g}" if is_number else str(value)
+    return str(value) if isinstance(value, bool | str) else f"{value:,g}"
 
 
 def tta_ablation() -> str:
@@ -192,7 +180,9 @@ def tta_ablation() -> str:
 def tta_throughput() -> str:
     """Plates per second with and without test-time augmentation."""
     rows = {
-        f"{name}, {backend}": {views: f"{rate:,}" for views, rate in rates.items()}
+        f"{report.SETS.get(name, name)}, {backend}": {
+            views: f"{rate:,}" for views, rate in rates.items()
+        }
         for backend, sets in load("tta")["plates_per_second"].items()
         for name, rates in sets.items()
     }
@@ -203,7 +193,7 @@ def ablations() -> str:
     """What every change of the training does: figure, table and where they are from."""
     results = load_ablations()
     if not results:
-        return UNMEASURED
+        return NO_ABLATIONS
     link = "![Difference of every change to the base by group of sets](../results/ablations.png)"
     parts = link, ablation_report.result_table(results), ablation_report.caption(results)
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
@@ -212,7 +202,25 @@ def ablations() -> str:
 def networks() -> str:
     """The network against larger and smaller ones."""
     results = load_ablations()
-    return ablation_report.result_table(results, networks=True) if results else UNMEASURED
+    return ablation_report.result_table(results, networks=True) if results else NO_ABLATIONS
+
+
+def profile() -> str:
+    """Where the time of a reading goes, and how near the network is to the peak of a core."""
+    measured = load("profile")
+    rows: dict[str, dict[str, str]] = defaultdict(dict)
+    for size, batch in measured["batches"].items():
+        stages, column = dict(batch["microseconds"]), f"batch of {size}"
+        total, network = stages.pop("read"), stages["network"]
+        stages["everything else"] = max(total - sum(stages.values()), 0)
+        for stage, time in stages.items():
+            rows[stage][column] = f"{time:,.0f} µs, {time / total:.0%}"
+            if stage == "network":
+                for part, share in batch["network"].items():
+                    rows[f"- {part}"][column] = f"{share * network:,.0f} µs"
+        rows["read"][column] = f"{total:,.0f} µs"
+        rows["network, GFLOP/s"][column] = f"{batch['gflops']:.0f} of {measured['peak_gflops']:.0f}"
+    return grid("stage, per plate", rows)
 
 
 def compatibility() -> str:
@@ -220,7 +228,9 @@ def compatibility() -> str:
     rows = {}
     for tried in load("compatibility")["environments"].values():
         versions = ", ".join(map(" ".join, tried["versions"].items()))
-        rows[versions] = {"difference": f"{tried['largest_difference_of_a_logit']:.0e}"}
+        rows[versions] = {
+            "largest difference of a logit": f"{tried['largest_difference_of_a_logit']:.0e}"
+        }
     return grid("versions", rows)
 
 
@@ -231,10 +241,27 @@ def model_size() -> str:
     return f"{model.count_params():,} parameters, {macs:,.1f} million multiply-adds per plate"
 
 
-def hardest_fonts() -> str:
-    """The five held-out fonts with the lowest exact match."""
-    fonts = list(load("evaluation")["held_out_fonts_by_font"].items())[:5]
-    return ", ".join(f"{name} ({correct} of {plates})" for name, (correct, plates) in fonts)
+def speed() -> str:
+    """Plates per second of our reader and of the fastest other engine."""
+    rates = {
+        reader: figures["plates_per_second"]
+        for reader, figures in report.measured(load("benchmark")).items()
+        if "failed" not in figures
+    }
+    ours = rates[READERS[0]]
+    others = [reader for reader in rates if reader.loader != READERS[0].loader]
+    fastest = max(others, key=lambda reader: max(rates[reader].values()))
+    return (
+        f"{ours['1']:,.0f} plates per second at batch size 1 and {max(ours.values()):,.0f} in "
+        f"larger batches; the fastest other engine, {fastest.title}, reads "
+        f"{max(rates[fastest].values()):,.0f}"
+    )
+
+
+def training_time() -> str:
+    """How long both parts of the training took, and on what."""
+    runs = [load(f"training_{name}") for name in ("described", "robust")]
+    return f"{sum(run['minutes'] for run in runs) / 60:.1f} hours on a {runs[-1]['device']}"
 
 
 def threshold() -> str:
@@ -245,8 +272,8 @@ def threshold() -> str:
 BLOCKS = {
     function.__name__: function
     for function in (ablations, accuracy, better_engines, compatibility, confidence, fine_tuning,
-                     hardest_fonts, metrics, model_size, networks, real, threshold, training_runs,
-                     tta_ablation, tta_throughput)
+                     metrics, model_size, networks, profile, real, speed, threshold, training_runs,
+                     training_time, tta_ablation, tta_throughput)
 }  # fmt: skip
 
 

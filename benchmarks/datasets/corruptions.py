@@ -66,10 +66,9 @@ def motion_blur(plate: Array, length: float, rng: Generator) -> Array:
 def zoom_blur(plate: Array, reach: float, rng: Generator) -> Array:
     """The camera comes nearer while the shutter is open."""
     rows, columns = plate.shape
-    zoomed = []
+    zoomed, centre = [], ((columns - 1) / 2, (rows - 1) / 2)
     for factor in np.linspace(1 - reach, 1, 13):
-        matrix = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), 0, factor)
-        border = cv2.BORDER_REPLICATE
+        matrix, border = cv2.getRotationMatrix2D(centre, 0, factor), cv2.BORDER_REPLICATE
         zoomed.append(cv2.warpAffine(plate, matrix, (columns, rows), borderMode=border))
     return np.mean(zoomed, 0)
 
@@ -109,17 +108,12 @@ def dirt(plate: Array, amount: float, rng: Generator) -> Array:
     rows, columns = plate.shape
     ys, xs = np.nonzero(plate < 0.5)
     image = np.clip(plate * 255, 0, 255).astype(np.uint8)
-
-    def point() -> tuple[int, int]:
-        index = int(rng.integers(len(xs)))
-        return int(xs[index]) * 16, int(ys[index]) * 16  # OpenCV takes sixteenths of a pixel
-
-    for _ in range(round(amount)):
-        (x, y), angle = point(), rng.uniform(0, np.pi)
-        reach = 16 * rng.uniform(6, 40)
-        step = int(reach * np.cos(angle)), int(reach * np.sin(angle))
+    for _ in range(round(amount)):  # coordinates are sixteenths of a pixel
+        index, angle = rng.integers(len(xs)), rng.uniform(0, np.pi)
+        x, y, reach = 16 * int(xs[index]), 16 * int(ys[index]), 16 * rng.uniform(6, 40)
+        right, down = int(reach * np.cos(angle)), int(reach * np.sin(angle))
         gray = 255 if rng.random() < 0.5 else int(rng.integers(0, 120))
-        ends = (x - step[0], y - step[1]), (x + step[0], y + step[1])
+        ends = (x - right, y - down), (x + right, y + down)
         cv2.line(image, *ends, gray, 1, cv2.LINE_AA, shift=4)
     for _ in range(round(4 * amount)):
         centre = int(rng.uniform(0, 16 * columns)), int(rng.uniform(0, 16 * rows))

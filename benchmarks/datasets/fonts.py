@@ -1,9 +1,6 @@
 """The benchmark fonts: the table fonts.csv, the files from npm, and their glyphs."""
 
 import csv
-import subprocess
-import tarfile
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.environments import CACHE, PROJECT
+from benchmarks.environments import CACHE, PROJECT, npm_files
 
 FONTS = CACHE / "fonts"
 DIGITS = "0123456789"
@@ -44,21 +41,15 @@ class Glyph(NamedTuple):
     top: int
 
 
-def load_faces(*sets: str) -> list[Face]:
-    """The faces of these sets in the order of fonts.csv; missing files are fetched."""
+def load_faces(name: str) -> list[Face]:
+    """The faces of a set in the order of fonts.csv; missing files are fetched."""
     path = PROJECT / "data" / "benchmark" / "fonts.csv"
     with path.open(encoding="utf-8", newline="") as lines:
-        faces = [Face(**row) for row in csv.DictReader(lines) if row["set"] in sets]
+        faces = [Face(**row) for row in csv.DictReader(lines) if row["set"] == name]
     FONTS.mkdir(parents=True, exist_ok=True)
-    missing = [face for face in faces if not face.path.exists()]
-    command = ["npm", "pack", "--silent", *(f"{face.package}@{face.version}" for face in missing)]
-    with tempfile.TemporaryDirectory() as folder:
-        if missing:  # one call: starting npm takes most of the time
-            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        for face in missing:
-            name = face.package.removeprefix("@").replace("/", "-")
-            with tarfile.open(Path(folder) / f"{name}-{face.version}.tgz") as archive:
-                face.path.write_bytes(archive.extractfile(f"package/{face.file}").read())
+    for face in faces:
+        if not face.path.exists():
+            face.path.write_bytes(npm_files(f"{face.package}@{face.version}")[face.file])
     return faces
 
 

@@ -1,7 +1,5 @@
 """Clean plates: digits at the font's own advances plus a spacing, placed on white."""
 
-from typing import NamedTuple
-
 import cv2
 import numpy as np
 
@@ -12,13 +10,6 @@ INK_THRESHOLD = 100  # of 255; fainter ink may touch
 LAYOUTS = ("fill", "small", "edge", "tight", "wide")
 # Where a digit row stands: first, middle or last, in x and in y; the middle of both is no edge.
 EDGES = [(x, y) for x in (0, 1, 2) for y in (0, 1, 2) if (x, y) != (1, 1)]
-
-
-class Plate(NamedTuple):
-    """A plate, uint8 (64, 128), black on 255, and the height of its digits in pixels."""
-
-    image: np.ndarray
-    height: int
 
 
 def _touch(left: Glyph, left_x: int, right: Glyph, right_x: int) -> bool:
@@ -77,10 +68,11 @@ def render_plate(
     rng: np.random.Generator,
     heights: tuple[float, float] = (12, 20),
     layout: str = "",
-) -> Plate:
+) -> tuple[np.ndarray, int]:
     """Draw a text in a layout; without one, with usual spacing at any position.
 
-    `heights` is the range of the digits' height in pixels; wide faces come out lower.
+    `heights` is the range of the digits' height in pixels; wide faces come out lower. Returns the
+    plate, uint8 (64, 128), black on 255, and the height of its digits.
     """
     height = rng.uniform(*((9, 11) if layout == "small" else heights))
     extra = rng.uniform(0, 0.1 if layout == "fill" else 0.55)  # spacing, in heights of a digit
@@ -111,4 +103,4 @@ def render_plate(
     image = np.full((HEIGHT, WIDTH), 255, np.uint8)
     x, y = margin + x, margin + y
     image[y : y + row.shape[0], x : x + row.shape[1]] -= row
-    return Plate(image, round(height))
+    return image, round(height)

@@ -1,4 +1,4 @@
-"""Draw every benchmark set again: a compressed .npz each, and the two contact sheets.
+"""Draw every benchmark set again: a compressed .npz each.
 
 Only the held-out numbers come from the package; renderer and augmentation of the training plates
 are not used. Needs npm for the fonts and pip for the two third-party generators.
@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.datasets import negatives, segments
 from benchmarks.datasets.corruptions import CORRUPTIONS, FAMILIES, SEVERITIES, corrupt
-from benchmarks.datasets.fonts import DIGITS, Face, digit_height, load_faces, open_font
+from benchmarks.datasets.fonts import Face, load_faces
 from benchmarks.datasets.layout import LAYOUTS, render_plate
 from benchmarks.environments import CACHE, PROJECT, EnvironmentFailed, install, run
 from plate_ocr.cli import run_command
@@ -85,9 +84,8 @@ def write(name: str, samples: list[Sample]) -> None:
 def held_out_font_plate(faces: list[Face], index: int, text: str, rng: Generator) -> Sample:
     """A clean plate; the faces take turns."""
     face = faces[index % len(faces)]
-    plate = render_plate(face, text, rng)
-    tags = {"font": face.family, "kind": face.kind, "height": plate.height}
-    return Sample(plate.image, text, tags)
+    image, height = render_plate(face, text, rng)
+    return Sample(image, text, {"font": face.family, "kind": face.kind, "height": height})
 
 
 def corrupted_plate(faces: list[Face], index: int, text: str, rng: Generator) -> Sample:
@@ -95,19 +93,18 @@ def corrupted_plate(faces: list[Face], index: int, text: str, rng: Generator) ->
     cycle, cell = divmod(index, len(CELLS))
     corruption, severity = CELLS[cell]
     face = faces[(cycle + cell) % len(faces)]
-    plate = render_plate(face, text, rng, heights=(13, 20))
-    image = corrupt(plate.image, corruption, severity, rng)
+    image, height = render_plate(face, text, rng, heights=(13, 20))
+    image = corrupt(image, corruption, severity, rng)
     tags = {"font": face.family, "corruption": corruption, "severity": severity}
-    return Sample(image, text, tags | {"height": plate.height})
+    return Sample(image, text, tags | {"height": height})
 
 
 def layout_plate(faces: list[Face], index: int, text: str, rng: Generator) -> Sample:
     """A clean plate in an unusual layout; layouts take turns, then the faces."""
     cycle, number = divmod(index, len(LAYOUTS))
     face, layout = faces[cycle % len(faces)], LAYOUTS[number]
-    plate = render_plate(face, text, rng, layout=layout)
-    tags = {"font": face.family, "layout": layout, "height": plate.height}
-    return Sample(plate.image, text, tags)
+    image, height = render_plate(face, text, rng, layout=layout)
+    return Sample(image, text, {"font": face.family, "layout": layout, "height": height})
 
 
 def negative(faces: list[Face], index: int, text: str, rng: Generator) -> Sample:
@@ -121,77 +118,40 @@ def negative(faces: list[Face], index: int, text: str, rng: Generator) -> Sample
 def segments_plate(faces: list[Face], index: int, text: str, rng: Generator) -> Sample:
     """A seven-segment display, of a kind that shows on the text."""
     kind = segments.choose_kind(text, rng)
-    plate = segments.draw_display(text, kind, rng)
-    tags = {"font": "seven segments", "kind": kind, "polarity": plate.polarity}
-    return Sample(plate.image, text, tags | {"height": plate.height})
+    image, height, polarity = segments.draw_display(text, kind, rng)
+    tags = {"font": "seven segments", "kind": kind, "polarity": polarity, "height": height}
+    return Sample(image, text, tags)
 
 
 def tuning_plate(faces: list[Face], index: int, text: str, rng: Generator) -> Sample:
     """A plate that is clean, corrupted or in an unusual layout, in turn; first the faces do."""
     face, variant = faces[index % len(faces)], index // len(faces) % 3
     layout = LAYOUTS[int(rng.integers(len(LAYOUTS)))] if variant == 2 else ""
-    plate = render_plate(face, text, rng, (13 if variant == 1 else 12, 20), layout)
-    image, corruption, severity = plate.image, "", 0
+    image, height = render_plate(face, text, rng, (13 if variant == 1 else 12, 20), layout)
+    corruption, severity = "", 0
     if variant == 1:
         corruption = list(CORRUPTIONS)[int(rng.integers(len(CORRUPTIONS)))]
         severity = int(rng.integers(1, len(SEVERITIES) + 1))
         image = corrupt(image, corruption, severity, rng)
     tags = {"font": face.family, "kind": face.kind, "corruption": corruption, "severity": severity}
-    return Sample(image, text, tags | {"layout": layout, "height": plate.height})
+    return Sample(image, text, tags | {"layout": layout, "height": height})
 
 
 def third_party_set(name: str, generator: str, count: int) -> list[Sample]:
     """Plates drawn by a third-party package, in an environment of its own."""
     python = install(GENERATORS, GENERATOR_PACKAGES, options=["--prefer-binary"])
     texts = held_out_texts(name, count)
-    numbers, output = GENERATORS / f"{name}.txt", GENERATORS / f"{name}.npz"
-    numbers.write_text("\n".join(texts), encoding="ascii")
-    script = Path(__file__).with_name("third_party.py")
-    run([python, script, generator, str(SEEDS[name]), numbers, output])
+    script, output = Path(__file__).with_name("third_party.py"), GENERATORS / f"{name}.npz"
+    run([python, script, generator, SEEDS[name], output, *texts])
     drawn = np.load(output)
     rows = zip(drawn["images"], texts, drawn["fonts"].tolist(), strict=True)
     return [Sample(image, text, {"font": font}) for image, text, font in rows]
 
 
-def draw_font_sheet(faces: list[Face]) -> None:
-    """The ten digits of every face, 20 pixels high."""
-    columns, (width, height), label = 3, (460, 34), ImageFont.load_default(12)
-    rows = -(-len(faces) // columns)
-    sheet = Image.new("L", (columns * width, rows * height), 255)
-    pen = ImageDraw.Draw(sheet)
-    for index, face in enumerate(faces):
-        x, y = index // rows * width + 6, index % rows * height + 27
-        suffix = " (tuning)" if face.set == "tuning" else ""
-        pen.text((x, y - 9), face.family[:24], 0, label, anchor="ls")
-        pen.text((x, y + 3), face.kind + suffix, 110, label, anchor="ls")
-        font = open_font(face, 20 / digit_height(face))
-        x += 160
-        for digit in DIGITS:
-            pen.text((x, y), digit, 0, font, anchor="ls")
-            x += font.getlength(digit) + 1
-    sheet.quantize(16).save(DIRECTORY / "fonts.png", optimize=True)
-
-
-def draw_corruption_sheet(samples: list[Sample]) -> None:
-    """One plate for each corruption (row) and severity (column)."""
-    left, label = 116, ImageFont.load_default(13)
-    size = left + 132 * len(SEVERITIES), 68 * len(CORRUPTIONS)
-    sheet = Image.new("L", size, 190)
-    pen = ImageDraw.Draw(sheet)
-    for row, name in enumerate(CORRUPTIONS):
-        pen.text((6, 68 * row + 38), name.replace("_", " "), 0, label, anchor="ls")
-    for (name, severity), sample in zip(CELLS, samples, strict=False):  # they start with each once
-        position = left + 132 * (severity - 1) + 2, 68 * list(CORRUPTIONS).index(name) + 2
-        sheet.paste(Image.fromarray(reduce_levels(sample.image)), position)
-    sheet.quantize(32).save(DIRECTORY / "corruptions.png", optimize=True)
-
-
 def main() -> None:
     """Fetch what is missing, then draw everything."""
-    table = load_faces("unseen", "tuning")
-    unseen = [face for face in table if face.set == "unseen"]
+    unseen, tuning = load_faces("unseen"), load_faces("tuning")
     ordinary = [face for face in unseen if face.kind in ORDINARY_KINDS]
-    tuning = [face for face in table if face.set == "tuning"]
     write("held_out_fonts", draw_set("held_out_fonts", held_out_font_plate, unseen, 5000))
     corrupted = draw_set("corruptions", corrupted_plate, ordinary, 5000)
     for family, members in FAMILIES.items():
@@ -204,8 +164,6 @@ def main() -> None:
     write("tuning", draw_set("tuning", tuning_plate, tuning, 3000))
     write("cross_generator", third_party_set("cross_generator", "trdg", 2000))
     write("captcha", third_party_set("captcha", "captcha", 500))
-    draw_font_sheet(table)
-    draw_corruption_sheet(corrupted)
 
 
 if __name__ == "__main__":

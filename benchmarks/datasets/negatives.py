@@ -86,4 +86,4 @@ def draw_negative(kind: str, face: Face, rng: Generator) -> tuple[np.ndarray, st
     characters = LETTERS if kind == "letters" else DIGITS
     count = NUM_DIGITS.get(kind) or int(rng.integers(3, 8))
     text = "".join(characters[index] for index in rng.integers(len(characters), size=count))
-    return render_plate(face, text, rng).image, text
+    return render_plate(face, text, rng)[0], text

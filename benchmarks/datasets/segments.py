@@ -1,7 +1,5 @@
 """Plates of seven-segment displays, photographed with little blur, noise and uneven light."""
 
-from typing import NamedTuple
-
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
@@ -21,14 +19,6 @@ ENLARGED = 8  # drawn so many times larger, then averaged
 Generator = np.random.Generator
 
 
-class Photograph(NamedTuple):
-    """A plate, uint8 (64, 128), the height of its digits in pixels, and whether they are dark."""
-
-    image: np.ndarray
-    height: int
-    polarity: str
-
-
 def choose_kind(text: str, rng: Generator) -> str:
     """One of `KINDS` that shows on this text, rather a rare one."""
     has_7, has_6_or_9 = "7" in text, "6" in text or "9" in text
@@ -37,8 +27,11 @@ def choose_kind(text: str, rng: Generator) -> str:
     return str(rng.choice([kind for kind in KINDS if shows[kind]][-3:]))
 
 
-def draw_display(text: str, kind: str, rng: Generator) -> Photograph:
-    """Draw a text on a display of one of `KINDS` and photograph it."""
+def draw_display(text: str, kind: str, rng: Generator) -> tuple[np.ndarray, int, str]:
+    """Draw a text on a display of one of `KINDS` and photograph it.
+
+    Returns the plate, uint8 (64, 128), the height of its digits in pixels, and their polarity.
+    """
     is_wide = kind in ("wide gaps", "all three")
     aspect, slant = rng.uniform(0.45, 0.6), rng.uniform(0, 0.15)  # in digit heights, as all below
     thickness = rng.uniform(0.09, 0.12) if is_wide else rng.uniform(0.09, 0.15)
@@ -71,7 +64,7 @@ def draw_display(text: str, kind: str, rng: Generator) -> Photograph:
             pen.polygon((ENLARGED * points).ravel().tolist(), int(255 * level))
     ink = np.asarray(levels.resize((WIDTH, HEIGHT), Image.Resampling.BOX)) / 255
     polarity = str(rng.choice(["dark", "light"]))
-    return Photograph(_photograph(ink, contrast, polarity, rng), round(height), polarity)
+    return _photograph(ink, contrast, polarity, rng), round(height), polarity
 
 
 def _photograph(ink: np.ndarray, contrast: float, polarity: str, rng: Generator) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Plates drawn by third-party packages; runs by its path in an environment that has them.
 
-$ python third_party.py trdg|captcha SEED TEXTS OUTPUT.npz
+$ python third_party.py trdg|captcha SEED OUTPUT.npz TEXT...
 """
 
 import random
@@ -37,10 +37,8 @@ def draw_trdg(texts: list[str], seed: int) -> tuple[list[Image.Image], list[str]
 
     paths = sorted(load_fonts("latin"))
     chosen = [paths[index % len(paths)] for index in range(len(texts))]
-    images = [
-        draw_trdg_plate(text, path, seed, index)
-        for index, (text, path) in enumerate(zip(texts, chosen, strict=True))
-    ]
+    pairs = enumerate(zip(texts, chosen, strict=True))
+    images = [draw_trdg_plate(text, path, seed, index) for index, (text, path) in pairs]
     return images, [Path(path).stem for path in chosen]
 
 
@@ -72,9 +70,9 @@ def draw_trdg_plate(text: str, font: str, seed: int, index: int) -> Image.Image:
 
 def main() -> None:
     """Draw what the command line asks for."""
-    generator, seed, texts, output = sys.argv[1:]
+    generator, seed, output, *texts = sys.argv[1:]
     draw = {"trdg": draw_trdg, "captcha": draw_captchas}[generator]
-    images, fonts = draw(Path(texts).read_text(encoding="ascii").split(), int(seed))
+    images, fonts = draw(texts, int(seed))
     np.savez(output, images=np.stack([np.asarray(image) for image in images]), fonts=fonts)
 
 

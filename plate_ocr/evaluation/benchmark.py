@@ -1,6 +1,7 @@
 """The benchmark sets, what a reader makes of them, and the calibration of weights."""
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -21,6 +22,16 @@ BENCHMARK = Path("data/benchmark")
 POOLED = ("held_out_fonts", "corruptions", "layout", "cross_generator")  # for confidence metrics
 # Every choice is made on `tuning`; data/benchmark/README.md names two that were made on others.
 SETS = (*POOLED, "captcha", "segments", "no_plate", "tuning")
+TITLES = {  # in tables and figures
+    "held_out": "held-out numbers",
+    "held_out_fonts": "held-out fonts",
+    "corruptions_1_to_3": "corruptions, severity 1 to 3",
+    "corruptions_4_to_5": "corruptions, severity 4 and 5",
+    "layout": "layout",
+    "cross_generator": "cross-generator",
+    "captcha": "captcha",
+    "segments": "seven-segment displays",
+}
 CORRUPTION_FILES = tuple(f"corruptions_{kind}" for kind in ("noise", "blur", "light", "damage"))
 CALIBRATION_PLATES = 300  # drawn ones beside labelled images
 
@@ -73,22 +84,27 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
     return BenchmarkSet(images[..., None], texts.tolist(), arrays)
 
 
+def rows_by_severity(tags: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The rows of mild and of severe corruptions, int (n,), by their names in results/."""
+    is_severe = tags["severity"] > 3
+    parts = {"corruptions_1_to_3": ~is_severe, "corruptions_4_to_5": is_severe}
+    return {name: np.flatnonzero(mask) for name, mask in parts.items()}
+
+
 def robustness_sets(directory: Path | str = BENCHMARK) -> dict[str, BenchmarkSet]:
-    """The benchmark sets of drawn plates that differ from training plates; severities apart.
+    """The benchmark sets of drawn plates that differ from training plates, by title.
 
     Raises:
         BenchmarkError: see `load_benchmark`.
     """
     corruptions = load_benchmark("corruptions", directory)
-    is_mild = corruptions.tags["severity"] <= 3
-    return {
-        "held-out fonts": load_benchmark("held_out_fonts", directory),
-        "mild corruptions": corruptions.take(np.flatnonzero(is_mild)),
-        "severe corruptions": corruptions.take(np.flatnonzero(~is_mild)),
-        "unusual layouts": load_benchmark("layout", directory),
-        "another generator": load_benchmark("cross_generator", directory),
-        "segment displays": load_benchmark("segments", directory),
+    sets = {
+        name: corruptions.take(rows) for name, rows in rows_by_severity(corruptions.tags).items()
+    } | {
+        name: load_benchmark(name, directory)
+        for name in ("held_out_fonts", "layout", "cross_generator", "segments")
     }
+    return {TITLES[name]: dataset for name, dataset in sets.items()}
 
 
 def style_sets(plates: PlateDataset, seed: int) -> dict[str, BenchmarkSet]:
@@ -103,20 +119,21 @@ def style_sets(plates: PlateDataset, seed: int) -> dict[str, BenchmarkSet]:
     }
     sets = {}
     for name, augmentation in augmentations.items():
-        images, _ = augmentation(plates.images, plates.labels, np.random.default_rng(seed))
+        seeds = [(seed, row) for row in range(len(plates))]
+        images, _ = augmentation(plates.images, plates.labels, seeds)
         sets[name] = BenchmarkSet(images, plates.labels, tags={})
     return sets
 
 
 def evaluate_weights(
-    weights: Path | str, plates: PlateDataset, fresh: PlateDataset, test: PlateDataset
+    weights: Path | str, plates: PlateDataset, held_out: PlateDataset, test: PlateDataset
 ) -> dict[str, float]:
-    """What saved weights make of plain plates, read by Keras.
+    """Metrics of saved weights on clean plates, read by Keras.
 
     Args:
         weights: the HDF5 file.
         plates: training plates; the CTC loss on them is that of inference, without dropout.
-        fresh: plates with numbers that the training never saw.
+        held_out: plates with numbers that the training never saw.
         test: the test plates.
 
     Raises:
@@ -128,16 +145,16 @@ def evaluate_weights(
     model = reader.backend.model
     model.compile(loss=ctc_loss)
     labels = encode(plates.labels, plates.digits)
-    fresh_result, test_result = (
-        evaluate(reader, BenchmarkSet.from_plates(part)) for part in (fresh, test)
+    held_out_result, test_result = (
+        evaluate(reader, BenchmarkSet.from_plates(part)) for part in (held_out, test)
     )
     return {
         "loss_on_training_plates": model.evaluate(plates.images, labels, batch_size=256, verbose=0),
-        "held_out_plates": len(fresh),
-        "held_out_correct": int(fresh_result.correct.sum()),
+        "held_out_plates": len(held_out),
+        "held_out_correct": int(held_out_result.correct.sum()),
         "test_plates": len(test),
         "test_correct": int(test_result.correct.sum()),
-        "mean_confidence_on_held_out_plates": float(fresh_result.confidence.mean()),
+        "mean_confidence_on_held_out_plates": float(held_out_result.confidence.mean()),
     }
 
 
@@ -172,7 +189,7 @@ def calibrate(weights: Path | str, plates: PlateDataset, backend: str = "onnx") 
     drawn = render_plates(held_out_range(CALIBRATION_PLATES, plates.digits), digits=plates.digits)
     config = CONFIGS["robust"]
     augmentation = PlateAugmentation(config.styles, config.surroundings_prob)
-    images, _ = augmentation(drawn.images, drawn.labels, np.random.default_rng(config.seed))
+    images, _ = augmentation(drawn.images, drawn.labels, seeds=range(len(drawn)))
     predictions = PlateReader(weights, backend).predict(np.concatenate([plates.images, images]))
     correct = np.array(predictions.texts) == np.array(plates.labels + drawn.labels)
     share = min(1.0, len(plates) / len(drawn))

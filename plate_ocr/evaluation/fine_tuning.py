@@ -1,7 +1,8 @@
 """What fine-tuning has brought: readings before and after, labels and images to look at again."""
 
-from collections.abc import Sequence
+import shlex
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from plate_ocr.evaluation.benchmark import BenchmarkSet, calibrate, evaluate, st
 from plate_ocr.evaluation.metrics import TARGET_PRECISION, EvaluationResult, concatenate
 from plate_ocr.evaluation.plots import plate_grid, save_figure
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS
-from plate_ocr.plates.dataset import PlateDataset, held_out_range, render_plates
+from plate_ocr.plates.dataset import held_out_range, render_plates
 from plate_ocr.reading.calibration import coverage_at_precision
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training.config import CONFIGS, FINE_TUNE, TrainConfig
@@ -19,6 +20,7 @@ from plate_ocr.training.export import export_weights
 from plate_ocr.training.fine_tuning import FineTuned, fine_tune, remove_checkpoints
 from plate_ocr.utils import printable, write_text
 
+HELD_BACK = "held-back images"  # name of a set
 NUM_DOUBTFUL = 10  # readings to look at again
 MIN_CONTRADICTION = 0.9  # confidence from which a reading contradicts a label
 NAME_LENGTH = 22  # characters of a file name below its image
@@ -29,7 +31,7 @@ IMAGES_FOR_THRESHOLD = round(3 / (1 - TARGET_PRECISION))
 
 @dataclass(frozen=True)
 class FineTuningReport:
-    """Readings of images that were not trained on, and of those that were."""
+    """Readings before and after fine-tuning."""
 
     tuned: FineTuned
     before: dict[str, EvaluationResult]  # set -> readings by the initial weights
@@ -39,26 +41,30 @@ class FineTuningReport:
     @property
     def held_back(self) -> EvaluationResult:
         """Readings of the held-back images by the new weights."""
-        return next(iter(self.after.values()))
+        return self.after[HELD_BACK]
 
     @property
-    def threshold(self) -> float | None:
-        """The confidence from which one reading in a thousand is wrong; `None` if not known."""
+    def readings(self) -> EvaluationResult:
+        """Readings of `FineTuned.images` by the new weights."""
+        return concatenate([self.held_back, self.trained])
+
+    def accepted(self) -> tuple[int, float]:
+        """How many held-back images are read with one mistake in a thousand; their confidence."""
         result = self.held_back
         coverage, threshold = coverage_at_precision(
             result.confidence, result.correct, TARGET_PRECISION
         )
-        return threshold if coverage * len(result.labels) >= IMAGES_FOR_THRESHOLD else None
+        return round(coverage * len(result.labels)), threshold
 
     def doubtful(self) -> np.ndarray:
-        """Rows of the held-back images with the least confident readings, the least first."""
+        """Rows of the held-back images that are read least confidently, the least first."""
         return np.argsort(self.held_back.confidence, kind="stable")[:NUM_DOUBTFUL]
 
     def contradicted(self) -> np.ndarray:
-        """Rows of the images trained on whose label the new weights contradict with confidence."""
-        confidence = self.trained.confidence
-        (rows,) = np.nonzero(~self.trained.correct & (confidence >= MIN_CONTRADICTION))
-        return rows[np.argsort(-confidence[rows], kind="stable")]
+        """Rows of the images whose label is contradicted with confidence, the surest first."""
+        readings = self.readings
+        (rows,) = np.nonzero(~readings.correct & (readings.confidence >= MIN_CONTRADICTION))
+        return rows[np.argsort(-readings.confidence[rows], kind="stable")]
 
 
 def fine_tune_and_report(
@@ -73,6 +79,8 @@ def fine_tune_and_report(
 ) -> FineTuningReport:
     """Fine-tune, export, calibrate, and write report.md and report.png; arguments: `fine_tune`."""
     before = PlateReader(initial_weights, digits=digits)  # first: its export may be missing
+    for module in ("scipy", "tf2onnx"):  # or they would be missing after the training
+        import_module(module)
     tuned = fine_tune(
         folder,
         output,
@@ -98,7 +106,7 @@ def measure(
     digits = tuned.own.digits
     drawn = render_plates(held_out_range(config.val_plates, digits), digits=digits)
     sets = {
-        "held-back images": [BenchmarkSet.from_plates(tuned.held_back)],
+        HELD_BACK: [BenchmarkSet.from_plates(tuned.held_back)],
         "drawn plates": [BenchmarkSet.from_plates(drawn)],
         "drawn plates, every style": list(style_sets(drawn, config.seed).values()),
     }
@@ -113,14 +121,9 @@ def measure(
     return FineTuningReport(tuned, read(before), read(after), trained)
 
 
-def file_names(plates: PlateDataset, rows: Sequence[int] | np.ndarray) -> list[str]:
-    """The names of the files of some images, on one line each."""
-    return [printable(plates.records[row]["file_name"]) for row in rows]
-
-
 def markdown(report: FineTuningReport) -> str:
     """The report as a page."""
-    tuned, held_back, trained = report.tuned, report.held_back, report.trained
+    tuned = report.tuned
     minutes = sum(row["seconds"] for row in tuned.history) / 60
     lines = [
         "# Fine-tuned weights",
@@ -136,59 +139,57 @@ def markdown(report: FineTuningReport) -> str:
         rates = [100 * result.correct.mean() for result in (report.before[name], after)]
         lines.append(f"| {name} | {len(after.labels):,} | {rates[0]:.1f} | {rates[1]:.1f} |")
     lines += ["", threshold_text(report), "", "## Least confident held-back images", ""]
-    lines += reading_table(tuned.held_back, held_back, report.doubtful())
+    lines += reading_table(report, report.doubtful())
     lines += ["", "## Labels to check", ""]
     contradicted = report.contradicted()
     if len(contradicted):
-        lines += ["Training images that the new weights read otherwise, with confidence:", ""]
-        lines += reading_table(tuned.own, trained, contradicted)
+        lines += ["Images that the new weights read otherwise, with confidence:", ""]
+        lines += reading_table(report, contradicted)
     else:
         lines += ["No label is contradicted with confidence."]
-    command = f"plate-ocr read FOLDER --weights {tuned.weights}"
+    command = shlex.join(["plate-ocr", "read", "FOLDER", "--weights", str(tuned.weights)])
     lines += ["", "## Read with these weights", "", "```", command, "```", ""]
     return "\n".join(lines)
 
 
 def threshold_text(report: FineTuningReport) -> str:
     """From which confidence on readings can be trusted, or why that is not known."""
-    if report.threshold is not None:
-        return (
-            f"From a confidence of {report.threshold:.3f} on, one reading in a thousand is wrong."
-        )
-    count = len(report.held_back.labels)
+    count, threshold = report.accepted()
+    if count >= IMAGES_FOR_THRESHOLD:
+        return f"From a confidence of {threshold:.6f} on, one reading in a thousand is wrong."
     return (
-        "The confidence is calibrated on the held-back images and on drawn plates. It takes about "
-        f"{IMAGES_FOR_THRESHOLD:,} held-back images, instead of {count:,}, to find the confidence "
-        "from which on one reading in a thousand is wrong."
+        "The confidence is calibrated on the held-back images and on drawn plates. A threshold "
+        "with one mistake in a thousand is not known yet: about "
+        f"{IMAGES_FOR_THRESHOLD:,} held-back images must be read above it, and here "
+        f"{count:,} of {len(report.held_back.labels):,} are."
     )
 
 
-def reading_table(plates: PlateDataset, result: EvaluationResult, rows: np.ndarray) -> list[str]:
-    """The lines of a Markdown table of some readings."""
-    lines = ["| file | label | text | confidence, % |", "| --- | --: | --: | --: |"]
-    for name, row in zip(file_names(plates, rows), rows, strict=True):
-        name = name.replace("|", r"\|")
-        confidence = 100 * result.confidence[row]
-        lines.append(f"| {name} | {result.labels[row]} | {result.texts[row]} | {confidence:.1f} |")
-    return lines
+def reading_table(report: FineTuningReport, rows: np.ndarray) -> list[str]:
+    """The lines of a Markdown table of the readings of some labelled images."""
+    readings, records = report.readings, report.tuned.images.records
+    head = ["file", "held back", "label", "text", "confidence, %"]
+    lines = [head, ["---", *["--:"] * (len(head) - 1)]]
+    for row in rows:
+        name = printable(records[row]["file_name"]).replace("|", r"\|")
+        held_back = "yes" if row < len(report.tuned.held_back) else "no"
+        confidence = f"{100 * readings.confidence[row]:.1f}"
+        lines.append([name, held_back, readings.labels[row], readings.texts[row], confidence])
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def doubtful_images(report: FineTuningReport) -> Figure:
     """The images to look at again: doubtful readings, then labels that are contradicted."""
+    images, readings = report.tuned.images, report.readings
     contradicted = report.contradicted()[:NUM_DOUBTFUL]
-    parts = (
-        (report.tuned.held_back, report.held_back, report.doubtful()),
-        (report.tuned.own, report.trained, contradicted),
-    )
-    images, captions, wrong = [], [], []
-    for plates, result, rows in parts:
-        for name, row in zip(file_names(plates, rows), rows, strict=True):
-            short = name if len(name) <= NAME_LENGTH else f"...{name[3 - NAME_LENGTH :]}"
-            reading = f"{result.texts[row]}  {100 * result.confidence[row]:.1f} %"
-            images.append(plates.images[row])
-            captions.append(f"{short}\n{reading}\nlabel {result.labels[row]}")
-            wrong.append(not result.correct[row])
+    rows = np.concatenate([report.doubtful(), contradicted])
+    captions = []
+    for row in rows:
+        name = printable(images.records[row]["file_name"])
+        name = name if len(name) <= NAME_LENGTH else f"...{name[3 - NAME_LENGTH :]}"
+        reading = f"{readings.texts[row]}  {100 * readings.confidence[row]:.1f} %"
+        captions.append(f"{name}\n{reading}\nlabel {readings.labels[row]}")
     title = "Least confident held-back images"
     if len(contradicted):
-        title += f"; the last {len(contradicted)}: labels of training images to check"
-    return plate_grid(images, captions, wrong, title)
+        title += f"; the last {len(contradicted)}: labels to check"
+    return plate_grid(images.images[rows], captions, ~readings.correct[rows], title)

@@ -29,10 +29,10 @@ class EvaluationResult:
         """Whether all digits of a plate are correct, bool (n,)."""
         return self.labels == self.texts
 
-    def select(self, mask: np.ndarray) -> "EvaluationResult":
-        """The plates for which `mask`, bool (n,), is true."""
-        arrays = {name: getattr(self, name)[mask] for name in ARRAYS}
-        return EvaluationResult(**arrays, tags={tag: self.tags[tag][mask] for tag in self.tags})
+    def select(self, rows: np.ndarray) -> "EvaluationResult":
+        """The plates of some rows, int, or for which a mask, bool (n,), is true."""
+        arrays = {name: getattr(self, name)[rows] for name in ARRAYS}
+        return EvaluationResult(**arrays, tags={tag: self.tags[tag][rows] for tag in self.tags})
 
     def metrics(self) -> dict[str, float]:
         """The number of plates and of correct readings; rates are fractions of 0 to 1."""

@@ -24,7 +24,7 @@ DIGIT_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW, RED)
 LIGHT_GRAY = "#c4c4c4"
 EDGE = "#bbbbbb"  # of images
 DPI = 150
-MAX_BARS = 20
+MAX_BARS = 12
 Counts = Mapping[Hashable, tuple[int, int]]  # group -> correct readings and plates
 
 # Not rc_context: leaving it undoes the interactive mode that a notebook sets at its first figure.
@@ -205,37 +205,38 @@ def training_curves(
     A star marks `reported`, the epochs and the loss of a run that is known from a description.
     """
     ratios = {"height_ratios": (5, 2)}
-    figure, (losses, matches) = plt.subplots(2, 1, figsize=(7, 5), sharex=True, gridspec_kw=ratios)
+    figure, (losses, matches) = plt.subplots(
+        2, 1, figsize=(5.5, 5), sharex=True, gridspec_kw=ratios
+    )
     if reported:
-        losses.plot(*reported, "*", color=RED, markersize=12, label="as described")
+        losses.plot(*reported, "*", color=RED, markersize=12, label="reported run")
     for color, (name, (result, history)) in zip(COLORS, runs.items(), strict=False):
         epochs, best = [row["epoch"] for row in history], result["best_epoch"]
         loss = [row["logits_loss"] for row in history]
-        label = f"{name}, training (best: epoch {best}, {loss[best - 1]:.1g})"
-        losses.semilogy(epochs, loss, color=color, label=label)
+        losses.semilogy(epochs, loss, color=color, label=f"{name}, training (dot: best epoch)")
         losses.plot(best, loss[best - 1], "o", color=color)
         validation = [row["val_logits_loss"] for row in history]
         losses.semilogy(epochs, validation, ":", color=color, label=f"{name}, validation")
         exact_match = [100 * row["val_logits_exact_match"] for row in history]
-        matches.plot(epochs, exact_match, color=color, label=name)
+        matches.plot(epochs, exact_match, color=color)
     losses.set(title=f"CTC loss{title_suffix}")
-    losses.legend(loc="upper right", ncols=2)
-    matches.set(title=f"Validation exact match (%){title_suffix}", xlabel="epoch")
-    matches.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2)
+    matches.set(title="Validation exact match (%)", xlabel="epoch")
     return figure
 
 
-def accuracy_bars(groups: Counts, title: str) -> Figure:
-    """Exact match of the first twenty groups, as `accuracy_by` returns them."""
+def error_rate_bars(groups: Counts, title: str) -> Figure:
+    """Error rate of the first groups, as `accuracy_by` returns them: the hardest first."""
     shown = dict(list(groups.items())[:MAX_BARS])
-    rates = [100 * correct / plates for correct, plates in shown.values()]
-    figure, axis = plt.subplots(figsize=(6, 0.22 * len(shown) + 0.8))
+    errors = {name: plates - correct for name, (correct, plates) in shown.items()}
+    rates = [100 * errors[name] / plates for name, (_, plates) in shown.items()]
+    figure, axis = plt.subplots(figsize=(5, 0.24 * len(shown) + 0.9))
     bars = axis.barh(list(map(str, shown)), rates, color=BLUE)
-    counts = [f"{correct}/{plates}" for correct, plates in shown.values()]
+    counts = [f"{errors[name]} of {plates}" for name, (_, plates) in shown.items()]
     axis.bar_label(bars, counts, padding=3, fontsize=9)
     axis.invert_yaxis()
     axis.grid(False, axis="y")
-    axis.set(title=title, xlabel="exact match (%)", xlim=(0, 115), xticks=range(0, 101, 20))
+    axis.set(title=title, xlabel="error rate (%)", xlim=(0, 1.25 * max(rates) or 1))
     return figure
 
 
@@ -248,9 +249,9 @@ def severity_heatmap(
     for (name, severity), (correct, plates) in groups.items():
         rates[names.index(name), severities.index(severity)] = 100 * correct / plates
     order = np.argsort(np.nanmean(rates, axis=1), kind="stable")
-    figure, axis = plt.subplots(figsize=(6, 0.28 * len(names) + 1))
+    figure, axis = plt.subplots(figsize=(5, 0.28 * len(names) + 1))
     limits = (min(80, np.nanmin(rates)), 100)
-    _annotated_heatmap(axis, rates[order], "cividis", "{:.1f}", limits)
+    _annotated_heatmap(axis, rates[order], "Blues_r", "{:.1f}", limits)
     axis.set_xticks(range(len(severities)), severities)
     axis.set_yticks(range(len(names)), [names[row].replace("_", " ") for row in order])
     title = f"Exact match (%) by corruption and severity{title_suffix}"
@@ -263,7 +264,7 @@ def confusion_matrix(counts: np.ndarray, title: str) -> Figure:
     errors = counts - np.diag(np.diag(counts))
     figure, axis = plt.subplots(figsize=(5, 4.6))
     shown = np.where(errors > 0, errors, np.nan)
-    _annotated_heatmap(axis, shown, "cividis_r", "{:.0f}", limits=(0, errors.max()))
+    _annotated_heatmap(axis, shown, "Blues", "{:.0f}", limits=(0, errors.max()))
     axis.set_xticks(range(10))
     axis.set_yticks(range(10))
     axis.set(title=title, xlabel="predicted", ylabel="true")
@@ -286,14 +287,28 @@ def _annotated_heatmap(
 def reliability_diagram(curve: Sequence[dict], ece: float, title_suffix: str = "") -> Figure:
     """Accuracy and plates per confidence bin, as `reliability_curve` returns them; ece 0 to 1."""
     figure, (axis, counts) = plt.subplots(2, 1, figsize=(5, 4.6), height_ratios=(3, 1), sharex=True)
-    confidence = [point["confidence"] for point in curve]
+    confidence, accuracy, plates = (
+        np.array([point[key] for point in curve]) for key in ("confidence", "correct", "plates")
+    )
+    low, high = wilson_interval(accuracy, plates)
     axis.plot([0, 1], [0, 1], color=GRAY, linewidth=1, label="ideal")
-    axis.plot(confidence, [p["correct"] for p in curve], "o-", color=BLUE, label="observed")
+    axis.errorbar(
+        confidence, accuracy, (accuracy - low, high - accuracy),
+        fmt="o", color=BLUE, ecolor=SKY, label="observed, 95 % interval",
+    )  # fmt: skip
     axis.set(title=f"Reliability diagram (ECE {100 * ece:.2f} %){title_suffix}", ylabel="accuracy")
-    axis.legend(loc="lower right")
-    counts.bar(confidence, [point["plates"] for point in curve], width=0.03, color=BLUE)
+    axis.legend(loc="upper left")
+    counts.bar(confidence, plates, width=0.03, color=BLUE)
     counts.set(yscale="log", xlabel="confidence", ylabel="plates")
     return figure
+
+
+def wilson_interval(rate: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95 % confidence interval of a proportion, both ends from 0 to 1 (Wilson 1927)."""
+    z = 1.96
+    center = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(rate * (1 - rate) / count + (z / (2 * count)) ** 2)
+    return np.minimum(center - half, rate), np.maximum(center + half, rate)
 
 
 def ctc_posteriors(

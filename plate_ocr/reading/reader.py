@@ -39,7 +39,7 @@ class Digit(NamedTuple):
 class Reading:
     """What was read on one plate."""
 
-    text: str  # exactly as many digits as the weights were trained for: five, as shipped
+    text: str  # exactly `PlateReader.digits` digits: five with the shipped weights, by default
     confidence: float  # the probability that all digits are correct, 0 to 1
     digits: tuple[Digit, ...]  # from left to right
     greedy_text: str  # by greedy decoding, any number of digits

@@ -3,11 +3,11 @@
 First the geometry: spacing, and one perspective warp. Then label background, stroke weight, cuts,
 dirt, lighting, blur, noise and compression, each on a fraction of the plates. Low or faint digits
 are corrupted less, so that a person can still read every plate. The box of the digits is known
-from the geometry. A batch depends on its random generator alone.
+from the geometry. A plate depends on its seed alone, not on its batch.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,9 +56,9 @@ class PlateAugmentation:
     fonts: Path | str = FONT_DIRECTORY  # that the styles draw with
 
     def __call__(
-        self, images: np.ndarray, texts: Sequence[str], rng: np.random.Generator
+        self, images: np.ndarray, texts: Sequence[str], seeds: Iterable[int | Sequence[int]]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Augment clean plates, uint8 (n, 64, 128, 1).
+        """Augment clean plates, uint8 (n, 64, 128, 1), each by the random numbers of its seed.
 
         Returns:
             The augmented plates, uint8 (n, 64, 128, 1), and the boxes of their digits, int (n, 4).
@@ -66,7 +66,9 @@ class PlateAugmentation:
         augmented, boxes = zip(
             *(
                 augment(self._draw(image, text, rng), rng, len(text))
-                for image, text in zip(images[..., 0], texts, strict=True)
+                for image, text, rng in zip(
+                    images[..., 0], texts, map(np.random.default_rng, seeds), strict=True
+                )
             ),
             strict=True,
         )

@@ -31,7 +31,7 @@ from plate_ocr.training.fit import (
 from plate_ocr.training.styles.row import Drawing
 
 MIN_IMAGES = 10
-HELD_BACK_PERCENT = 20  # of the images, where no test folder is given
+HELD_BACK_PERCENT = 20  # of the labels, where no test folder is given
 WEIGHTS_NAME = "dr_model.h5"
 CHECKPOINTS = "checkpoints"  # folder in the output, until everything is written
 MEASURED_STEPS = 30  # to learn how long one takes; the first half finds batches that are ready
@@ -46,6 +46,16 @@ class FineTuned:
     held_back: PlateDataset  # not trained on; they chose the epoch
     history: list[dict]  # an epoch each, as in `ResumableCheckpoint.state`
     best_epoch: int  # from 1
+
+    @property
+    def images(self) -> PlateDataset:
+        """All labelled images, the held-back ones first."""
+        parts = self.held_back, self.own
+        return PlateDataset(
+            np.concatenate([part.images for part in parts]),
+            [label for part in parts for label in part.labels],
+            [record for part in parts for record in part.records],
+        )
 
 
 def fine_tune(
@@ -125,6 +135,8 @@ def split_images(
 ) -> tuple[PlateDataset, PlateDataset]:
     """Load the images to train on and those to hold back.
 
+    Without a test folder, images of equal labels stay together: they may show the same object.
+
     Raises:
         DatasetError: too few images, equal labels only, or an image in both folders.
         ImageError: an image cannot be read.
@@ -141,9 +153,10 @@ def split_images(
         if shared:
             raise DatasetError(f"{test}: {shared} of its images are also in {folder}")
         return own, held_back
-    order = np.random.default_rng(seed).permutation(len(own))
-    count = len(own) * HELD_BACK_PERCENT // 100
-    return own.take(np.sort(order[count:])), own.take(np.sort(order[:count]))
+    labels = np.random.default_rng(seed).permutation(np.unique(own.labels))
+    count = max(1, len(labels) * HELD_BACK_PERCENT // 100)
+    held_back = np.isin(own.labels, labels[:count])
+    return own.take(np.flatnonzero(~held_back)), own.take(np.flatnonzero(held_back))
 
 
 def digest(plates: PlateDataset) -> str:
@@ -180,6 +193,8 @@ def fit_own(
             f"images {row['val_logits_exact_match']:.1%}, {left:.1f} minutes left"
         )
 
+    counts = f"{len(own):,} images to train on, {len(held_back):,} held back"
+    print(f"{counts}; {epochs} epochs", flush=True)
     fit_epochs(trained, batches, epochs, checkpoint, (held_back.images, targets), line)
     checkpoint.restore(trained, state["best_epoch"])
 
@@ -245,7 +260,8 @@ class OwnAndDrawnBatches(keras.utils.PyDataset):
         images, boxes = map(np.stack, zip(*pairs, strict=True))
         chosen = rng.integers(len(self.drawn), size=len(rows))
         texts = [self.drawn.labels[row] for row in chosen]
-        drawn, drawn_boxes = self.augment_drawn(self.drawn.images[chosen], texts, rng)
+        seeds = rng.integers(2**32, size=len(rows))
+        drawn, drawn_boxes = self.augment_drawn(self.drawn.images[chosen], texts, seeds)
         labels = np.concatenate([self.labels[rows], self.drawn_labels[chosen]])
         targets = make_targets(labels, np.concatenate([boxes, drawn_boxes]))
         return np.concatenate([images[..., None], drawn]), targets

@@ -53,15 +53,16 @@ NEWER_SETTINGS = ("input_axes", "output_axes", "renorm", "renorm_clipping", "ren
 BYTES_PER_PARAMETER = 5  # of weights, with some for HDF5
 CHECKPOINT_BYTES_PER_PARAMETER = 16  # the same with two moments of Adam
 AugmentFn = Callable[
-    [np.ndarray, Sequence[str], np.random.Generator], tuple[np.ndarray, np.ndarray]
+    [np.ndarray, Sequence[str], Sequence[Sequence[int]]], tuple[np.ndarray, np.ndarray]
 ]
 
 
 class PlateBatches(keras.utils.PyDataset):
     """Shuffled batches: uint8 images (n, 64, 128, 1) and the targets of `with_box`.
 
-    Order and augmentation depend on seed, epoch and batch alone, so a resumed run sees the same
-    plates as an uninterrupted one. Each of several hosts takes its shard of every batch.
+    The order depends on seed and epoch alone, the augmentation of a plate on its row as well: so a
+    resumed run sees the same plates as an uninterrupted one, and each of several hosts augments
+    its own shard of a batch.
     """
 
     def __init__(
@@ -90,16 +91,15 @@ class PlateBatches(keras.utils.PyDataset):
         return -(-len(self.order) // self.batch_size)
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        rows = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        start = batch * self.batch_size
+        rows = self.host.shard(self.order[start : start + self.batch_size])
         images = self.images[rows]
         if self.augment is None:
             boxes = digit_boxes(images)
         else:
-            rng = np.random.default_rng([self.seed, self.epoch, batch])
-            images, boxes = self.augment(images, self.texts[rows].tolist(), rng)
-        targets = make_targets(self.labels[rows], boxes)
-        shard = self.host.shard
-        return shard(images), {name: shard(target) for name, target in targets.items()}
+            seeds = [(self.seed, self.epoch, row) for row in rows.tolist()]
+            images, boxes = self.augment(images, self.texts[rows].tolist(), seeds)
+        return images, make_targets(self.labels[rows], boxes)
 
 
 def make_targets(labels: np.ndarray, boxes: np.ndarray) -> dict[str, np.ndarray]:
@@ -131,7 +131,7 @@ def in_process_pool(augment: AugmentFn | None, processes: int) -> Iterator[Augme
         yield augment
         return
     with spawn_pool(processes) as pool:
-        yield lambda images, texts, rng: pool.submit(augment, images, texts, rng).result()
+        yield lambda *batch: pool.submit(augment, *batch).result()
 
 
 class ResumableCheckpoint(keras.callbacks.Callback):

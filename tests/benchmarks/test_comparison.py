@@ -1,19 +1,15 @@
 """The comparison with other readers, without installing them."""
 
-import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import left_in_an_empty_home
-from PIL import Image
+from conftest import write_plates
 
-from benchmarks import baselines, compare, report, subprocess_worker
-from benchmarks.baselines import READERS, Reader
+from benchmarks import baselines, compare, report
+from benchmarks.baselines import READERS
 from benchmarks.environments import PROJECT, EnvironmentFailed, install, last_error
 from benchmarks.readers import crop_to_ink, decode_digits
-from plate_ocr.plates.dataset import render_plates
 
 
 @pytest.mark.parametrize(("background", "ink"), [(255, 0), (0, 255), (120, 60), (90, 200)])
@@ -26,18 +22,15 @@ def test_crop_keeps_the_ink_and_a_margin_but_no_specks(background, ink):
     assert 28 <= rows <= 30 and 68 <= columns <= 70
 
 
-def test_crop_ends_at_the_border_and_an_empty_plate_stays():
+def test_crop_ends_at_the_border_and_empty_plates_and_photographs_stay():
     corner, empty = np.full((2, 64, 128), 255, np.uint8)
     corner[:10, :20] = 0
     rows, columns = crop_to_ink(corner).shape
     assert rows <= 15 and columns <= 25
-    assert np.array_equal(crop_to_ink(empty), empty)
-
-
-def test_photographs_keep_what_is_around_the_digits():
-    photograph = np.full((64, 200), 255, np.uint8)
+    photograph = np.full((64, 200), 255, np.uint8)  # by its size
     photograph[20:40, 30:90] = 0
-    assert crop_to_ink(photograph).shape == photograph.shape
+    for image in (empty, photograph):
+        assert np.array_equal(crop_to_ink(image), image)
 
 
 def test_decoding_is_restricted_to_digits():
@@ -52,14 +45,17 @@ def test_decoding_is_restricted_to_digits():
 
 
 def test_the_warm_up_does_not_count_and_the_median_round_does():
-    seconds = {
-        1: [[100.0, 100.0], [0.1, 0.3], [0.1, 0.1], [0.1, 0.1]],
-        8: [[100.0], [0.4], [0.2], [0.4]],
-    }
-    assert compare.summarize(seconds) == {
+    single = [[100.0, 100.0], [0.1, 0.3], [0.1, 0.1], [0.1, 0.1]]
+    rounds = [
+        {"seconds": {"1": calls, "8": [batch]}, "start_seconds": start, "figures": {"bytes": 5}}
+        for calls, batch, start in zip(single, [100, 0.4, 0.2, 0.4], [9, 1, 3, 2], strict=True)
+    ]
+    assert compare.summarize(rounds) == {
         "plates_per_second": {"1": 10.0, "8": 20.0},
         "best_batch": 8,
         "latency_ms": 100.0,
+        "start_seconds": 2,
+        "bytes": 5,
     }
 
 
@@ -81,48 +77,28 @@ def test_an_environment_that_cannot_be_made_states_why(monkeypatch, tmp_path):
         install(tmp_path / "environment", ["numpy"])
 
 
-def test_our_reader_leaves_nothing_in_the_home_folder(tmp_path):
-    command = ("-m", "benchmarks.subprocess_worker", READERS[0].loader, READERS[0].variant)
-    core = max(os.sched_getaffinity(0))
-    assert left_in_an_empty_home(tmp_path / "home", *command, core) == []
-
-
-@pytest.fixture
-def results(monkeypatch, tmp_path):
-    """Ours and a reader that is not installed here: two plates of each set, and a folder."""
+def test_the_reason_of_a_reader_that_fails_is_stated_and_the_others_are_measured(
+    monkeypatch, tmp_path
+):
+    # Ours and one that is not installed here, on two plates of each set and of a folder.
     compared = (READERS[0], next(reader for reader in READERS if reader.key == "ddddocr"))
     monkeypatch.setattr(baselines, "READERS", compared)
-    monkeypatch.setattr(compare, "install", lambda *arguments: None)
-    monkeypatch.setattr(Reader, "python", Path(sys.executable))
-    monkeypatch.setattr(subprocess_worker, "ENVIRONMENTS", tmp_path)
-    folder = tmp_path / "meters" / "test"
-    folder.mkdir(parents=True)
-    plates = render_plates(range(95_000, 95_002))
-    for image, label, size in zip(
-        plates.images, plates.labels, ((128, 64), (300, 120)), strict=True
-    ):
-        Image.fromarray(image[..., 0]).resize(size).save(folder / f"{label}.png")
-    return compare.compare(plates=2, timed=8, rounds=1, folders=[folder])
-
-
-def test_a_reader_that_fails_keeps_its_row_and_the_others_are_measured(results):
+    monkeypatch.setattr(compare, "install", lambda *arguments: sys.executable)
+    folder = write_plates(tmp_path / "meters" / "test", range(95_000, 95_002), size=(300, 120))
+    sets = {name: part.sample(2) for name, part in compare.load_sets([folder]).items()}
+    results = compare.compare(sets, timed=8, rounds=1)
     ours, failed = results["readers"]["plate_ocr"], results["readers"]["ddddocr"]
     assert list(failed) == ["failed"] and "No module named" in failed["failed"]
     assert ours["correct"]["test"] == 2 and set(ours["correct"]) == set(results["sets"])
     assert set(ours["plates_per_second"]) == {"1", "8"}
-    assert ours["bytes"] > 1_000_000 and ours["peak_memory"] > 10_000_000
-    text = report.markdown(results)
-    assert "\n| ddddocr | - |" in text and "\n| data/test | 2 | **100.00** | - |" in text
-    assert failed["failed"] in text
-    errors, rates = report.chart(results).axes
-    assert len(errors.get_legend().get_texts()) == len(rates.get_yticklabels()) == 1
-
-
-def test_images_of_a_folder_are_read_and_timed_too(results):
-    ours = results["readers"]["plate_ocr"]
     assert results["sets"]["meters/test"] == ours["correct"]["meters/test"] == 2
     assert ours["latency_ms_by_set"]["meters/test"] > 0
-    assert report.markdown(results).count("\n| meters/test |") == 2
+    assert ours["bytes"] > 1_000_000 and ours["peak_memory"] > 10_000_000
+    text = report.markdown(results)
+    assert "\n| data/test | 2 | **100.00** |\n" in text and failed["failed"] in text
+    assert text.count("\n| meters/test |") == 2
+    errors, rates = report.chart(results).axes
+    assert len(errors.get_legend().get_texts()) == len(rates.get_yticklabels()) == 1
     del results["sets"]["meters/test"]
     assert "meters" not in report.markdown(results)
 

@@ -2,26 +2,11 @@ import json
 
 import numpy as np
 import pytest
-from conftest import PROJECT
-from PIL import Image
+from conftest import PROJECT, write_plates
 
 from benchmarks import real
 from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.metrics import EvaluationResult
-from plate_ocr.plates.dataset import render_plates
-
-
-def write_folder(folder, positions, records=""):
-    """Plates whose file names are their labels, or that have these rows of metadata.csv."""
-    folder.mkdir(parents=True)
-    plates = render_plates(positions)
-    for number, (image, label) in enumerate(zip(plates.images, plates.labels, strict=True)):
-        name = number if records else label
-        Image.fromarray(image[..., 0]).resize((300, 150)).save(folder / f"{name}.png")
-    if records:
-        text = f"file_name,text\n{records}".format(*plates.labels)
-        (folder / "metadata.csv").write_text(text, encoding="utf-8")
-    return folder
 
 
 @pytest.fixture
@@ -39,12 +24,10 @@ def run(tmp_path, capsys):
 
 
 def test_folders_are_measured_one_by_one_and_together(run, tmp_path):
-    named = write_folder(tmp_path / "first" / "test", range(95_000, 95_003))
-    wrong = write_folder(
-        tmp_path / "second" / "test", range(95_003, 95_005), "0.png,{0}\n1.png,99999"
-    )
-    picture = tmp_path / "mistakes.png"
-    code, printed, _, written = run(named, wrong, "--mistakes", picture)
+    first = write_plates(tmp_path / "first" / "test", range(95_000, 95_003), size=(300, 150))
+    second = write_plates(tmp_path / "second" / "test", range(95_003, 95_005))
+    min(second.iterdir()).rename(second / "99999.png")
+    code, printed, _, written = run(first, second)
     assert code == 0 and printed == real.result_table(written)
     for sets in (written["sets"], written["tta"]["sets"]):
         counts = [(name, row["images"], row["correct"]) for name, row in sets.items()]
@@ -52,40 +35,18 @@ def test_folders_are_measured_one_by_one_and_together(run, tmp_path):
     metadata = json.loads((PROJECT / "dr_model.json").read_text(encoding="utf-8"))
     assert written["origin"]["weights"] == metadata["sha256"]["dr_model.h5"]
     assert str(tmp_path) not in json.dumps(written)
-    with Image.open(picture) as image:
-        assert np.asarray(image.convert("L")).std() > 10
 
 
-@pytest.mark.parametrize(
-    ("records", "named"),
-    [
-        ("0.png,1234", "0.png"),  # too short
-        ("1.png,12345", "0.png"),  # without a record
-        (None, "nothing"),  # no folder
-    ],
-)
-def test_a_folder_that_cannot_be_used_costs_one_line(records, named, run, tmp_path):
-    folder = tmp_path / "nothing"
-    if records is not None:
-        write_folder(folder, range(95_000, 95_001), records)
-    code, printed, errors, written = run(folder)
-    assert code == 2 and named in errors and len(errors.splitlines()) == 1
+def test_a_folder_that_cannot_be_used_costs_one_line(run, tmp_path):
+    code, printed, errors, written = run(tmp_path / "nothing")
+    assert code == 2 and "nothing" in errors and len(errors.splitlines()) == 1
     assert not printed and written is None
 
 
 def test_two_folders_of_one_name_are_refused(run, tmp_path):
-    first, second = (
-        write_folder(tmp_path / name / "a" / "test", range(95_000, 95_001)) for name in "xy"
-    )
+    first, second = (write_plates(tmp_path / name / "a" / "test", range(1)) for name in "xy")
     code, _, errors, written = run(first, second)
     assert code == 2 and "a/test" in errors and written is None
-
-
-def test_without_mistakes_there_is_a_result_but_no_picture(run, tmp_path):
-    folder = write_folder(tmp_path / "first" / "test", range(95_000, 95_002))
-    code, _, _, written = run(folder, "--mistakes", tmp_path / "mistakes.png")
-    assert code == 0 and written["sets"][real.ALL]["correct"] == 2
-    assert not (tmp_path / "mistakes.png").exists()
 
 
 def test_accepted_readings_are_those_at_the_threshold_or_above():

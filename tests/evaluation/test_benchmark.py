@@ -6,7 +6,7 @@ from conftest import PROJECT
 
 from plate_ocr.evaluation import benchmark
 from plate_ocr.evaluation.benchmark import (
-    SETS,
+    TITLES,
     BenchmarkError,
     BenchmarkSet,
     calibrate,
@@ -25,11 +25,9 @@ from plate_ocr.training.fit import save_model
 from plate_ocr.training.styles import STYLES
 
 
-@pytest.mark.parametrize("name", SETS)
-def test_every_set_can_be_loaded(name):
-    dataset = load_benchmark(name)
-    assert dataset.images.dtype == np.uint8 and dataset.images.shape[1:] == (64, 128, 1)
-    assert len(dataset.images) == len(dataset.labels) == len(dataset.tags["font"])
+def test_a_sample_spans_its_set():
+    dataset = load_benchmark("layout")
+    assert dataset.images.shape[1:] == (64, 128, 1)
     sample = dataset.sample(10)
     assert len(sample.labels) == len(sample.images) == 10
     assert (sample.labels[0], sample.labels[-1]) == (dataset.labels[0], dataset.labels[-1])
@@ -76,7 +74,7 @@ def test_weights_are_calibrated_and_keep_it(random_weights, tmp_path, monkeypatc
 
 def test_mild_and_severe_corruptions_are_apart():
     sets = robustness_sets(PROJECT / "data" / "benchmark")
-    mild, severe = (sets[f"{name} corruptions"] for name in ("mild", "severe"))
+    mild, severe = (sets[TITLES[f"corruptions_{name}"]] for name in ("1_to_3", "4_to_5"))
     assert set(mild.tags["severity"]) == {1, 2, 3} and set(severe.tags["severity"]) == {4, 5}
     plates = load_benchmark("corruptions")
     assert sorted(mild.labels + severe.labels) == sorted(plates.labels)
@@ -90,8 +88,7 @@ def test_every_style_redraws_the_same_numbers():
         assert dataset.labels == plates.labels
         assert dataset.images.shape == plates.images.shape
         assert np.array_equal(dataset.images, again[name].images)
-        others = [other for other in sets.values() if other is not dataset]
-        assert not any(np.array_equal(dataset.images, other.images) for other in others)
+    assert len({dataset.images.tobytes() for dataset in sets.values()}) == len(sets)
 
 
 def test_saved_weights_are_measured_on_plain_plates(tmp_path):

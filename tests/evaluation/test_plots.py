@@ -54,39 +54,3 @@ def test_wrong_predictions_show_their_label(tmp_path):
     plots.save_figure(figure, tmp_path / "plates.png")
     width = figure.get_size_inches()[0] * plots.DPI
     assert Image.open(tmp_path / "plates.png").width == pytest.approx(width, abs=1)
-
-
-def test_posteriors_are_stacked_bars_beside_their_greedy_reading():
-    path = [0, 5, 0, 0, 8, 8, 0, 8, 0, 8, 0, 6, 0, 0, 0, 0]
-    posteriors = np.stack([np.full((16, 11), 1 / 11), np.eye(11)[np.zeros(16, int)],
-                           np.eye(11)[path]])  # fmt: skip
-    figure = plots.posteriors_by_step([0, 50, 1_000], posteriors, "47775", "")
-    titles = [axis.get_title(loc="left") for axis in figure.axes[:3]]
-    assert [title.split(": ")[1] for title in titles] == ["-", "-", "47775"]
-    assert titles[2].startswith("step 1,000")
-    for axis, expected in zip(figure.axes[:3], (4 / 11, 1, 1), strict=True):
-        blank, *digits = axis.containers  # and 4, 7 and 5
-        heights = np.array([[bar.get_height() for bar in bars] for bars in (blank, *digits)])
-        assert len(digits) == 3 and heights.sum(axis=0) == pytest.approx([expected] * 16)
-    assert heights[2].nonzero()[0].tolist() == [4, 5, 7, 9]  # the sevens
-
-
-def test_boxes_are_drawn_around_the_pixels_that_they_hold():
-    images = np.full((2, 64, 128, 1), 255, np.uint8)
-    targets = np.array([[0.25, 0.75, 0.5, 0.75], [0, 1, 0, 1]])  # left, right, top, bottom
-    figure = plots.localization_grid(images, targets, targets / 2, np.zeros((2, 32, 128, 1)))
-    (first, second), (predicted, _) = (
-        [axis.patches[number].get_bbox().extents for axis in figure.axes[:2]] for number in (0, 1)
-    )
-    assert first == pytest.approx([31.5, 31.5, 95.5, 47.5])
-    assert second == pytest.approx([-0.5, -0.5, 127.5, 63.5])
-    assert predicted == pytest.approx([15.5, 15.5, 47.5, 23.5])
-
-
-@pytest.mark.parametrize("reported", [None, (43, 0.0015)])
-def test_curves_show_where_a_described_run_ended(reported):
-    names = ("logits_loss", "val_logits_loss", "val_logits_exact_match")
-    history = [{"epoch": epoch} | dict.fromkeys(names, 1 / epoch) for epoch in (1, 2, 3)]
-    losses, _ = plots.training_curves({"run": ({"best_epoch": 3}, history)}, "", reported).axes
-    points = [tuple(line.get_xydata()[0]) for line in losses.lines if len(line.get_xdata()) == 1]
-    assert points == ([reported] if reported else []) + [(3, pytest.approx(1 / 3))]

@@ -1,4 +1,3 @@
-import cv2
 import keras
 import numpy as np
 import pytest
@@ -24,17 +23,6 @@ def test_size_of_the_network():
     assert model.count_params() == 556_315 and count_macs(model) == 31_652_152
     assert model.input.dtype == "uint8"
     assert model.output.shape == (None, NUM_TIME_STEPS, NUM_CLASSES)
-
-
-def test_ctc_loss_of_known_logits():
-    """The blank is class 0: labels shifted by one would make the loss huge, not an error."""
-    logits = np.zeros((1, NUM_TIME_STEPS, NUM_CLASSES), np.float32)
-    path = np.zeros(NUM_TIME_STEPS, int)
-    path[1:10:2] = encode(["00123"])[0]
-    logits[0, np.arange(NUM_TIME_STEPS), path] = 20
-    assert float(ctc_loss(encode(["00123"]), logits)[0]) < 1e-4
-    assert float(ctc_loss(encode(["00124"]), logits)[0]) > 15
-    assert float(ctc_loss(encode(["00123"]) - 1, logits)[0]) > 15
 
 
 def test_ctc_loss_is_that_of_keras():
@@ -70,25 +58,3 @@ def test_eight_plates_are_memorised():
     assert metrics["logits_exact_match"] == 1
     assert metrics["box_loss"] < 0.1  # of a plate
     assert metrics["loss"] == pytest.approx(metrics["logits_loss"] + 10 * metrics["box_loss"])
-
-
-def crops_of(model, images):
-    """Crops of plates, float32 (n, 32, 128, 1)."""
-    return keras.Model(model.input, model.get_layer("crop").output).predict(images, verbose=0)
-
-
-def test_digits_are_equally_high_in_the_crop_whatever_their_size_in_the_plate(shipped):
-    rng = np.random.default_rng(0)
-    plates = render_plates(range(90_000, 90_300)).images
-    shrunk = np.full_like(plates, 255)
-    for target, plate, (y, x) in zip(
-        shrunk, plates, rng.integers(0, (25, 49), (300, 2)), strict=True
-    ):
-        small = cv2.resize(plate, (80, 40), interpolation=cv2.INTER_AREA)
-        target[y : y + 40, x : x + 80, 0] = small
-    heights = [
-        (crops_of(shipped.backend.model, images) > 0.3).any(axis=2).sum(axis=1)[:, 0]
-        for images in (plates, shrunk)
-    ]
-    difference = np.abs(heights[1] - heights[0])
-    assert np.median(difference) <= 2 and difference.mean() < 3

@@ -3,7 +3,7 @@ import keras
 import numpy as np
 import pytest
 
-from plate_ocr.network.crnn import build_model, with_crop
+from plate_ocr.network.crnn import build_model
 from plate_ocr.network.spatial_transformer import CROP_HEIGHT, CROP_WIDTH, MIN_SCALE, TEXT_SIZE
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
@@ -16,13 +16,10 @@ WHOLE_PLATE = np.array([[8, 6, 120, 58]])  # the box whose window is all of the 
 
 @pytest.fixture(scope="module")
 def sample():
-    """The network behind the localization network: plates and boxes -> its tensors by name."""
+    """The network from the edges of the digits to the crop: plates and boxes -> crops."""
     model = build_model()
-    tensors = {name: model.get_layer(name).output for name in ("crop", "ink")}
-    tensors |= {axis: model.get_layer(f"{axis}_weights").output for axis in ("columns", "rows")}
-    tensors["position"] = with_crop(model).output[1]
     edges = [model.get_layer(f"{axis}_edges").output for axis in ("columns", "rows")]
-    sampler = keras.Model([model.input, *edges], tensors)
+    sampler = keras.Model([model.input, *edges], model.get_layer("crop").output)
 
     def run(plates, boxes):
         box = make_targets(None, boxes)["box"]
@@ -39,14 +36,8 @@ def fill(boxes):
     return plates
 
 
-def test_plates_are_normalized(sample):
-    ink = sample(fill(BOXES), BOXES)["ink"]
-    assert ink.dtype == np.float32 and (ink[0, 20:40, 40:91] == 1).all()
-    assert ink[0].sum() == pytest.approx(20 * 51, abs=1e-3)
-
-
 def test_the_crop_shows_the_box_at_one_size_in_the_middle(sample):
-    crops = sample(fill(BOXES), BOXES)["crop"]
+    crops = sample(fill(BOXES), BOXES)
     assert crops.shape == (len(BOXES), CROP_HEIGHT, CROP_WIDTH, 1)
     left, top, right, bottom = digit_boxes(np.uint8(255 * (crops < 0.5))).T
     for found, expected in ((right - left, TEXT_SIZE[0]), (bottom - top, TEXT_SIZE[1])):
@@ -57,30 +48,15 @@ def test_the_crop_shows_the_box_at_one_size_in_the_middle(sample):
 
 def test_the_smallest_digits_are_enlarged_up_to_a_limit(sample):
     boxes = np.array([[60, 30, 64, 32]])
-    left, top, right, bottom = digit_boxes(
-        np.uint8(255 * (sample(fill(boxes), boxes)["crop"] < 0.5))
-    )[0]
+    crops = sample(fill(boxes), boxes)
+    left, top, right, bottom = digit_boxes(np.uint8(255 * (crops < 0.5)))[0]
     np.testing.assert_allclose([right - left, bottom - top], [4 / MIN_SCALE, 2 / MIN_SCALE], atol=2)
     np.testing.assert_allclose([left + right, top + bottom], [CROP_WIDTH, CROP_HEIGHT], atol=2)
 
 
-@pytest.mark.parametrize(("axis", "size"), [("columns", PLATE_WIDTH), ("rows", PLATE_HEIGHT)])
-def test_weights_sum_to_one_around_the_position_that_the_network_states(sample, axis, size):
-    outputs = sample(fill(BOXES), BOXES)
-    weights = outputs[axis]
-    np.testing.assert_allclose(weights.sum(axis=2), 1, atol=1e-5)
-    spacing, first = np.split(outputs["position"], 2, axis=1)[axis == "rows"].T[:, :, None]
-    positions = first + spacing * np.arange(weights.shape[1])
-    is_inside = (positions > 1) & (positions < size - 2)
-    assert is_inside.mean() > 0.5
-    np.testing.assert_allclose(
-        (weights @ np.arange(size))[is_inside], positions[is_inside], atol=0.1
-    )
-
-
 def test_a_crop_of_the_whole_plate_is_close_to_a_plain_resize(sample):
     plates = render_plates(range(20)).images
-    crops = sample(plates, WHOLE_PLATE.repeat(20, axis=0))["crop"]
+    crops = sample(plates, WHOLE_PLATE.repeat(20, axis=0))
     for crop, plate in zip(crops[..., 0], plates, strict=True):
         resized = cv2.resize(plate, (CROP_WIDTH, CROP_HEIGHT), interpolation=cv2.INTER_AREA)
         expected = 1 - resized / 255

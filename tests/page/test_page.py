@@ -41,10 +41,6 @@ def post(server, path, content, **headers):
         return error.code
 
 
-def data_url(content):
-    return "data:image/png;base64," + base64.b64encode(content).decode()
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server with a home of its own, its log, and where Gradio would store uploads."""
@@ -181,12 +177,10 @@ def test_the_threshold_decides_what_is_rejected(page):
         assert page.digits() == "37463"
 
 
-def test_uploads_of_every_format(page, tmp_path):
-    for path, kind in zip(TEST[5:], ("PNG", "JPEG", "BMP", "WEBP", "TIFF"), strict=False):
-        image = tmp_path / f"plate.{kind.lower()}"
-        Image.open(path).resize((640, 320)).save(image, kind)
-        page.upload(image)
-        page.reads(path.stem)
+def test_an_uploaded_photograph_is_read(page, tmp_path):
+    Image.open(TEST[5]).resize((640, 320)).save(tmp_path / "plate.jpg")
+    page.upload(tmp_path / "plate.jpg")
+    page.reads(TEST[5].stem)
 
 
 def test_pasted_and_dropped(page):
@@ -246,15 +240,17 @@ def test_a_request_that_is_too_large_is_refused(server):
     assert post(server, JOIN, json.dumps(event).encode()) == 200
 
 
-def test_nothing_is_stored(server):
+def test_nothing_is_stored_and_an_empty_home_stays_empty(server, page):
     form = (
         b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nab\r\n--x--'
     )
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
     assert post(server, "gradio_api/upload", form, **kind) == 413
-    event = {"data": [data_url(TEST[0].read_bytes()), 0.9], "fn_index": 0, "session_hash": "image"}
+    image = "data:image/png;base64," + base64.b64encode(TEST[0].read_bytes()).decode()
+    event = {"data": [image, 0.9], "fn_index": 0, "session_hash": "image"}
     assert post(server, JOIN, json.dumps(event).encode()) == 200
     assert [path for path in server.stored.rglob("*") if path.is_file()] == []
+    assert list(server.home.rglob("*")) == []
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -269,7 +265,3 @@ def test_the_app_fits_the_screen_and_asks_no_other_host(page, server, width):
     )
     assert names and all(name.startswith((server.address, "data:", "blob:")) for name in names)
     page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-
-def test_an_empty_home_stays_empty(server, page):
-    assert list(server.home.rglob("*")) == []

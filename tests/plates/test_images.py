@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from plate_ocr.plates.images import (
-    FORMATS,
     MAX_PIXELS,
     SUFFIXES,
     ImageError,
@@ -42,15 +41,9 @@ def test_every_kind_of_source_gives_the_same_pixels(plate, tmp_path):
 
 @pytest.mark.parametrize("suffix", sorted(SUFFIXES))
 def test_files_of_every_supported_suffix_are_read(plate, tmp_path, suffix):
+    assert is_image_name(f"PLATE{suffix.upper()}") and not is_image_name(f".plate{suffix}")
     Image.fromarray(plate).save(tmp_path / f"plate{suffix}")
     assert np.abs(load_plate(tmp_path / f"plate{suffix}").astype(int) - plate).mean() < 3
-
-
-def test_supported_suffixes_are_those_of_pillow():
-    Image.init()
-    registered = Image.registered_extensions()
-    assert {suffix for suffix, kind in registered.items() if kind in FORMATS} == SUFFIXES
-    assert is_image_name("PLATE.JFIF") and not is_image_name(".plate.png")
 
 
 def test_other_formats_are_never_opened(plate):

@@ -9,7 +9,6 @@ from plate_ocr.plates.rendering import (
     HELD_OUT_START,
     MARGIN,
     MIN_SPACING,
-    NUM_DIGITS,
     PLATE_HEIGHT,
     PLATE_WIDTH,
     compose_plate,
@@ -29,22 +28,19 @@ def assert_inside(image):
     assert (frame == 255).all()
 
 
-@pytest.mark.parametrize(
-    "digits", [NUM_DIGITS, *(pytest.param(n, marks=pytest.mark.slow) for n in (6, 7))]
-)
-def test_all_ink_is_inside_at_every_extreme(fonts, digits):
+def test_all_ink_is_inside_at_every_extreme(fonts):
     """Every font, instance and size, with its widest digits, in every corner."""
     for font in fonts:
         for axes in font.instances:
-            for size in font_sizes(digits):
+            for size in FONT_SIZES:
                 glyphs = render_glyphs(font.path, axes, size)
                 widest = max(glyphs, key=lambda glyph: glyph.ink.shape[1])
                 highest = max(glyphs, key=lambda glyph: glyph.bearing_y)
                 lowest = max(glyphs, key=lambda glyph: glyph.ink.shape[0] - glyph.bearing_y)
-                for row in ([widest] * digits, [highest, lowest, *[widest] * (digits - 2)]):
+                for row in (5 * [widest], [highest, lowest, *3 * [widest]]):
                     columns, rows = free_space(row, MIN_SPACING)
                     assert columns >= 0 and rows >= 0, (font.family, axes, size)
-                    for spacing in (MIN_SPACING, MIN_SPACING + columns // (digits - 1)):
+                    for spacing in (MIN_SPACING, MIN_SPACING + columns // 4):
                         right, down = free_space(row, spacing)
                         assert_inside(compose_plate(row, spacing, MARGIN, MARGIN))
                         assert_inside(compose_plate(row, spacing, MARGIN + right, MARGIN + down))
@@ -77,7 +73,6 @@ def test_plates_depend_on_seed_and_position_only():
 
 
 def test_every_number_is_on_one_plate():
-    assert sorted(permuted_numbers(2026)) == list(range(100_000))
     texts = [plate_text(1, index, digits=4) for index in range(10_000)]
     assert sorted(texts) == [f"{number:04d}" for number in range(10_000)]
     texts = {
@@ -92,9 +87,10 @@ def test_plates_of_other_lengths(fonts):
     sizes = [font_sizes(digits) for digits in (4, 5, 6, 7)]
     assert sizes == [FONT_SIZES, FONT_SIZES, range(15, 21), range(12, 18)]
     for digits in (4, 6, 7):
-        image, record = render_plate(fonts, 3, 17, digits=digits)
-        assert_inside(image)
-        assert len(record.text) == digits and record.size in font_sizes(digits)
+        for index in range(100):
+            image, record = render_plate(fonts, 3, index, digits=digits)
+            assert_inside(image)
+            assert len(record.text) == digits and record.size in font_sizes(digits)
 
 
 def test_fonts_and_sizes_are_used_evenly(fonts):

@@ -1,7 +1,6 @@
 """Threads and processes that share a reader."""
 
 import multiprocessing
-import os
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
@@ -15,7 +14,6 @@ from plate_ocr.reading.reader import PlateReader
 NOISE = np.random.default_rng(0).integers(0, 256, (8, 12, 64, 128), np.uint8)
 IMAGE = NOISE[0, 0]
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -44,14 +42,12 @@ def test_a_reader_goes_to_a_pool_of_processes(random_weights, method, tmp_path, 
         assert pool.submit(reader.read, IMAGE).result(60) == reader.read(IMAGE)
 
 
-@needs_fork
 def test_onnx_reads_in_a_forked_child(random_weights):
     reader = PlateReader(random_weights)
     expected = list(reader.stream(NOISE[0]))
     assert succeeds_in_a_fork(lambda: list(reader.stream(NOISE[0])) == expected)
 
 
-@needs_fork
 @pytest.mark.parametrize("backend", ["keras", "openvino"])
 def test_a_backend_that_would_hang_in_a_forked_child_is_refused(random_weights, backend):
     reader = PlateReader(random_weights, backend)

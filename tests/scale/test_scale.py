@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -12,7 +10,7 @@ from functools import partial
 import pyarrow
 import pytest
 import ray
-from conftest import PROJECT
+from conftest import PROJECT, run_python
 from pyarrow import parquet
 from ray.cluster_utils import Cluster
 
@@ -27,11 +25,7 @@ OBJECT_STORE = 200 * 2**20  # bytes of shared memory per worker
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "plate_ocr", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    return subprocess.run(
-        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300
-    )
+    return run_python("-m", "plate_ocr", *arguments)
 
 
 @pytest.mark.slow
@@ -127,16 +121,10 @@ def test_bad_arguments_are_refused_before_ray_starts(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(DatasetError, match=r"a\.parquet"):
         read_many(tmp_path, tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
     parquet.write_table(EMPTY, tmp_path / "a.parquet")
     with pytest.raises(DatasetError, match="holds no plates"):
         read_many(tmp_path, tmp_path / "out")
-
-
-def test_images_beside_parquet_files_are_refused(tmp_path):
-    image = min(TEST.glob("*.png"))
-    (tmp_path / image.name).write_bytes(image.read_bytes())
-    parquet.write_table(EMPTY, tmp_path / "a.parquet")
-    with pytest.raises(DatasetError, match=image.name):
+    (tmp_path / "beside.png").touch()
+    with pytest.raises(DatasetError, match=r"beside\.png"):
         read_many(tmp_path, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.parquet", "beside.png"}

@@ -1,10 +1,11 @@
+import cv2
 import numpy as np
 import pytest
 
 from plate_ocr.plates.rendering import MARGIN
 from plate_ocr.training.config import CONFIGS
 from plate_ocr.training.styles import STYLES, load_style
-from plate_ocr.training.styles.interpolation import FontInterpolator
+from plate_ocr.training.styles.row import INK_THRESHOLD
 
 
 def test_the_robust_configuration_draws_all_styles():
@@ -23,16 +24,15 @@ def test_a_drawing_depends_on_its_generator_alone(name):
         assert np.array_equal(image, same_image) and not np.array_equal(image, other_image)
 
 
-def test_five_dark_digits_are_inside_the_margins(fonts):
-    interpolator = FontInterpolator(fonts[::5])
-    rng = np.random.default_rng(0)
-    separate = 0
-    for _ in range(300):
-        plate = interpolator.render(f"{rng.integers(100_000):05d}", rng).ink
-        assert plate.max() == 255 and plate.min() < 100
-        ink = plate < 200
-        edge = MARGIN - 1
-        assert ink.sum() == ink[edge:-edge, edge:-edge].sum()
-        columns = np.diff(ink.any(axis=0).astype(int), prepend=0, append=0)
-        separate += (columns == 1).sum() >= 5
-    assert separate > 0.7 * 300  # slanted and close digits share columns
+@pytest.mark.parametrize("name", STYLES)
+def test_digits_are_inside_the_margins_and_stand_out_from_the_plate(name):
+    render, rng = load_style(name), np.random.default_rng(0)
+    edge, near = MARGIN - 1, np.ones((15, 15), np.uint8)
+    for _ in range(150):
+        plate, ink, has_surroundings = render(f"{rng.integers(100_000):05d}", rng)
+        is_ink = ink < INK_THRESHOLD
+        assert ink.max() == 255 and np.ptp(np.nonzero(is_ink)[1]) > 20
+        assert is_ink.sum() == is_ink[edge:-edge, edge:-edge].sum()
+        assert has_surroundings or np.array_equal(plate, ink)
+        contrast = np.maximum(cv2.dilate(plate, near) - plate, plate - cv2.erode(plate, near))
+        assert contrast[ink < 60].min(initial=255) > 30
