@@ -75,7 +75,7 @@ def main() -> None:
         measured["runs"] = found["runs"]
     drawn = render_plates(held_out_range(DRAWN_PLATES))
     sets = {
-        "drawn plates": BenchmarkSet.from_plates(drawn),
+        "synthetic plates": BenchmarkSet.from_plates(drawn),
         "held-out fonts": load_benchmark("held_out_fonts"),
     }
     for folder in map(Path, sys.argv[1:]):

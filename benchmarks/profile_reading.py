@@ -10,17 +10,17 @@ import json
 import re
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from timeit import repeat
 
 import numpy as np
 import onnxruntime
 from threadpoolctl import threadpool_limits
 
-from benchmarks.environments import PROJECT
+from benchmarks.environments import PROJECT, RESULTS
 from plate_ocr.cli import run_command
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.network.crnn import build_model, count_macs
@@ -29,7 +29,6 @@ from plate_ocr.plates.images import letterbox, load_gray
 from plate_ocr.reading.reader import PlateReader, decode_output
 from plate_ocr.utils import write_text
 
-RESULTS = PROJECT / "results" / "profile.json"
 BATCHES = (1, 32)
 ROUNDS = 200
 PEAK_SIZE = 1_024  # rows and columns of the matrices
@@ -45,12 +44,7 @@ PARTS = {
 
 def seconds(function: Callable[[], object], rounds: int = ROUNDS) -> float:
     """The median time of a call, after a warm-up."""
-    times = []
-    for _ in range(rounds + 3):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return median(times[3:])
+    return median(repeat(function, number=1, repeat=rounds + 3)[3:])
 
 
 def profile_stages(reader: PlateReader, images: np.ndarray) -> dict[str, float]:
@@ -114,7 +108,7 @@ def main() -> None:
         "batches": batches,
     }
     print(json.dumps(result, indent=1))
-    write_text(RESULTS, json.dumps(result, indent=1) + "\n")
+    write_text(RESULTS / "profile.json", json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -107,8 +107,8 @@ def measure(
     drawn = render_plates(held_out_range(config.val_plates, digits), digits=digits)
     sets = {
         HELD_BACK: [BenchmarkSet.from_plates(tuned.held_back)],
-        "drawn plates": [BenchmarkSet.from_plates(drawn)],
-        "drawn plates, every style": list(style_sets(drawn, config.seed).values()),
+        "synthetic plates": [BenchmarkSet.from_plates(drawn)],
+        "synthetic plates, every style": list(style_sets(drawn, config.seed).values()),
     }
 
     def read(reader: PlateReader) -> dict[str, EvaluationResult]:
@@ -158,7 +158,7 @@ def threshold_text(report: FineTuningReport) -> str:
     if count >= IMAGES_FOR_THRESHOLD:
         return f"From a confidence of {threshold:.6f} on, one reading in a thousand is wrong."
     return (
-        "The confidence is calibrated on the held-back images and on drawn plates. A threshold "
+        "The confidence is calibrated on the held-back images and on synthetic plates. A threshold "
         "with one mistake in a thousand is not known yet: about "
         f"{IMAGES_FOR_THRESHOLD:,} held-back images must be read above it, and here "
         f"{count:,} of {len(report.held_back.labels):,} are."
