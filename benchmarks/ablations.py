@@ -152,7 +152,6 @@ def train(variant: Variant, config: TrainConfig) -> keras.Model:
         rows = np.random.default_rng([config.seed, part]).permutation(len(plates))
         shown = plates.take(np.resize(rows, steps * config.batch_size))  # some, or all repeatedly
         batches = fit.PlateBatches(shown, config.batch_size, config.seed, augment)
-        batches.shuffle(part)  # else both parts have one order
         rate = fit.warmup_cosine(config.learning_rate, steps, config.warmup_steps)
         crnn.compile_model(model, rate, config.box_weight)
         model.fit(batches, shuffle=False, verbose=2)
