@@ -52,7 +52,7 @@ class PlateBatches(keras.utils.PyDataset):
         self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.labels))
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.batch_size)
+        return -(-len(self.labels) // self.batch_size)
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         start = batch * self.batch_size
