@@ -36,7 +36,7 @@ def run_python(*arguments, folder, python_path=""):
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def execute(name, folder, python_path=PROJECT, **parameters):
+def execute(name, folder, python_path=PROJECT, /, **parameters):
     """Run a notebook in `folder`, and return the text of its outputs."""
     options = [part for key, value in parameters.items() for part in ("-p", key, value)]
     command = ("-m", "papermill", PROJECT / name, folder / name, *options)

@@ -84,7 +84,7 @@ def test_the_reason_of_a_reader_that_fails_is_stated_and_the_others_are_measured
     compared = (READERS[0], next(reader for reader in READERS if reader.key == "ddddocr"))
     monkeypatch.setattr(baselines, "READERS", compared)
     monkeypatch.setattr(compare, "install", lambda *arguments: sys.executable)
-    folder = write_plates(tmp_path / "meters" / "test", range(95_000, 95_002), size=(300, 120))
+    folder = write_plates(tmp_path / "meters" / "test", range(95_000, 95_002), size=(300, 150))
     sets = {name: part.sample(2) for name, part in compare.load_sets([folder]).items()}
     results = compare.compare(sets, timed=8, rounds=1)
     ours, failed = results["readers"]["plate_ocr"], results["readers"]["ddddocr"]
