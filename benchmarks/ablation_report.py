@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.report import table, titles
+from benchmarks.report import grid, titles
 from plate_ocr.evaluation.plots import BLUE, GRAY, LIGHT_GRAY
 
 BASE, GREEDY = "base", "greedy_decoding"
@@ -87,34 +87,32 @@ def rows_of(results: dict, samples: Samples, networks: bool) -> list[str]:
 
 
 def cells(samples: Samples, name: str) -> list[str]:
-    """Seeds of a variant, and its differences; bold where they exceed the noise."""
-    limits = noise(samples, len(samples[name]))
+    """Differences of a variant to the base, bold where they exceed the noise; rates of the base."""
+    if name == BASE:
+        return [f"{rate:.1f} %" for rate in samples[BASE].mean(axis=0)]
     changes = differences(samples)[name].round(1) + 0.0  # no -0.0
-    texts, bold = [f"{change:+.1f}" for change in changes], abs(changes) > limits
-    marked = [f"**{text}**" if far else text for text, far in zip(texts, bold, strict=True)]
-    return [str(len(samples[name])), *marked]
+    limits = noise(samples, len(samples[name]))
+    return [f"**{change:+.1f}**" if abs(change) > limit else f"{change:+.1f}"
+            for change, limit in zip(changes, limits, strict=True)]  # fmt: skip
 
 
 def result_table(results: dict, networks: bool = False) -> str:
     """The table of ablations, or that of networks with their sizes."""
     sets = titles(results["settings"]["images"])
+    columns = ["mean", *sets.values()]
     samples = exact_match(results, list(sets), *([name] for name in sets))
-    rows = [BASE, *rows_of(results, samples, networks)]
-    base = [f"{rate:.1f}" for rate in samples[BASE].mean(axis=0)]
-    lines = [
-        [title_of(results, BASE) + ", %", str(len(samples[BASE])), *base],
-        *([title_of(results, name), *cells(samples, name)] for name in rows[1:]),
-        ["noise of two seeds", "", *(f"± {limit:.1f}" for limit in noise(samples))],
-    ]
-    head = ["difference, points", "seeds", "mean", *sets.values()]
-    if networks:
-        sizes = [results["runs"][name] for name in rows]
-        columns = [[f"{size['parameters']:,}", f"{size['macs'] / 1e6:.1f}"] for size in sizes]
-        extra = [["parameters", "million multiply-adds"], *columns, ["", ""]]
-        head, *lines = (
-            [line[0], *part, *line[1:]] for line, part in zip([head, *lines], extra, strict=True)
-        )
-    return table(head, lines)
+    rows: dict[str, dict[str, str]] = {}
+    for name in (BASE, *rows_of(results, samples, networks)):
+        row = rows[title_of(results, name)] = {}
+        if networks:
+            size = results["runs"][name]
+            row["parameters"] = f"{size['parameters']:,}"
+            row["million multiply-adds"] = f"{size['macs'] / 1e6:.1f}"
+        row["seeds"] = str(len(samples[name]))
+        row |= zip(columns, cells(samples, name), strict=True)
+    limits = (f"± {limit:.1f}" for limit in noise(samples))
+    rows["noise of two seeds"] = dict(zip(columns, limits, strict=True))
+    return grid("difference, points", rows)
 
 
 def caption(results: dict) -> str:

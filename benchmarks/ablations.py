@@ -4,12 +4,11 @@ Every run repeats the training of the shipped weights in small: fresh weights, P
 plates, Part II with the augmentation of `robust`, and the same number of optimizer steps in all.
 First every variant is trained with one seed, then the base and what comes close to it with another.
 Writes results/ablations.json after every run; a run that stands there with the same settings and
-sets is not repeated. 2 to 4 minutes per run and about 90 in total, on 2 cores.
+sets is not repeated. 2 to 7 minutes per run and about 90 in total, on 2 cores.
 
 $ python -m benchmarks.ablations [FOLDER ...]
 """
 
-import argparse
 import json
 import shutil
 import sys
@@ -27,9 +26,9 @@ from keras import layers
 
 from benchmarks import compare
 from benchmarks.ablation_report import BASE, is_close_to_base
-from benchmarks.environments import CACHE, PROJECT
+from benchmarks.environments import CACHE, RESULTS
 from plate_ocr import __version__
-from plate_ocr.cli import ERRORS, path_argument, run_command
+from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.benchmark import BenchmarkSet
 from plate_ocr.evaluation.metrics import EvaluationResult
 from plate_ocr.network import crnn
@@ -39,11 +38,11 @@ from plate_ocr.plates.fonts import FONT_DIRECTORY
 from plate_ocr.plates.rendering import HELD_OUT_START, PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.backends import NETWORK_BATCH
 from plate_ocr.reading.ctc import decode_logits
-from plate_ocr.training import fit
+from plate_ocr.training import fit, saving
+from plate_ocr.training.batches import AugmentFn, PlateBatches, make_augmentation
 from plate_ocr.training.config import CONFIGS, TrainConfig, TrainingError
 from plate_ocr.utils import check_writable, processor_name, read_json, write_text
 
-RESULTS = PROJECT / "results" / "ablations.json"
 # Half of the batch size of `robust`: short runs learn more in twice the steps.
 CONFIG = replace(CONFIGS["robust"], name="ablation", batch_size=64, warmup_steps=50)
 PART_1_STEPS, STEPS = 400, 1_000  # optimizer steps of Part I, and of both parts
@@ -150,10 +149,10 @@ def train(variant: Variant, config: TrainConfig) -> keras.Model:
     keras.utils.set_random_seed(config.seed)
     model = build_network(**variant.network)
 
-    def fit_part(part: int, steps: int, augment: fit.AugmentFn | None) -> None:
-        batches = fit.PlateBatches(plates, config.batch_size, config.seed, augment)
+    def fit_part(part: int, steps: int, augment: AugmentFn | None) -> None:
         rows = np.random.default_rng([config.seed, part]).permutation(len(plates))
-        batches.epoch, batches.order = part, np.resize(rows, steps * config.batch_size)  # repeated
+        shown = plates.take(np.resize(rows, steps * config.batch_size))  # some, or all repeatedly
+        batches = PlateBatches(shown, config.batch_size, config.seed, augment)
         rate = fit.warmup_cosine(config.learning_rate, steps, config.warmup_steps)
         crnn.compile_model(model, rate, config.box_weight)
         model.fit(batches, shuffle=False, verbose=2)
@@ -165,7 +164,7 @@ def train(variant: Variant, config: TrainConfig) -> keras.Model:
             fit_part(1, part_1_steps, augment=None)
             PART_1[key] = model.get_weights()
         model.set_weights(PART_1[key])
-    fit_part(2, STEPS - part_1_steps, fit.make_augmentation(config, fonts))
+    fit_part(2, STEPS - part_1_steps, make_augmentation(config, fonts))
     return model
 
 
@@ -211,7 +210,7 @@ def prepare(sets: dict[str, BenchmarkSet], output: Path) -> dict[str, Any]:
             if finished | {"seeds": {}} == runs.get(name):
                 runs[name] = finished
     origin = {"network": network, "version": __version__, "machine": processor_name()}
-    return {"origin": origin, "versions": fit.versions(), "settings": settings, "runs": runs}
+    return {"origin": origin, "versions": saving.versions(), "settings": settings, "runs": runs}
 
 
 def run_all(sets: dict[str, BenchmarkSet], output: Path) -> None:
@@ -233,14 +232,12 @@ def run_all(sets: dict[str, BenchmarkSet], output: Path) -> None:
 
 def main() -> None:
     """Run what is missing in the results."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folders", nargs="*", type=path_argument, metavar="FOLDER")
-    folders = parser.parse_args().folders
-    check_writable(RESULTS)
+    output, folders = RESULTS / "ablations.json", list(map(Path, sys.argv[1:]))
+    check_writable(output)
     held_out = render_plates(range(HELD_OUT_START, HELD_OUT_START + 2_000))
     sets = {"held_out": BenchmarkSet.from_plates(held_out), **compare.load_sets(folders)}
     del sets["test"]  # 60 plates do not show small differences
-    run_all(sets, RESULTS)
+    run_all(sets, output)
 
 
 if __name__ == "__main__":

@@ -318,7 +318,8 @@ def _train(options: Options) -> int | None:
 
 def _train_here(options: Options) -> None:
     _import_keras()
-    from plate_ocr.training.fit import best_dtype_policy, save_model, train
+    from plate_ocr.training.fit import best_dtype_policy, train
+    from plate_ocr.training.saving import save_model
 
     config, host = CONFIGS[options.config], SINGLE_HOST
     if options.coordinator_address:

@@ -91,7 +91,7 @@ def random_weights(tmp_path_factory):
 
     from plate_ocr.network.crnn import build_model
     from plate_ocr.training.export import export_weights
-    from plate_ocr.training.fit import save_model
+    from plate_ocr.training.saving import save_model
 
     keras.utils.set_random_seed(0)
     path = tmp_path_factory.mktemp("weights") / "random.h5"

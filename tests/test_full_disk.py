@@ -7,7 +7,8 @@ import pytest
 
 from plate_ocr.network.crnn import build_model
 from plate_ocr.plates.dataset import DatasetError, generate_dataset
-from plate_ocr.training.fit import MONITOR, ResumableCheckpoint, save_model
+from plate_ocr.training.callbacks import MONITOR, ResumableCheckpoint
+from plate_ocr.training.saving import save_model
 from plate_ocr.utils import write_text
 
 

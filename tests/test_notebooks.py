@@ -15,7 +15,7 @@ from plate_ocr.evaluation.benchmark import BenchmarkSet, evaluate
 from plate_ocr.network.checkpoint import load_metadata
 from plate_ocr.plates.dataset import load_folder
 from plate_ocr.reading.reader import PlateReader
-from plate_ocr.training.fit import load_runs
+from plate_ocr.training.saving import load_runs
 
 NOTEBOOKS = ("data_generation.ipynb", "training.ipynb", "evaluation.ipynb", "fine_tuning.ipynb")
 

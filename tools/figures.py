@@ -23,7 +23,7 @@ from plate_ocr.plates.rendering import DEFAULT_SEED, plate_text
 from plate_ocr.reading.ctc import softmax
 from plate_ocr.reading.reader import PlateReader, Reading
 from plate_ocr.reading.tta import VIEWS, make_views
-from plate_ocr.training.fit import load_runs
+from plate_ocr.training.saving import load_runs
 from plate_ocr.training.styles import STYLES, load_style
 from plate_ocr.training.styles.row import Drawing
 from plate_ocr.training.styles.surroundings import add_surroundings

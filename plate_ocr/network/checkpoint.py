@@ -70,6 +70,11 @@ def origin(weights: Path | str) -> dict[str, str]:
     }
 
 
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def read_verified(path: Path, sha256: str | None) -> bytes:
     """Read a file.
 

@@ -19,15 +19,11 @@ from plate_ocr.plates.alphabet import SUPPORTED_LENGTHS, encode
 from plate_ocr.plates.dataset import DatasetError, PlateDataset, load_folder, render_plates
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training.augmentation import augment
+from plate_ocr.training.batches import make_augmentation, make_targets
+from plate_ocr.training.callbacks import ResumableCheckpoint
 from plate_ocr.training.config import CONFIGS, FINE_TUNE, TrainConfig, TrainingError
-from plate_ocr.training.fit import (
-    ResumableCheckpoint,
-    fit_epochs,
-    make_augmentation,
-    make_targets,
-    save_model,
-    warmup_cosine,
-)
+from plate_ocr.training.fit import fit_epochs, warmup_cosine
+from plate_ocr.training.saving import save_model
 from plate_ocr.training.styles.row import Drawing
 
 MIN_IMAGES = 10

@@ -97,12 +97,12 @@ def test_differences_beyond_the_noise_are_bold():
     results = made_up(no_counters=(0.79,), no_segments=(0.72,), half_filters=(0.70, 0.72))
     rows = table_of(results)
     count = len(titles(SETS)) + 1
-    assert rows[f"{VARIANTS['base'].title}, %"] == ["2", *["81.0"] * count]
+    assert rows[VARIANTS["base"].title] == ["2", *["81.0 %"] * count]
     assert rows["no counters"] == ["1", *["-2.0"] * count]
     assert rows["no seven-segment displays"] == ["1", *["**-9.0**"] * count]
     assert rows["greedy decoding"] == ["2", *["**-10.0**"] * count]
     # Twice the standard error: a deviation of sqrt(2) points, two seeds of either.
-    assert rows["noise of two seeds"] == ["", *["± 2.8"] * count]
+    assert rows["noise of two seeds"] == ["-", *["± 2.8"] * count]
     assert VARIANTS["half_filters"].title not in rows
     networks = table_of(results, networks=True)
     assert networks["half the filters"] == ["1,000", "5.0", "2", *["**-10.0**"] * count]

@@ -21,7 +21,7 @@ from plate_ocr.plates.alphabet import encode
 from plate_ocr.plates.dataset import PlateDataset, render_plates
 from plate_ocr.reading.ctc import softmax, text_probability
 from plate_ocr.reading.reader import PlateReader
-from plate_ocr.training.fit import save_model
+from plate_ocr.training.saving import save_model
 from plate_ocr.training.styles import STYLES
 
 

@@ -15,7 +15,7 @@ from plate_ocr.plates.alphabet import NUM_CLASSES, encode
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.reading.ctc import greedy_decode
 from plate_ocr.training.augmentation import digit_boxes
-from plate_ocr.training.fit import make_targets
+from plate_ocr.training.batches import make_targets
 
 
 def test_size_of_the_network():

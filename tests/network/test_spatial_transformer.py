@@ -8,7 +8,7 @@ from plate_ocr.network.spatial_transformer import CROP_HEIGHT, CROP_WIDTH, MIN_S
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training.augmentation import digit_boxes
-from plate_ocr.training.fit import make_targets
+from plate_ocr.training.batches import make_targets
 
 BOXES = np.array([[40, 20, 91, 40], [3, 3, 125, 61], [60, 3, 125, 18], [20, 50, 90, 61]])
 WHOLE_PLATE = np.array([[8, 6, 120, 58]])  # the box whose window is all of the plate
