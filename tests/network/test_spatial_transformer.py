@@ -1,17 +1,14 @@
-import cv2
 import keras
 import numpy as np
 import pytest
 
 from plate_ocr.network.crnn import build_model
 from plate_ocr.network.spatial_transformer import CROP_HEIGHT, CROP_WIDTH, MIN_SCALE, TEXT_SIZE
-from plate_ocr.plates.dataset import render_plates
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training.augmentation import digit_boxes
 from plate_ocr.training.batches import make_targets
 
 BOXES = np.array([[40, 20, 91, 40], [3, 3, 125, 61], [60, 3, 125, 18], [20, 50, 90, 61]])
-WHOLE_PLATE = np.array([[8, 6, 120, 58]])  # the box whose window is all of the plate
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +49,3 @@ def test_the_smallest_digits_are_enlarged_up_to_a_limit(sample):
     left, top, right, bottom = digit_boxes(np.uint8(255 * (crops < 0.5)))[0]
     np.testing.assert_allclose([right - left, bottom - top], [4 / MIN_SCALE, 2 / MIN_SCALE], atol=2)
     np.testing.assert_allclose([left + right, top + bottom], [CROP_WIDTH, CROP_HEIGHT], atol=2)
-
-
-def test_a_crop_of_the_whole_plate_is_close_to_a_plain_resize(sample):
-    plates = render_plates(range(20)).images
-    crops = sample(plates, WHOLE_PLATE.repeat(20, axis=0))
-    for crop, plate in zip(crops[..., 0], plates, strict=True):
-        resized = cv2.resize(plate, (CROP_WIDTH, CROP_HEIGHT), interpolation=cv2.INTER_AREA)
-        expected = 1 - resized / 255
-        assert np.corrcoef(crop.ravel(), expected.ravel())[0, 1] > 0.97
-        assert np.abs(crop - expected).mean() < 0.02

@@ -9,7 +9,7 @@ from plate_ocr.network.checkpoint import WeightsError, load_metadata, load_model
 from plate_ocr.network.crnn import NUM_TIME_STEPS
 from plate_ocr.plates.alphabet import NUM_CLASSES
 from plate_ocr.plates.dataset import render_plates
-from plate_ocr.training import callbacks, fit
+from plate_ocr.training import callbacks
 from plate_ocr.training.config import CONFIGS, TrainingError
 from plate_ocr.training.fit import train, warmup_cosine
 
