@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         print_table(rows, options.min_confidence)
         print_summary(rows, summary, options.min_confidence)
         if options.json:
-            write_json(options, rows, summary)
+            write_json(options.json, options.weights, rows, summary)
         if summary["unreadable"] < len(rows):
             plot_predictions(options.plot, rows, summary)
         return 1 if summary["unreadable"] else 0
@@ -185,8 +185,8 @@ def print_summary(rows: list[Row], summary: dict, min_confidence: float) -> None
     print(f"images per second  {summary['images_per_second']:.0f}")
 
 
-def write_json(options: argparse.Namespace, rows: list[Row], summary: dict) -> None:
-    """Write the summary and the readings."""
+def write_json(path: Path, weights: Path, rows: list[Row], summary: dict) -> None:
+    """Write the summary and the readings by these weights."""
     readings = []
     for row in rows:
         if row.reading:
@@ -194,9 +194,9 @@ def write_json(options: argparse.Namespace, rows: list[Row], summary: dict) -> N
             del reading["digits"]
             readings.append(reading)
     unreadable = [row.path.name for row in rows if not row.reading]
-    content = {"origin": origin(options.weights), "summary": summary}
+    content = {"origin": origin(weights), "summary": summary}
     content |= {"readings": readings, "unreadable": unreadable}
-    write_text(options.json, json.dumps(content, indent=2) + "\n")
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def plot_predictions(path: Path, rows: list[Row], summary: dict) -> None:

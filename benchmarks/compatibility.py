@@ -18,9 +18,9 @@ from plate_ocr.cli import run_command
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.dataset import load_folder
 from plate_ocr.reading.reader import PlateReader
+from plate_ocr.training.export import TOLERANCE
 from plate_ocr.utils import write_text
 
-TOLERANCE = 5e-3  # of a logit
 # Name -> backend of Keras, and packages. The oldest are the lower bounds of requirements.txt.
 # To try newer versions than an environment has, remove it.
 MATRIX = {

@@ -193,13 +193,13 @@ def _plot_errors(axis: Axes, results: dict) -> None:
 
 def _plot_throughput(axis: Axes, results: dict) -> None:
     """Two markers per reader on a log scale: batch size 1, and the best batch size."""
-    titles, single, best = [], [], []
+    names, single, best = [], [], []
     for reader, figures in measured(results).items():
         if "failed" not in figures:
-            titles.append(reader.title)
+            names.append(reader.title)
             single.append(figures["plates_per_second"]["1"])
             best.append(max(figures["plates_per_second"].values()))
-    rows = range(len(titles))
+    rows = range(len(names))
     axis.hlines(rows, single, best, color=GRAY)
     axis.plot(best, rows, "s", markersize=9, color=ORANGE, label="best batch size")
     axis.plot(single, rows, "o", markersize=5, color=BLUE, label="batch size 1")
@@ -208,7 +208,7 @@ def _plot_throughput(axis: Axes, results: dict) -> None:
         offset = {"xytext": (8, 0), "textcoords": "offset points"}
         axis.annotate(text, (best[row], row), va="center", fontsize=9, **offset)
     axis.set_xscale("log")
-    axis.set_yticks(rows, titles)
+    axis.set_yticks(rows, names)
     axis.invert_yaxis()
     axis.set(title="Throughput, 1 core (plates/s)")
     axis.set_xlim(right=8 * max(best))  # room for the numbers

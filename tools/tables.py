@@ -14,7 +14,6 @@ from benchmarks.baselines import READERS
 from benchmarks.real import result_table
 from benchmarks.report import table, titles
 from plate_ocr.network.crnn import build_model, count_macs
-from plate_ocr.training.fit import load_runs
 from plate_ocr.utils import read_json, write_text
 
 PROJECT = Path(__file__).parents[1]
@@ -127,9 +126,9 @@ def real() -> str:
 def training_runs() -> str:
     """Configuration and outcome of every run."""
     columns = {}
-    for name in load_runs(RESULTS):
-        run = load(f"training_{name}")
-        measured = run["measured"]
+    for path in sorted(RESULTS.glob("training_*.json")):
+        run = load(path.stem)
+        measured, name = run["measured"], run["config"]["name"]
         del run["config"]["name"], run["config"]["seed"]
         columns[f"`{name}`"] = {
             **{f"`{key}`": setting(value) for key, value in run["config"].items()},
