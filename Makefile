@@ -50,7 +50,7 @@ data: .venv/ready  ## draw 60,000 plates into data/train (half a minute)
 	$(EXECUTE) data_generation.ipynb
 	$(RUN) -m tools.clean_notebooks data_generation.ipynb
 
-train: .venv/ready  ## train, export and evaluate (three hours on two cores); resumes
+train: .venv/ready  ## train, export and evaluate (four hours on two cores); resumes
 	mkdir -p .cache
 	$(RUN) -m papermill training.ipynb .cache/training.ipynb --no-progress-bar --stdout-file -
 	mv .cache/training.ipynb training.ipynb
