@@ -42,7 +42,6 @@ def test_most_digits_stand_apart_but_some_touch(drawings):
 def test_marks_are_on_the_plate_alone(drawings):
     for plate, ink, has_surroundings in drawings:
         assert has_surroundings or np.array_equal(plate, ink)
-        assert (plate <= ink).all()
     amounts = [drawing for drawing in drawings if drawing.has_surroundings]
     assert 100 < len(amounts) < 200
     assert np.mean([(plate < ink).any() for plate, ink, _ in amounts]) > 0.8
