@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from plate_ocr.plates.alphabet import DIGITS
+from plate_ocr.plates.images import border_pixels
 from plate_ocr.plates.rendering import MARGIN
 from plate_ocr.training.styles import handwriting
 from plate_ocr.training.styles.handwriting import (
@@ -42,6 +43,9 @@ def test_most_digits_stand_apart_but_some_touch(drawings):
 def test_marks_are_on_the_plate_alone(drawings):
     for plate, ink, has_surroundings in drawings:
         assert has_surroundings or np.array_equal(plate, ink)
+        on_white = np.median(border_pixels(plate)) == 255
+        assert not on_white or (plate <= ink).all()
+        assert plate[ink < INK_THRESHOLD].mean() < plate[ink == 255].mean()
     amounts = [drawing for drawing in drawings if drawing.has_surroundings]
     assert 100 < len(amounts) < 200
     assert np.mean([(plate < ink).any() for plate, ink, _ in amounts]) > 0.8

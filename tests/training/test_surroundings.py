@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from plate_ocr.plates.alphabet import NUM_DIGITS
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.training.styles import surroundings
 from plate_ocr.training.styles.row import Drawing
@@ -49,7 +50,7 @@ def test_marks_never_hide_digits(mark, inks):
     rng = np.random.default_rng(0)
     marked = 0
     for ink in inks[:100]:
-        surface, row = np.zeros(ink.shape, np.float32), surroundings._measure_row(ink)
+        surface, row = np.zeros(ink.shape, np.float32), surroundings._measure_row(ink, NUM_DIGITS)
         mark(surface, row, rng)
         assert surface.min() >= 0 and surface.max() <= 1.001
         behind_digits = surface[ink < 200]
