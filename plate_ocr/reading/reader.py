@@ -52,9 +52,9 @@ class Reading:
 class PlateReader:
     """Reads plates with trained weights.
 
-    >>> reading = PlateReader().read("data/test/12891.png")
+    >>> reading = PlateReader().read("data/test/32045.png")
     >>> reading.text, reading.confidence > 0.9
-    ('12891', True)
+    ('32045', True)
 
     A reader can be pickled; the copy opens the weights again. Only one with ONNX Runtime works in
     a fork.

@@ -20,7 +20,7 @@ TEXT_AREA = (0.8 * PLATE_WIDTH, 0.8 * PLATE_HEIGHT)  # that the digits may fill 
 MIN_CONTRAST = 20  # gray levels between background and ink
 # Bias correction: the network reports digits this many columns of the crop too far left. Its
 # strided convolutions are padded on the right, which makes 1.5; the rest depends on the weights.
-POSITION_OFFSET = 2.2
+POSITION_OFFSET = 2.5
 
 
 def make_views(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 Every digit is printed on a wheel behind a window, which may also show parts of the digits before
 and after it. The last wheel may stand between two digits, and from 9 to 0 it turns the wheel
 before. The label is then the digit nearer to the middle; close to half a turn it is either of both,
-as in the labels of photographs, so that the network learns to be unsure.
+as in the labels of photographs, so that the network learns a low confidence there.
 """
 
 import math

@@ -87,7 +87,7 @@ def crop_strip(
     return cropped
 
 
-def _measure_row(ink: np.ndarray, digits: int = NUM_DIGITS) -> Row:
+def _measure_row(ink: np.ndarray, digits: int) -> Row:
     coverage = (255 - ink) / np.float32(255 - int(ink.min()))
     boldness = float(coverage[ink < 255].mean())
     left, top, width, height = cv2.boundingRect(255 - ink)
