@@ -185,7 +185,7 @@ def describe(variant: Variant) -> dict[str, Any]:
     """A variant in the file of results, without runs."""
     model = build_network(**variant.network)
     reader = keras.Model(model.input, model.output["logits"])
-    size = {"parameters": reader.count_params(), "macs": crnn.count_macs(reader)}
+    size = {"parameters": crnn.count_parameters(reader), "macs": crnn.count_macs(reader)}
     return {"variant": asdict(variant), **size, "seeds": {}}
 
 

@@ -13,7 +13,7 @@ from benchmarks.baselines import READERS
 from benchmarks.environments import PROJECT, RESULTS
 from benchmarks.real import result_table
 from benchmarks.report import grid, percent, titles
-from plate_ocr.network.crnn import build_model, count_macs
+from plate_ocr.network.crnn import build_model, count_macs, count_parameters
 from plate_ocr.utils import read_json, write_text
 
 PAGES = (PROJECT / "README.md", PROJECT / "MODEL_CARD.md", *sorted(PROJECT.glob("docs/*.md")))
@@ -237,7 +237,7 @@ def model_size() -> str:
     """Parameters and multiply-adds of the network."""
     model = build_model()
     macs = count_macs(model) / 1e6
-    return f"{model.count_params():,} parameters, {macs:,.1f} million multiply-adds per plate"
+    return f"{count_parameters(model):,} parameters, {macs:,.1f} million multiply-adds per plate"
 
 
 def speed() -> str:

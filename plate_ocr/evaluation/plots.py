@@ -54,8 +54,8 @@ def plate_grid(
     columns: int = 5,
 ) -> Figure:
     """Plates, uint8 (64, 128) or (64, 128, 1), with a caption each; red ones are highlighted."""
-    columns = min(columns, len(captions))
     rows = -(-len(captions) // columns)
+    columns = -(-len(captions) // rows)  # as few as fill the rows
     lines = 1 + max(caption.count("\n") for caption in captions)
     size = (1.4 * columns, (0.75 + 0.17 * lines) * rows + 0.3 * bool(title))
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)

@@ -230,6 +230,11 @@ def compile_model(
     )
 
 
+def count_parameters(model: keras.Model) -> int:
+    """Parameters that training changes."""
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+
 def count_macs(model: keras.Model) -> int:
     """Multiply-accumulate operations per plate in convolutions, recurrent and dense layers.
 
