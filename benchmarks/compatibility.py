@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.environments import CACHE, PROJECT, RESULTS, EnvironmentFailed, install, run
-from plate_ocr.cli import run_command
+from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.dataset import load_folder
 from plate_ocr.reading.reader import PlateReader
@@ -62,4 +62,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, EnvironmentFailed))
+    sys.exit(run_command(main, *ERRORS, EnvironmentFailed))

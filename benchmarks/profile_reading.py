@@ -21,7 +21,7 @@ import onnxruntime
 from threadpoolctl import threadpool_limits
 
 from benchmarks.environments import PROJECT, RESULTS
-from plate_ocr.cli import run_command
+from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.network.crnn import build_model, count_macs
 from plate_ocr.plates.dataset import encode_png, load_folder
@@ -112,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, *ERRORS))

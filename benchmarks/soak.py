@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.environments import PROJECT, RESULTS
-from plate_ocr.cli import run_command
+from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.utils import check_writable, write_text
@@ -75,4 +75,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, *ERRORS))

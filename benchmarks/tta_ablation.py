@@ -20,7 +20,7 @@ from benchmarks.datasets.layout import HEIGHT, WIDTH, render_plate
 from benchmarks.datasets.make_datasets import reduce_levels, tuning_plate
 from benchmarks.environments import RESULTS, EnvironmentFailed
 from plate_ocr import PlateReader
-from plate_ocr.cli import run_command
+from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.alphabet import NUM_DIGITS
@@ -151,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, EnvironmentFailed))
+    sys.exit(run_command(main, *ERRORS, EnvironmentFailed))

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from benchmarks import ablation_report, report
-from plate_ocr.cli import run_command
+from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation import plots
 from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.plates.alphabet import DIGITS, NUM_CLASSES
@@ -128,4 +128,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main, tables.ResultsError))
+    sys.exit(run_command(main, *ERRORS, tables.ResultsError))

@@ -129,8 +129,9 @@ def markdown(report: FineTuningReport) -> str:
         "# Fine-tuned weights",
         "",
         f"{len(tuned.own):,} images, {len(tuned.history)} epochs in {minutes:.1f} minutes. "
-        f"Epoch {tuned.best_epoch} read most of the held-back images and was kept, so expect "
-        "slightly less on new images.",
+        f"Epoch {tuned.best_epoch} had the highest exact match on the held-back images and was "
+        "kept, so expect slightly less on new images. Its weights are averaged with the initial "
+        "ones.",
         "",
         "| exact match, % | images | before | after |",
         "| --- | --: | --: | --: |",
@@ -156,7 +157,9 @@ def threshold_text(report: FineTuningReport) -> str:
     """From which confidence on readings can be trusted, or why that is not known."""
     count, threshold = report.accepted()
     if count >= IMAGES_FOR_THRESHOLD:
-        return f"From a confidence of {threshold:.6f} on, one reading in a thousand is wrong."
+        return (
+            f"From a confidence of {threshold:.6f} on, at most one reading in a thousand is wrong."
+        )
     return (
         "The confidence is calibrated on the held-back images and on synthetic plates. A threshold "
         "with one mistake in a thousand is not known yet: about "
@@ -181,8 +184,9 @@ def reading_table(report: FineTuningReport, rows: np.ndarray) -> list[str]:
 def doubtful_images(report: FineTuningReport) -> Figure:
     """The images to look at again: doubtful readings, then labels that are contradicted."""
     images, readings = report.tuned.images, report.readings
-    contradicted = report.contradicted()[:NUM_DOUBTFUL]
-    rows = np.concatenate([report.doubtful(), contradicted])
+    doubtful = report.doubtful()
+    contradicted = [row for row in report.contradicted() if row not in doubtful][:NUM_DOUBTFUL]
+    rows = [*doubtful, *contradicted]
     captions = []
     for row in rows:
         name = printable(images.records[row]["file_name"])
@@ -190,6 +194,6 @@ def doubtful_images(report: FineTuningReport) -> Figure:
         reading = f"{readings.texts[row]}  {100 * readings.confidence[row]:.1f} %"
         captions.append(f"{name}\n{reading}\nlabel {readings.labels[row]}")
     title = "Least confident held-back images"
-    if len(contradicted):
+    if contradicted:
         title += f"; the last {len(contradicted)}: labels to check"
     return plate_grid(images.images[rows], captions, ~readings.correct[rows], title)

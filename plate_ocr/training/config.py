@@ -28,11 +28,11 @@ class TrainConfig:
     warmup_steps: int = 300  # linear warm-up, then cosine decay; 0 keeps the rate constant
     batch_size: int = 128  # half of the described one: twice the steps at the same cost
     epochs: int = 55  # maximum
-    patience: int = 5  # epochs without a lower training loss before early stopping
+    patience: int = 5  # epochs without a better one before early stopping
     box_weight: float = 10.0  # of the box in the loss
     # plates
     plates: int = 60_000  # training plates
-    val_plates: int = 2_000  # read after every epoch, for monitoring only
+    val_plates: int = 2_000  # validation plates, for monitoring only
     test_plates: int = 9_940  # read once at the end
     replay_plates: int = 0  # drawn plates mixed with one's own, against forgetting
     # regularization
@@ -77,7 +77,7 @@ CONFIGS = {
             val_plates=300,  # drawn plates that are read before and after
             replay_plates=2_000,
             augment=True,
-            styles=DRAWN_STYLES,  # of the drawn plates, and so the next
+            styles=DRAWN_STYLES,  # of the drawn plates, like the line below
             surroundings_prob=0.3,
         ),
         # A smoke test that takes minutes on a laptop and still learns to read.
