@@ -1,6 +1,6 @@
 """Ablation study: short trainings that each change one thing, and networks of other sizes.
 
-Every run repeats the training of the shipped weights in small: fresh weights, Part I on clean
+Every run repeats the training of the shipped weights at small scale: fresh weights, Part I on clean
 plates, Part II with the augmentation of `robust`, and the same number of optimizer steps in all.
 First every variant is trained with one seed, then the base and what comes close to it with another.
 Writes results/ablations.json after every run; a run that stands there with the same settings and
