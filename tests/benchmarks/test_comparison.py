@@ -90,7 +90,7 @@ def test_the_reason_of_a_reader_that_fails_is_stated_and_the_others_are_measured
     assert ours["bytes"] > 1_000_000 and ours["peak_memory"] > 10_000_000
     text = report.markdown(results)
     assert "\n| data/test | 2 | **100.00** |\n" in text and failed["failed"] in text
-    assert text.count("\n| meters/test |") == 2
+    assert text.count("\n| real: water meters |") == 2
     errors, rates = report.chart(results).axes
     assert len(errors.get_legend().get_texts()) == len(rates.get_yticklabels()) == 1
     del results["sets"]["meters/test"]
