@@ -16,7 +16,7 @@ from plate_ocr.training.distributed import Distributed, HostError, run_in_subpro
 
 # Augmentation, dropout and a changing learning rate: all that could differ between hosts. Rounding
 # does differ. Adam moves a weight by the sign of its gradient, even if that is only rounding; a
-# large epsilon prevents that. Fresh weights crop hardly more than a point, where it grows as well.
+# large epsilon and a small learning rate prevent that. Fresh weights crop hardly more than a point, where it grows as well.
 TRAIN = """
 import sys
 from dataclasses import replace
@@ -30,7 +30,7 @@ from plate_ocr.training.config import CONFIGS
 keras.optimizers.Adam = partial(keras.optimizers.Adam, epsilon=1e-3)
 CONFIGS["tiny"] = replace(
     CONFIGS["robust"],
-    name="tiny", learning_rate=1e-4, batch_size=16, epochs=5, warmup_steps=2, dropout=0.2,
+    name="tiny", learning_rate=2e-5, batch_size=16, epochs=5, warmup_steps=2, dropout=0.2,
     val_plates=8,
 )
 sys.exit(main(sys.argv[1:]))
@@ -79,8 +79,7 @@ def test_two_hosts_have_the_loss_curve_of_one(tmp_path):
     one, two = history(tmp_path / "one"), history(tmp_path / "two")
     assert len(one) == len(two) == 5 and one[0]["loss"] != one[4]["loss"]
     for name in ("loss", "val_loss"):
-        # The last bit of one kernel alone changes the fifth epoch by 1e-4.
-        expected = pytest.approx([row[name] for row in one], rel=2e-3)
+        expected = pytest.approx([row[name] for row in one], rel=2e-4)
         assert [row[name] for row in two] == expected
     assert two[0]["loss"] == pytest.approx(one[0]["loss"], rel=1e-5)
     assert {path.suffix for path in tmp_path.glob("two.*")} == {".h5", ".json"}
