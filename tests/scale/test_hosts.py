@@ -16,7 +16,8 @@ from plate_ocr.training.distributed import Distributed, HostError, run_in_subpro
 
 # Augmentation, dropout and a changing learning rate: all that could differ between hosts. Rounding
 # does differ. Adam moves a weight by the sign of its gradient, even if that is only rounding; a
-# large epsilon and a small learning rate prevent that. Fresh weights crop hardly more than a point, where it grows as well.
+# large epsilon and a small learning rate prevent that. Fresh weights crop hardly more than a point,
+# where it grows as well.
 TRAIN = """
 import sys
 from dataclasses import replace
