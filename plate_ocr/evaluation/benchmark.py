@@ -173,8 +173,8 @@ def evaluate(reader: PlateReader, dataset: BenchmarkSet) -> EvaluationResult:
 def calibrate(weights: Path | str, plates: PlateDataset, backend: str = "onnx") -> PlattScaling:
     """Calibrate weights, and let their metadata keep it.
 
-    Drawn plates in the styles of the training are read too, and weigh as much as the given plates
-    together, but no more than one of those each: a few plates hold few mistakes.
+    A few plates hold few mistakes, so drawn plates in the styles of the training are read too.
+    Together they weigh as much as the given plates, and each at most as much as one of those.
 
     Args:
         weights: the HDF5 file, its export beside it unless Keras is the backend.

@@ -18,7 +18,7 @@ from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training.config import CONFIGS, FINE_TUNE, TrainConfig
 from plate_ocr.training.export import export_weights
 from plate_ocr.training.fine_tuning import FineTuned, fine_tune, remove_checkpoints
-from plate_ocr.utils import printable, write_text
+from plate_ocr.utils import one_line, printable, write_text
 
 HELD_BACK = "held-back images"  # name of a set
 NUM_DOUBTFUL = 10  # readings to look at again
@@ -149,7 +149,7 @@ def markdown(report: FineTuningReport) -> str:
     else:
         lines += ["No label is contradicted with confidence."]
     command = shlex.join(["plate-ocr", "read", "FOLDER", "--weights", str(tuned.weights)])
-    lines += ["", "## Read with these weights", "", "```", command, "```", ""]
+    lines += ["", "## Read with these weights", "", "```", one_line(command), "```", ""]
     return "\n".join(lines)
 
 

@@ -10,14 +10,15 @@ import json
 import mimetypes
 import reprlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from plate_ocr.plates.alphabet import NUM_DIGITS, is_valid_label
 from plate_ocr.plates.images import is_image_name
-from plate_ocr.utils import printable, write_text
+from plate_ocr.utils import check_writable, printable, write_text
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
+PROPOSALS = METADATA_FILES[1]  # which spreadsheets open
 
 
 class DatasetError(ValueError):
@@ -87,16 +88,18 @@ def read_metadata(directory: Path | str) -> dict[str, dict]:
 
 
 def check_unlabelled(directory: Path | str) -> None:
-    """Check that a folder has no metadata.
+    """Check that a folder has no metadata, and that it can be written there.
 
     Raises:
-        DatasetError: it has.
+        DatasetError: the folder has metadata.
+        OSError: it is not writable.
     """
     if found := find_metadata(directory):
         raise DatasetError(f"{found[0]}: exists already; proposals would replace it")
+    check_writable(Path(directory, PROPOSALS))
 
 
-def write_proposals(directory: Path | str, rows: Iterable[tuple[str, str, float]]) -> Path:
+def write_proposals(directory: Path | str, rows: Sequence[tuple[str, str, float]]) -> Path:
     """Write metadata.csv, which a person corrects.
 
     Args:
@@ -108,17 +111,18 @@ def write_proposals(directory: Path | str, rows: Iterable[tuple[str, str, float]
 
     Raises:
         DatasetError: the folder has metadata, or the name of an image is not valid text.
+        OSError: it is not writable.
     """
     check_unlabelled(directory)
+    for name, *_ in rows:
+        if name.encode(errors="ignore").decode() != name:
+            raise DatasetError(f"{Path(directory, printable(name))}: its name is not valid text")
     table = io.StringIO("\ufeff")  # without this mark, Excel garbles names that are not English
     table.seek(0, io.SEEK_END)
     writer = csv.writer(table, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     writer.writerows([("file_name", "text", "confidence"), *rows])
-    path = Path(directory, "metadata.csv")
-    try:
-        write_text(path, table.getvalue())
-    except UnicodeEncodeError as error:
-        raise DatasetError(f"{directory}: the name of an image is not valid text") from error
+    path = Path(directory, PROPOSALS)
+    write_text(path, table.getvalue())
     return path
 
 

@@ -1,7 +1,7 @@
 """Data augmentation: a clean plate -> the same text as a camera might see it.
 
-First the geometry: spacing, and one perspective warp. Then label background, stroke weight, cuts,
-dirt, lighting, blur, noise and compression, each on a fraction of the plates. Low or faint digits
+First the geometry: spacing, and one perspective warp. Then a panel, stroke weight, cuts, dirt,
+lighting, blur, noise and compression, each on a fraction of the plates. Low or faint digits
 are corrupted less, so that a person can still read every plate. The box of the digits is known
 from the geometry. A plate depends on its seed alone, not on its batch.
 """
@@ -27,9 +27,9 @@ cv2.setNumThreads(1)  # a plate is too small to be split among threads
 PLATE_SIZE = (PLATE_WIDTH, PLATE_HEIGHT)
 P_CLEAN = 0.1  # nothing is changed
 P_CORRUPT = 0.65  # of the others; the rest gets geometry and lighting only, which teaches shapes
-P_LABEL = 0.2  # of the others; the background ends near the digits
+P_PANEL = 0.2  # of the others; the background ends near the digits
 P_INVERT = 0.2  # light digits on a dark background
-P_INVERT_ON_LABEL = 0.5  # higher, because labels are rarer and vary as much
+P_INVERT_ON_PANEL = 0.5  # higher, because panels are rarer and vary as much
 MIN_DIGIT_HEIGHT = 8.5  # pixels after scaling
 MIN_TEXT_WIDTH = 30  # pixels after scaling
 REFERENCE_HEIGHT = 16  # pixels of a digit that gets corruptions of strength 1
@@ -106,9 +106,9 @@ def augment(
             plate = crop_strip(plate, box, rng)
         height *= HEIGHT_IN_SURROUNDINGS
         return random_photometry(plate, height, rng, P_INVERT, MIN_CONTRAST_IN_SURROUNDINGS), box
-    if rng.random() < P_LABEL:
-        plate = add_label_background(plate, box, rng)
-        return random_photometry(plate, height, rng, P_INVERT_ON_LABEL), box
+    if rng.random() < P_PANEL:
+        plate = add_panel(plate, box, rng)
+        return random_photometry(plate, height, rng, P_INVERT_ON_PANEL), box
     return random_photometry(plate, height, rng), box
 
 
@@ -184,15 +184,15 @@ def random_geometry(
     return plate, ink, height * scale
 
 
-def add_label_background(plate: np.ndarray, box: Box, rng: np.random.Generator) -> np.ndarray:
-    """Put the digits, dark ink on 255, on a label, some with a frame, on another background."""
+def add_panel(plate: np.ndarray, box: Box, rng: np.random.Generator) -> np.ndarray:
+    """Put the digits, dark ink on 255, on a panel, some framed, in front of another gray."""
     left, top, right, bottom = box
     margins = rng.integers((2, 2), (17, 10), (2, 2)).tolist()  # x, y of the start and of the end
     start = (left - margins[0][0], top - margins[0][1])
     end = (right - 1 + margins[1][0], bottom - 1 + margins[1][1])
-    label = np.zeros_like(plate)
-    cv2.rectangle(label, start, end, 255, -1)
-    plate = np.where(label, plate, np.uint8(rng.integers(0, 235)))
+    panel = np.zeros_like(plate)
+    cv2.rectangle(panel, start, end, 255, -1)
+    plate = np.where(panel, plate, np.uint8(rng.integers(0, 235)))
     if rng.random() < 0.4:
         gray = int(rng.integers(0, 160))
         cv2.rectangle(plate, start, end, gray, int(rng.integers(1, 3)))

@@ -34,6 +34,7 @@ INITIAL_SHARE = 0.25  # of the initial weights in the new ones
 MIN_BOX = 20, 8  # columns and rows; five digits are larger
 WEIGHTS_NAME = "dr_model.h5"
 CHECKPOINTS = "checkpoints"  # folder in the output, until everything is written
+MAX_EPOCHS = 1_000  # however many minutes are given
 MEASURED_STEPS = 30  # to learn how long one takes; the first half finds batches that are ready
 
 
@@ -186,8 +187,8 @@ def fit_own(
     if "epochs" not in state:  # a resumed run keeps its number
         state["epochs"] = config.epochs
         if minutes is not None:
-            seconds = len(batches) * seconds_per_step(trained, batches, config)
-            state["epochs"] = max(1, int(60 * minutes / seconds))
+            seconds = seconds_per_epoch(trained, batches, (held_back.images, targets), config)
+            state["epochs"] = int(np.clip(60 * minutes / seconds, 1, MAX_EPOCHS))
     epochs = state["epochs"]
     rate = warmup_cosine(config.learning_rate, epochs * len(batches), config.warmup_steps)
     compile_model(trained, rate, config.box_weight)
@@ -216,10 +217,13 @@ def held_back_error(row: dict) -> tuple[float, float]:
     return -row["val_logits_exact_match"], row["val_logits_loss"]
 
 
-def seconds_per_step(
-    model: keras.Model, batches: "OwnAndDrawnBatches", config: TrainConfig
+def seconds_per_epoch(
+    model: keras.Model,
+    batches: "OwnAndDrawnBatches",
+    validation: tuple[np.ndarray, dict[str, np.ndarray]],
+    config: TrainConfig,
 ) -> float:
-    """The time of a training step; the weights stay as they are."""
+    """The time of an epoch and its validation; the weights stay as they are."""
     weights, times = model.get_weights(), [time.perf_counter()]
     clock = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda *_, **__: times.append(time.perf_counter())
@@ -228,7 +232,10 @@ def seconds_per_step(
     steps = min(MEASURED_STEPS, len(batches))
     model.fit(batches, shuffle=False, steps_per_epoch=steps, callbacks=[clock], verbose=0)
     model.set_weights(weights)
-    return float(np.median(np.diff(times)[steps // 2 :]))
+    training = len(batches) * float(np.median(np.diff(times)[steps // 2 :]))
+    start = time.perf_counter()
+    model.evaluate(*validation, batch_size=config.batch_size, verbose=0)
+    return training + time.perf_counter() - start
 
 
 class OwnAndDrawnBatches(keras.utils.PyDataset):

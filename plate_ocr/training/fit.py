@@ -122,7 +122,7 @@ def warmup_cosine(
 
 def fit_epochs(
     model: keras.Model,
-    batches: PlateBatches,
+    batches: keras.utils.PyDataset,
     epochs: int,
     checkpoint: ResumableCheckpoint | None = None,
     validation_data: tuple[np.ndarray, Any] | None = None,
@@ -130,7 +130,8 @@ def fit_epochs(
 ) -> None:
     """Fit a compiled model; with a checkpoint, from the epoch that it has reached.
 
-    Prints a `line` per epoch, by default `epoch_line`.
+    The batches are shuffled as `PlateBatches` are. Prints a `line` per epoch, by default
+    `epoch_line`.
     """
     line = line or epoch_line
 

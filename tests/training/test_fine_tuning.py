@@ -75,12 +75,12 @@ def test_an_interrupted_run_goes_on_to_its_end(tiny, command, tmp_path, monkeypa
         save(model, path)
 
     command = [*command, "--minutes", "1"]
-    with monkeypatch.context() as patch:  # 5 steps an epoch of 30 seconds
-        patch.setattr(training, "seconds_per_step", lambda *_: 6.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "seconds_per_epoch", lambda *_: 30.0)
         patch.setattr(keras.Model, "save_weights", save_once)
         assert main(command) == 130
     assert {path.name for path in mine.iterdir()} == {"checkpoints"}
-    monkeypatch.setattr(training, "seconds_per_step", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(training, "seconds_per_epoch", lambda *_: pytest.fail("measured again"))
     with monkeypatch.context() as patch:
         patch.setattr(fine_tuning, "save_figure", raise_interrupt)
         assert main(command) == 130
