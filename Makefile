@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 .PHONY: help demo app test test-all test-page test-scale test-colab lint data train evaluate fine-tune \
-	figures benchmark ablations compatibility soak export fonts notebooks lock
+	figures benchmark ablations compatibility soak scale export fonts notebooks lock
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -50,7 +50,7 @@ data: .venv/ready  ## draw 60,000 plates into data/train (half a minute)
 	$(EXECUTE) data_generation.ipynb
 	$(RUN) -m tools.clean_notebooks data_generation.ipynb
 
-train: .venv/ready  ## train, export and evaluate (hours on two cores); resumes
+train: .venv/ready  ## train, export and evaluate (4 to 5 hours on two cores); resumes
 	mkdir -p .cache
 	$(RUN) -m papermill training.ipynb .cache/training.ipynb --no-progress-bar --stdout-file -
 	mv .cache/training.ipynb training.ipynb
@@ -79,8 +79,11 @@ ablations: .venv/ready  ## train without each part, and other networks (90 minut
 compatibility: .venv/ready  ## test the weights with the oldest and newest Keras, and JAX
 	$(RUN) -m benchmarks.compatibility
 
-soak: .venv/ready  ## read a million plates in one process: memory and speed
+soak: .venv/ready  ## read a million plates in one process: memory and speed (13 minutes)
 	$(RUN) -m benchmarks.soak
+
+scale: .venv-scale/ready  ## draw and read plates on Ray, on this machine: speed
+	.venv-scale/bin/python -m benchmarks.scale
 
 export: .venv/ready  ## export dr_model.h5 to dr_model.onnx
 	$(RUN) -m plate_ocr export

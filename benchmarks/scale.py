@@ -1,0 +1,50 @@
+"""Drawing and reading on Ray, on this machine alone: plates per second and bytes per plate.
+
+Runs `plate-ocr draw-many` and `read-many` as a user does; the start of Ray counts. Writes
+`results/scale.json`.
+
+$ make scale
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+from benchmarks.environments import RESULTS
+from plate_ocr.cli import ERRORS, run_command
+from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
+from plate_ocr.ray_data import draw_many, read_many
+from plate_ocr.utils import check_writable, cores, write_text
+
+PLATES = 200_000
+OUTPUT = RESULTS / "scale.json"
+
+
+def main() -> None:
+    """Measure, print, write the result."""
+    check_writable(OUTPUT)
+    with tempfile.TemporaryDirectory() as temporary:
+        plates, readings = Path(temporary, "plates"), Path(temporary, "readings")
+        start = perf_counter()
+        draw_many(plates, start=0, count=PLATES)
+        drawn = perf_counter()
+        read_many(plates, readings)
+        read = perf_counter()
+        size = sum(path.stat().st_size for path in plates.iterdir())
+    result = {
+        "origin": origin(DEFAULT_WEIGHTS),
+        "cores": cores(),
+        "plates": PLATES,
+        "drawn_per_second": round(PLATES / (drawn - start)),
+        "read_per_second": round(PLATES / (read - drawn)),
+        "bytes_per_plate": round(size / PLATES),
+    }
+    text = json.dumps(result, indent=1) + "\n"
+    print(text, end="")
+    write_text(OUTPUT, text)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, *ERRORS))
