@@ -79,7 +79,7 @@ def decode(options: argparse.Namespace) -> int:
     if options.json:
         write_json(options.json, options.weights, rows, summary)
     if summary["unreadable"] < len(rows):
-        plot_predictions(options.plot, rows, summary)
+        plot_predictions(options.plot, rows)
     return 1 if summary["unreadable"] else 0
 
 
@@ -196,17 +196,16 @@ def write_json(path: Path, weights: Path, rows: list[Row], summary: dict) -> Non
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def plot_predictions(path: Path, rows: list[Row], summary: dict) -> None:
+def plot_predictions(path: Path, rows: list[Row]) -> None:
     """Plot all plates in the order of `rows`, or the worst if they are too many."""
     from plate_ocr.evaluation import plots  # imports Matplotlib, which is slow
 
     readable = [row for row in rows if row.reading]
-    title = f"{len(readable)} plates"
+    wrong = [row.wrong for row in rows if row.label is not None]
+    title = f"{wrong.count(False)} of {len(wrong)} correct" if wrong else f"{len(readable)} plates"
     if len(readable) > MAX_SHOWN:
-        title = f"{MAX_SHOWN} of {title}, worst first"
+        title += f"; the worst {MAX_SHOWN}"
         readable = worst_first(rows)[:MAX_SHOWN]
-    if summary["exact_match"] is not None:
-        title += f"; exact match {100 * summary['exact_match']:.2f} % of all labelled"
     images = np.stack([load_plate(row.path) for row in readable])
     labels, readings = zip(*((row.label, row.reading) for row in readable), strict=True)
     plots.save_figure(plots.prediction_grid(images, labels, readings, title), path)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from benchmarks.baselines import READERS, Reader
 from plate_ocr.evaluation.benchmark import TITLES
 from plate_ocr.evaluation.notebook import markdown_table
-from plate_ocr.evaluation.plots import BLUE, GRAY, GREEN, ORANGE, PURPLE, RED, SKY
+from plate_ocr.evaluation.plots import BLUE, GRAY, GREEN, LIGHT_GRAY, ORANGE, PURPLE, RED, SKY
 
 SETS = {"test": "data/test"} | TITLES
 # Folders of real images that docs/benchmark.md describes; others have the last parts of their path.
@@ -27,8 +27,8 @@ MARKERS = {
     "ppocr_tiny": (GREEN, "D"),
     "ppocr_v5": (PURPLE, "P"),
     "rapidocr": (SKY, "X"),
-    "ddddocr": (RED, "^"),
-    "tesseract": (GRAY, "v"),
+    "ddddocr": (RED, "v"),
+    "tesseract": (GRAY, "^"),
 }
 
 
@@ -157,49 +157,56 @@ def markdown(results: dict) -> str:
 
 def chart(results: dict) -> Figure:
     """Error rate on every set, and throughput of every reader."""
-    figure, (errors, rates) = plt.subplots(2, 1, figsize=(5.5, 7.5), height_ratios=(1.5, 1))
+    figure, (errors, rates) = plt.subplots(2, 1, figsize=(5.5, 8), height_ratios=(2.4, 1))
     _plot_errors(errors, results)
     _plot_throughput(rates, results)
     return figure
 
 
 def _plot_errors(axis: Axes, results: dict) -> None:
-    """Markers on a log scale, because the best are close together; no errors at the left edge."""
-    plates, sets = results["sets"], titles(results["sets"])
+    """Markers on a log scale, because the best are close together; no errors at the left edge.
+
+    data/test is left out: it has too few plates to compare.
+    """
+    plates, sets = results["sets"], titles([name for name in results["sets"] if name != "test"])
     shown = [reader for reader in measured(results) if reader.key in MARKERS]
     none = 100 / (3 * max(plates.values()))
     for number, reader in enumerate(shown):
         (colour, marker), correct = MARKERS[reader.key], results["readers"][reader.key]["correct"]
         wrong = [max(none, 100 * (1 - correct[name] / plates[name])) for name in sets]
-        offset = 0.1 * (number - (len(shown) - 1) / 2)  # else equal readers hide each other
+        offset = 0.12 * (number - (len(shown) - 1) / 2)  # else equal readers hide each other
         rows = [row + offset for row in range(len(sets))]
-        axis.plot(wrong, rows, marker, color=colour, label=reader.title)
+        axis.plot(wrong, rows, marker, color=colour, markersize=8, mec="white", label=reader.title)
+    for row in range(0, len(sets), 2):
+        axis.axhspan(row - 0.5, row + 0.5, color=LIGHT_GRAY, alpha=0.3, linewidth=0)
     axis.set_xscale("log")
     axis.set_yticks(range(len(sets)), sets.values())
-    axis.invert_yaxis()
+    axis.set_ylim(len(sets) - 0.5, -0.5)
     axis.minorticks_off()
     ticks = [tick for tick in (0.01, 0.1, 1, 10, 100) if tick > 2 * none]
     axis.set_xticks([none, *ticks], ["0", *(f"{tick:g} %" for tick in ticks)])
     axis.set(title="Error rate (lower is better)", xlim=(none / 1.4, 140))
-    axis.legend(loc="upper center", bbox_to_anchor=(0.3, -0.06), ncols=4, fontsize=8)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.3, -0.05), ncols=3)
 
 
 def _plot_throughput(axis: Axes, results: dict) -> None:
-    """Two markers per reader on a log scale: batch size 1, and the best batch size."""
+    """A bar per reader: batch size 1, and, pale, what the best batch size adds."""
     readers = measured(results)
     rates = [figures["plates_per_second"] for figures in readers.values()]
     single, best = [rate["1"] for rate in rates], [max(rate.values()) for rate in rates]
+    colours = [MARKERS.get(reader.key, MARKERS["plate_ocr"])[0] for reader in readers]
     rows = range(len(rates))
-    axis.hlines(rows, single, best, color=GRAY)
-    axis.plot(best, rows, "s", markersize=9, color=ORANGE, label="best batch size")
-    axis.plot(single, rows, "o", markersize=5, color=BLUE, label="batch size 1")
-    for row in rows:
-        text = f"{single[row]:,.0f}" + (f" to {best[row]:,.0f}" if best[row] > single[row] else "")
-        offset = {"xytext": (8, 0), "textcoords": "offset points"}
-        axis.annotate(text, (best[row], row), va="center", fontsize=9, **offset)
-    axis.set_xscale("log")
+    axis.barh(rows, single, color=colours)
+    bars = axis.barh(rows, best, color=colours, alpha=0.4)
+    axis.bar_label(bars, [f"{rate:,.0f}" for rate in best], padding=3, fontsize=9)
+    for row, figures in enumerate(readers.values()):
+        if figures["best_batch"] > 1:
+            number = {"x": single[row], "y": row, "va": "center", "fontsize": 9}
+            axis.text(s=f"batch size 1: {single[row]:,.0f} ", color="white", ha="right", **number)
+            axis.text(s=f" batch size {figures['best_batch']}", **number)
     axis.set_yticks(rows, [reader.title for reader in readers])
     axis.invert_yaxis()
-    axis.set(title="Throughput, 1 core (plates/s)")
-    axis.set_xlim(right=8 * max(best))  # room for the numbers
-    axis.legend(loc="lower right")
+    axis.grid(False, axis="y")
+    axis.locator_params(axis="x", nbins=4)
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.set(title="Throughput, 1 core (plates/s)", xlim=(0, 1.2 * max(best)))

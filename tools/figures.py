@@ -22,15 +22,14 @@ from plate_ocr.plates.alphabet import DIGITS, NUM_CLASSES
 from plate_ocr.plates.rendering import DEFAULT_SEED, plate_text
 from plate_ocr.reading.ctc import softmax
 from plate_ocr.reading.reader import PlateReader, Reading
-from plate_ocr.reading.tta import VIEWS, make_views
 from plate_ocr.training.saving import load_runs
 from plate_ocr.training.styles import STYLES, load_style
-from plate_ocr.training.styles.row import Drawing
+from plate_ocr.training.styles.row import Drawing, Style
 from plate_ocr.training.styles.surroundings import add_surroundings
 from tools import tables
 
 PIPELINE_PLATE = "corruptions", 3297  # a shadow, off centre, and a digit that repeats
-TTA_PLATE = "cross_generator", 911  # light digits on a label
+TTA_PLATE = "corruptions", 2999  # a shadow; both views correct the first digit
 CROP_SIZE = 128, 32  # columns, rows
 
 
@@ -84,26 +83,30 @@ def write_reading(axis: Axes, reading: Reading) -> None:
 
 
 def draw_tta() -> Figure:
-    """A plate and its views in test-time augmentation."""
+    """A plate that test-time augmentation corrects."""
     name, index = TTA_PLATE
-    plate = load_benchmark(name).images[[index]]
-    images = np.concatenate([plate, *make_views(plate)[0]])
-    return plots.plate_grid(images, ["original", *VIEWS])
+    plates = load_benchmark(name)
+    return plots.tta_views(PlateReader(), plates.images[[index]], plates.labels[index])
 
 
 def draw_styles() -> Figure:
-    """A row of plates in each style that training draws, before augmentation."""
+    """The same numbers in each style that training draws, before augmentation."""
 
     def with_surroundings(text: str, rng: np.random.Generator) -> Drawing:
         return add_surroundings(load_style("interpolated")(text, rng), rng)
 
     styles = {style: load_style(style) for style in STYLES} | {"surroundings": with_surroundings}
-    rng, indices = np.random.default_rng(DEFAULT_SEED), count()
-    rows = {
-        name: [draw(plate_text(DEFAULT_SEED, next(indices)), rng).plate for _ in range(4)]
-        for name, draw in styles.items()
-    }
-    return plots.plate_rows(rows)
+    rng = np.random.default_rng(DEFAULT_SEED)
+    texts = [plate_text(DEFAULT_SEED, index) for index in range(4)]
+    rows = {name: [draw_inside(draw, text, rng) for text in texts] for name, draw in styles.items()}
+    return plots.plate_rows(rows, labels=texts)
+
+
+def draw_inside(draw: Style, text: str, rng: np.random.Generator) -> np.ndarray:
+    """The first plate in a style, uint8 (64, 128), whose digits lie away from its edges."""
+    edge = np.pad(np.zeros((48, 112), bool), 8, constant_values=True)
+    drawings = (draw(text, rng) for _ in count())
+    return next(drawing.plate for drawing in drawings if drawing.ink[edge].min() == 255)
 
 
 def draw_all(directory: Path) -> None:

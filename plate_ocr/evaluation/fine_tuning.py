@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from plate_ocr.evaluation.benchmark import BenchmarkSet, calibrate, evaluate, style_sets
 from plate_ocr.evaluation.metrics import TARGET_PRECISION, EvaluationResult, concatenate
-from plate_ocr.evaluation.plots import plate_grid, save_figure
+from plate_ocr.evaluation.plots import plate_grid, plt, save_figure
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS
 from plate_ocr.plates.dataset import held_out_range, render_plates
 from plate_ocr.reading.calibration import coverage_at_precision
@@ -93,7 +93,9 @@ def fine_tune_and_report(
     export_weights(tuned.weights)
     calibrate(tuned.weights, tuned.held_back)
     report = measure(tuned, before, PlateReader(tuned.weights), config)
-    save_figure(doubtful_images(report), Path(output, "report.png"))
+    figure = doubtful_images(report)
+    save_figure(figure, Path(output, "report.png"))
+    plt.close(figure)  # a program may fine-tune many times
     write_text(Path(output, "report.md"), markdown(report))
     remove_checkpoints(output)
     return report

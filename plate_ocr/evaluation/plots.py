@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from plate_ocr.plates.alphabet import BLANK, encode
-from plate_ocr.reading.ctc import collapse
-from plate_ocr.reading.reader import Digit, Reading
-from plate_ocr.reading.tta import x_affine
+from plate_ocr.reading.ctc import collapse, decode_logits
+from plate_ocr.reading.reader import Digit, PlateReader, Reading
+from plate_ocr.reading.tta import VIEWS, decode_with_views, make_views, x_affine
 from plate_ocr.utils import atomic_write
 
 # Okabe and Ito's colors, which differ with any color vision.
@@ -57,7 +57,7 @@ def plate_grid(
     rows = -(-len(captions) // columns)
     columns = -(-len(captions) // rows)  # as few as fill the rows
     lines = 1 + max(caption.count("\n") for caption in captions)
-    size = (1.4 * columns, (0.75 + 0.17 * lines) * rows + 0.3 * bool(title))
+    size = (1.4 * columns, (0.74 + 0.15 * lines) * rows + 0.25 * bool(title))
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for axis in axes.flat[len(captions) :]:
         axis.set_axis_off()
@@ -87,9 +87,28 @@ def prediction_grid(
     wrong, captions = [], []
     for label, reading in zip(labels, readings, strict=True):
         wrong.append(label not in (None, reading.text))
-        caption = f"{reading.text}  {100 * reading.confidence:.1f} %"
-        captions.append(f"{caption}\nlabel {label}" if wrong[-1] else caption)
+        captions.append(f"{reading}\nlabel {label}" if wrong[-1] else str(reading))
     return plate_grid(images, captions, wrong, title)
+
+
+def tta_views(reader: PlateReader, plate: np.ndarray, label: str, title_suffix: str = "") -> Figure:
+    """A plate, uint8 (1, 64, 128, 1), and its views in test-time augmentation, each with its text.
+
+    The title has the text of all views, wrong texts are red.
+    """
+    views = np.concatenate([plate, *make_views(plate)[0]])
+    single = decode_logits(reader.forward(views).logits, reader.digits)
+    merged = decode_with_views(reader.backend, plate, reader.forward(plate), reader.digits)
+    captions = [
+        f"{name}\n{text}  {100 * probability:.1f} %"
+        for name, text, probability in zip(
+            ("original", *VIEWS), single.texts, single.text_probability, strict=True
+        )
+    ]
+    title = f"Highest mean P(text): {merged.texts[0]}, {100 * merged.text_probability[0]:.1f} %"
+    return plate_grid(
+        views, captions, [text != label for text in single.texts], f"{title}{title_suffix}"
+    )
 
 
 def dataset_statistics(records: Sequence[dict], title_suffix: str = "") -> Figure:
@@ -115,15 +134,22 @@ def dataset_statistics(records: Sequence[dict], title_suffix: str = "") -> Figur
     return figure
 
 
-def plate_rows(rows: Mapping[str, Sequence[np.ndarray]], title: str = "") -> Figure:
-    """Rows of as many plates, uint8 (64, 128) or (64, 128, 1), with a name before each row."""
+def plate_rows(
+    rows: Mapping[str, Sequence[np.ndarray]], title: str = "", labels: Sequence[str] = ()
+) -> Figure:
+    """Rows of as many plates, uint8 (64, 128) or (64, 128, 1), with a name before each row.
+
+    The labels stand above the columns.
+    """
     columns = len(next(iter(rows.values())))
-    size = (1.3 * columns + 1.2, 0.66 * len(rows) + 0.3 * bool(title))
+    size = (1.2 * columns + 1.1, 0.66 * len(rows) + 0.3 * bool(title) + 0.2 * bool(labels))
     figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False)
     for (name, images), row in zip(rows.items(), axes, strict=True):
         row[0].text(-0.06, 0.5, name, transform=row[0].transAxes, ha="right", va="center")
         for axis, image in zip(row, images, strict=True):
             _show_image(axis, image, "gray", white=255)
+    for axis, label in zip(axes[0], labels, strict=False):
+        axis.set_title(label, loc="center")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -225,18 +251,24 @@ def training_curves(
     return figure
 
 
-def error_rate_bars(groups: Counts, title: str) -> Figure:
-    """Error rate of the first groups, as `accuracy_by` returns them: the hardest first."""
-    shown = dict(list(groups.items())[:MAX_BARS])
-    errors = {name: plates - correct for name, (correct, plates) in shown.items()}
-    rates = [100 * errors[name] / plates for name, (_, plates) in shown.items()]
+def error_rate_bars(groups: Counts, title: str, title_suffix: str = "") -> Figure:
+    """Error rate of the hardest groups with errors; groups as `accuracy_by` returns them."""
+    wrong = {
+        name: (plates - correct, plates)
+        for name, (correct, plates) in groups.items()
+        if correct < plates
+    }
+    shown = dict(list(wrong.items())[:MAX_BARS])
+    rates = [100 * errors / plates for errors, plates in shown.values()]
     figure, axis = plt.subplots(figsize=(5, 0.24 * len(shown) + 0.9))
-    bars = axis.barh(list(map(str, shown)), rates, color=BLUE)
-    counts = [f"{errors[name]} of {plates}" for name, (_, plates) in shown.items()]
+    bars = axis.barh(range(len(shown)), rates, color=BLUE)
+    axis.set_yticks(range(len(shown)), list(shown))
+    counts = [f"{errors} of {plates}" for errors, plates in shown.values()]
     axis.bar_label(bars, counts, padding=3, fontsize=9)
     axis.invert_yaxis()
     axis.grid(False, axis="y")
-    axis.set(title=title, xlabel="error rate (%)", xlim=(0, 1.25 * max(rates) or 1))
+    title = f"{title}: {len(wrong)} of {len(groups)} with errors{title_suffix}"
+    axis.set(title=title, xlabel="error rate (%)", xlim=(0, 1.25 * max(rates, default=1)))
     return figure
 
 
@@ -299,7 +331,8 @@ def reliability_diagram(curve: Sequence[dict], ece: float, title_suffix: str = "
     axis.set(title=f"Reliability diagram (ECE {100 * ece:.2f} %){title_suffix}", ylabel="accuracy")
     axis.legend(loc="upper left")
     counts.bar(confidence, plates, width=0.03, color=BLUE)
-    counts.set(yscale="log", xlabel="confidence", ylabel="plates")
+    counts.set(yscale="log", xlabel="confidence", ylabel="plates", yticks=(1, 100, 10_000))
+    counts.yaxis.set_major_formatter("{x:,.0f}")
     return figure
 
 
@@ -345,6 +378,6 @@ def ctc_posteriors(
 
 
 def save_figure(figure: Figure, path: Path | str) -> None:
-    """Save a figure atomically."""
+    """Save a figure atomically; it stays open, so that a notebook shows it."""
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=DPI)

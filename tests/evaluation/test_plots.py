@@ -21,6 +21,15 @@ def test_the_heatmap_shows_the_hardest_corruption_first_and_leaves_unmeasured_ce
     assert sorted(text.get_text() for text in axis.texts) == ["100.0", "100.0", "25.0"]
 
 
+@pytest.mark.parametrize(
+    ("groups", "drawn"), [({"a": (3, 5), "b": (5, 5)}, ["a"]), ({"b": (5, 5)}, [])]
+)
+def test_groups_without_errors_are_not_drawn(groups, drawn):
+    (axis,) = plots.error_rate_bars(groups, "Fonts").axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == drawn
+    assert axis.get_title(loc="left") == f"Fonts: {len(drawn)} of {len(groups)} with errors"
+
+
 @pytest.mark.parametrize("errors", [0, 3])
 def test_confusions_are_shown_without_the_diagonal(errors):
     counts = np.diag(np.full(10, 50))
