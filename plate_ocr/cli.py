@@ -156,8 +156,8 @@ def _add_weights_commands(add_command: AddCommand) -> None:
     add("directory", type=path_argument, help="folder of labelled images")
     output = "new folder for the weights and a report"
     add("--output", type=path_argument, required=True, metavar="FOLDER", help=output)
-    test = "labelled images to hold back; default: a fifth of the images"
-    add("--test", type=path_argument, metavar="FOLDER", help=test)
+    validation = "labelled images that choose the epoch; default: a fifth of the images"
+    add("--validation", type=path_argument, metavar="FOLDER", help=validation)
     minutes = f"about how long to train; default: {CONFIGS[FINE_TUNE].epochs} epochs"
     add("--minutes", type=positive_number, metavar="M", help=minutes)
     digits = "on an image, 4 to 7; default: as many as the initial weights read"
@@ -338,13 +338,12 @@ def _train_here(options: Options) -> None:
             validation,
             config,
             checkpoints=options.checkpoints or options.weights.with_suffix(".checkpoints"),
-            probe_images=validation.images[:8],
             precision=best_dtype_policy(),
             initial_weights=options.initial_weights,
             host=host,
         )
-        with host.save_on_first_host(options.weights) as temporary:
-            save_model(model, temporary)
+        with host.save_on_first_host(options.weights) as path:
+            save_model(model, path)
     print(f"{options.weights}: epoch {state['best_epoch']}, loss {state['best_loss']:.6f}")
 
 
@@ -354,7 +353,7 @@ def _fine_tune(options: Options) -> int:
     Writes dr_model.h5 with its export, report.md and report.png. An interrupted run goes on.
     """
     digits = options.digits or load_metadata(options.initial_weights)["digits"]
-    folders = filter(None, (options.directory, options.test))
+    folders = filter(None, (options.directory, options.validation))
     problems = [line for folder in folders for line in dataset.validate_dataset(folder, digits)]
     for line in problems:
         print_error(line)
@@ -366,7 +365,7 @@ def _fine_tune(options: Options) -> int:
     report = fine_tune_and_report(
         options.directory,
         options.output,
-        test=options.test,
+        validation_folder=options.validation,
         minutes=options.minutes,
         digits=digits,
         initial_weights=options.initial_weights,

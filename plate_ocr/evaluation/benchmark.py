@@ -174,7 +174,8 @@ def calibrate(weights: Path | str, plates: PlateDataset, backend: str = "onnx") 
     """Calibrate weights, and let their metadata keep it.
 
     A few plates hold few mistakes, so drawn plates in the styles of the training are read too.
-    Together they weigh as much as the given plates, and each at most as much as one of those.
+    Together they weigh at most as much as the given plates, and each at most as much as one of
+    those. The calibration of single views is used for test-time augmentation as well.
 
     Args:
         weights: the HDF5 file, its export beside it unless Keras is the backend.

@@ -1,5 +1,6 @@
 """What fine-tuning has brought: readings before and after, labels and images to look at again."""
 
+import math
 import shlex
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,7 +21,7 @@ from plate_ocr.training.export import export_weights
 from plate_ocr.training.fine_tuning import FineTuned, fine_tune, remove_checkpoints
 from plate_ocr.utils import one_line, printable, write_text
 
-HELD_BACK = "held-back images"  # name of a set
+VALIDATION = "validation images"  # name of a set
 NUM_DOUBTFUL = 10  # readings to look at again
 MIN_CONTRADICTION = 0.9  # confidence from which a reading contradicts a label
 NAME_LENGTH = 22  # characters of a file name below its image
@@ -39,26 +40,24 @@ class FineTuningReport:
     trained: EvaluationResult  # the images trained on, by the new weights
 
     @property
-    def held_back(self) -> EvaluationResult:
-        """Readings of the held-back images by the new weights."""
-        return self.after[HELD_BACK]
+    def validation(self) -> EvaluationResult:
+        """Readings of the validation images by the new weights."""
+        return self.after[VALIDATION]
 
     @property
     def readings(self) -> EvaluationResult:
         """Readings of `FineTuned.images` by the new weights."""
-        return concatenate([self.held_back, self.trained])
+        return concatenate([self.validation, self.trained])
 
     def accepted(self) -> tuple[int, float]:
-        """How many held-back images are read with one mistake in a thousand; their confidence."""
-        result = self.held_back
-        coverage, threshold = coverage_at_precision(
-            result.confidence, result.correct, TARGET_PRECISION
-        )
+        """How many validation images are read without a mistake, and from which confidence on."""
+        result = self.validation
+        coverage, threshold = coverage_at_precision(result.confidence, result.correct, 1.0)
         return round(coverage * len(result.labels)), threshold
 
     def doubtful(self) -> np.ndarray:
-        """Rows of the held-back images that are read least confidently, the least first."""
-        return np.argsort(self.held_back.confidence, kind="stable")[:NUM_DOUBTFUL]
+        """Rows of the validation images that are read least confidently, the least first."""
+        return np.argsort(self.validation.confidence, kind="stable")[:NUM_DOUBTFUL]
 
     def contradicted(self) -> np.ndarray:
         """Rows of the images whose label is contradicted with confidence, the surest first."""
@@ -71,7 +70,7 @@ def fine_tune_and_report(
     folder: Path | str,
     output: Path | str,
     *,
-    test: Path | str | None = None,
+    validation_folder: Path | str | None = None,
     minutes: float | None = None,
     digits: int | None = None,
     initial_weights: Path | str = DEFAULT_WEIGHTS,
@@ -84,14 +83,14 @@ def fine_tune_and_report(
     tuned = fine_tune(
         folder,
         output,
-        test=test,
+        validation_folder=validation_folder,
         minutes=minutes,
         digits=digits,
         initial_weights=initial_weights,
         config=config,
     )
     export_weights(tuned.weights)
-    calibrate(tuned.weights, tuned.held_back)
+    calibrate(tuned.weights, tuned.validation)
     report = measure(tuned, before, PlateReader(tuned.weights), config)
     figure = doubtful_images(report)
     save_figure(figure, Path(output, "report.png"))
@@ -104,11 +103,11 @@ def fine_tune_and_report(
 def measure(
     tuned: FineTuned, before: PlateReader, after: PlateReader, config: TrainConfig
 ) -> FineTuningReport:
-    """Read held-back images and drawn plates with the weights of before and after."""
+    """Read validation images and drawn plates with the weights of before and after."""
     digits = tuned.own.digits
     drawn = render_plates(held_out_range(config.val_plates, digits), digits=digits)
     sets = {
-        HELD_BACK: [BenchmarkSet.from_plates(tuned.held_back)],
+        VALIDATION: [BenchmarkSet.from_plates(tuned.validation)],
         "synthetic plates": [BenchmarkSet.from_plates(drawn)],
         "synthetic plates, every style": list(style_sets(drawn, config.seed).values()),
     }
@@ -131,7 +130,7 @@ def markdown(report: FineTuningReport) -> str:
         "# Fine-tuned weights",
         "",
         f"{len(tuned.own):,} images, {len(tuned.history)} epochs in {minutes:.1f} minutes. "
-        f"Epoch {tuned.best_epoch} had the highest exact match on the held-back images and was "
+        f"Epoch {tuned.best_epoch} had the highest exact match on the validation images and was "
         "kept, so expect slightly less on new images. Its weights are averaged with the initial "
         "ones.",
         "",
@@ -141,7 +140,7 @@ def markdown(report: FineTuningReport) -> str:
     for name, after in report.after.items():
         rates = [100 * result.correct.mean() for result in (report.before[name], after)]
         lines.append(f"| {name} | {len(after.labels):,} | {rates[0]:.1f} | {rates[1]:.1f} |")
-    lines += ["", threshold_text(report), "", "## Least confident held-back images", ""]
+    lines += ["", threshold_text(report), "", "## Least confident validation images", ""]
     lines += reading_table(report, report.doubtful())
     lines += ["", "## Labels to check", ""]
     contradicted = report.contradicted()
@@ -159,27 +158,30 @@ def threshold_text(report: FineTuningReport) -> str:
     """From which confidence on readings can be trusted, or why that is not known."""
     count, threshold = report.accepted()
     if count >= IMAGES_FOR_THRESHOLD:
+        threshold = math.floor(1e6 * threshold) / 1e6
         return (
-            f"From a confidence of {threshold:.6f} on, at most one reading in a thousand is wrong."
+            f"From a confidence of {threshold:.6f} on, none of {count:,} validation images is "
+            "misread, so at most about one reading in a thousand is wrong (95 % confidence; these "
+            "images also chose the epoch)."
         )
     return (
-        "The confidence is calibrated on the held-back images and on synthetic plates. A threshold "
-        "with one mistake in a thousand is not known yet: about "
-        f"{IMAGES_FOR_THRESHOLD:,} held-back images must be read above it, and here "
-        f"{count:,} of {len(report.held_back.labels):,} are."
+        "The confidence is calibrated on the validation images and on synthetic plates. A "
+        "threshold with one mistake in a thousand is not known yet: about "
+        f"{IMAGES_FOR_THRESHOLD:,} validation images must be read above it without a mistake, and "
+        f"here {count:,} of {len(report.validation.labels):,} are."
     )
 
 
 def reading_table(report: FineTuningReport, rows: np.ndarray) -> list[str]:
     """The lines of a Markdown table of the readings of some labelled images."""
     readings, records = report.readings, report.tuned.images.records
-    head = ["file", "held back", "label", "text", "confidence, %"]
+    head = ["file", "validation", "label", "text", "confidence, %"]
     lines = [head, ["---", *["--:"] * (len(head) - 1)]]
     for row in rows:
         name = printable(records[row]["file_name"]).replace("|", r"\|")
-        held_back = "yes" if row < len(report.tuned.held_back) else "no"
+        validation = "yes" if row < len(report.tuned.validation) else "no"
         confidence = f"{100 * readings.confidence[row]:.1f}"
-        lines.append([name, held_back, readings.labels[row], readings.texts[row], confidence])
+        lines.append([name, validation, readings.labels[row], readings.texts[row], confidence])
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
@@ -195,7 +197,7 @@ def doubtful_images(report: FineTuningReport) -> Figure:
         name = name if len(name) <= NAME_LENGTH else f"...{name[3 - NAME_LENGTH :]}"
         reading = f"{readings.texts[row]}  {100 * readings.confidence[row]:.1f} %"
         captions.append(f"{name}\n{reading}\nlabel {readings.labels[row]}")
-    title = "Least confident held-back images"
+    title = "Least confident validation images"
     if contradicted:
         title += f"; the last {len(contradicted)}: labels to check"
     return plate_grid(images.images[rows], captions, ~readings.correct[rows], title)

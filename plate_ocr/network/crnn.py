@@ -35,7 +35,7 @@ class ConvSpec(NamedTuple):
 
 
 CONVOLUTIONS = (  # output rows x columns
-    # Normalising this large map would cost a seventh of the training rate.
+    # Batch normalization of this large map would slow training by a seventh.
     ConvSpec(24, kernel_size=5, strides=(2, 2), batch_norm=False),  # 16 x 64
     ConvSpec(40, kernel_size=3, strides=(2, 2)),  # 8 x 32
     # Pooled, not strided: better shift invariance, and the network learns faster.
@@ -151,15 +151,15 @@ def with_crop(model: keras.Model) -> keras.Model:
 
 
 def architecture_hash(model: keras.Model) -> str:
-    """Hash of layer names and output shapes; it identifies the architecture.
+    """Hash of layer names and output shapes, which guards against weights of another network.
 
-    Shapes of weights are not enough: other networks have arrays of the same shapes.
+    Shapes of weights are not enough: other networks have arrays of the same shapes. Constants of
+    the spatial transformer and activations are not part of it.
     """
     layout = [[layer.name, *layer.output.shape[1:]] for layer in model.layers]
     return hashlib.sha256(json.dumps(layout).encode()).hexdigest()
 
 
-@keras.saving.register_keras_serializable(package="plate_ocr")
 def exact_match(labels, logits):
     """Whether the greedily decoded text of each plate equals its label.
 
@@ -184,7 +184,6 @@ def exact_match(labels, logits):
     return ops.cast(ops.logical_and(hits == length, position[:, -1] == length), "float32")
 
 
-@keras.saving.register_keras_serializable(package="plate_ocr")
 def ctc_loss(labels, logits):
     """Connectionist temporal classification (Graves et al. 2006), per plate.
 

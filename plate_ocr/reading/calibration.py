@@ -54,8 +54,8 @@ def fit_platt_scaling(
 
     def loss(parameters: np.ndarray) -> float:
         scaled = parameters[0] + parameters[1] * logit
-        surprise = weights @ np.logaddexp(0, -sign * scaled)
-        return surprise + (((parameters - identity) / PRIOR_STD) ** 2).sum() / 2
+        negative_log_likelihood = weights @ np.logaddexp(0, -sign * scaled)
+        return negative_log_likelihood + (((parameters - identity) / PRIOR_STD) ** 2).sum() / 2
 
     fitted = minimize(loss, identity, method="L-BFGS-B", bounds=[(None, None), (MIN_SLOPE, None)])
     return PlattScaling(*fitted.x.tolist())

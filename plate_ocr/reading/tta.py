@@ -15,7 +15,7 @@ from plate_ocr.reading import ctc
 from plate_ocr.reading.backends import Backend, ModelOutput
 
 VIEWS = ("shifted", "cropped")
-SHIFT = 2  # pixels up and to the left: half a column of the localization network
+SHIFT = 2  # pixels up and to the left
 TEXT_AREA = (0.8 * PLATE_WIDTH, 0.8 * PLATE_HEIGHT)  # that the digits may fill in the cropped view
 MIN_CONTRAST = 20  # gray levels between background and ink
 # Bias correction: the network reports digits this many columns of the crop too far left. Its

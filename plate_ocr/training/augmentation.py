@@ -37,6 +37,8 @@ MIN_CONTRAST = 40  # gray levels between ink and background
 MIN_CONTRAST_IN_SURROUNDINGS = 120  # of 255, because drawings use fewer levels
 HEIGHT_IN_SURROUNDINGS = 0.5  # digits there are corrupted like ones of this fraction of the height
 MIN_FILL_IN_SURROUNDINGS = 0.5  # of the plate by the digits, as in photographs cut to them
+P_MORPHOLOGY, P_CUTS, P_SPECKS, P_SHARPEN = 0.25, 0.08, 0.2, 0.12  # of corrupted plates
+P_COMPRESS = 0.15  # of all
 P_STRIP = 0.3  # of plates with surroundings; they fill the width only, as after `letterbox`
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; the last two lie outside
@@ -212,22 +214,22 @@ def random_photometry(
     """
     strength = min(height / REFERENCE_HEIGHT, 2.0)
     corrupt = rng.random() < P_CORRUPT * strength
-    if corrupt and rng.random() < 0.25:
+    if corrupt and rng.random() < P_MORPHOLOGY:
         plate = _random_morphology(plate, rng)
-    if corrupt and rng.random() < 0.08:
+    if corrupt and rng.random() < P_CUTS:
         plate = _random_cuts(plate, rng)
-    if corrupt and rng.random() < 0.2:
+    if corrupt and rng.random() < P_SPECKS:
         plate = _add_specks_and_scratches(plate, rng)
     plate, contrast = _random_lighting(plate, rng, p_invert, min_contrast)
-    kind = rng.random() if corrupt else 1.0
+    kind = rng.random() if corrupt else 1.0  # below 0.35 blur, from 0.25 to 0.7 noise: some both
     if kind < 0.35:
         plate = _random_blur(plate, strength, rng)
-    if corrupt and rng.random() < 0.12:
+    if corrupt and rng.random() < P_SHARPEN:
         plate = _sharpen(plate, rng)
     if 0.25 < kind < 0.7:
         with_blur = 0.4 if kind < 0.35 else 1.0
         plate = _add_noise(plate, with_blur * strength * contrast / 255, rng)
-    if rng.random() < 0.15:
+    if rng.random() < P_COMPRESS:
         plate = _compress(plate, rng)
     return plate
 

@@ -21,7 +21,18 @@ AugmentFn = Callable[
 ]
 
 
-class PlateBatches(keras.utils.PyDataset):
+class EpochBatches(keras.utils.PyDataset):
+    """Batches in an order that seed and epoch decide, so that a run can resume."""
+
+    seed: int
+    batch_size: int
+
+    def shuffle(self, epoch: int) -> None:
+        """Take the order of an epoch, counted from 0."""
+        raise NotImplementedError
+
+
+class PlateBatches(EpochBatches):
     """Shuffled batches: uint8 images (n, 64, 128, 1) and the targets of `with_box`.
 
     The order depends on seed and epoch alone, the augmentation of a plate on its row as well: so a

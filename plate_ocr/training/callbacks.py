@@ -16,7 +16,7 @@ from plate_ocr.training.distributed import SINGLE_HOST, Distributed
 from plate_ocr.training.saving import device_name
 from plate_ocr.utils import atomic_write, read_json, write_text
 
-MONITOR = "logits_loss"  # the CTC loss on the training plates
+MONITOR = "logits_loss"  # the CTC loss on the training plates, as in the described run
 PROBE_STEPS = (0, 25, 50, 75, 100, 150, 200, 300, 400, 800, 1_600, 3_200)
 # HDF5 reports a full disk in many lines, so the room for a file is claimed first: weights and two
 # moments of Adam, with some for HDF5.
@@ -63,10 +63,13 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             }
         except ValueError as error:
             raise TrainingError(f"{error}; delete {self.directory} to start again") from error
-        if not isinstance(self.state, dict) or self.state.get("run") != run:
+        found = self.state.get("run") if isinstance(self.state, dict) else None
+        if found != run:
+            found = found if isinstance(found, dict) else {}
+            differing = ", ".join(key for key in run if found.get(key) != run[key])
             raise TrainingError(
-                f"{self.directory}: holds another run, of other plates or another configuration; "
-                "choose another directory, or delete it to start again"
+                f"{self.directory}: holds another run (it differs in: {differing}); choose another "
+                "directory, or delete it to start again"
             )
         for name, sha256 in self.state["sha256"].items():
             if file_sha256(path := self.directory / name) != sha256:

@@ -21,7 +21,7 @@ from plate_ocr.plates.alphabet import SUPPORTED_LENGTHS, encode
 from plate_ocr.plates.dataset import DatasetError, PlateDataset, load_folder, render_plates
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training.augmentation import augment
-from plate_ocr.training.batches import make_augmentation, make_targets
+from plate_ocr.training.batches import EpochBatches, make_augmentation, make_targets
 from plate_ocr.training.callbacks import ResumableCheckpoint
 from plate_ocr.training.config import CONFIGS, FINE_TUNE, TrainConfig, TrainingError
 from plate_ocr.training.fit import fit_epochs, warmup_cosine
@@ -29,7 +29,7 @@ from plate_ocr.training.saving import save_model
 from plate_ocr.training.styles.row import Drawing
 
 MIN_IMAGES = 10
-HELD_BACK_PERCENT = 20  # where no test folder is given
+VALIDATION_PERCENT = 20  # where no folder is given
 INITIAL_SHARE = 0.25  # of the initial weights in the new ones
 MIN_BOX = 20, 8  # columns and rows; five digits are larger
 WEIGHTS_NAME = "dr_model.h5"
@@ -42,16 +42,16 @@ MEASURED_STEPS = 30  # to learn how long one takes; the first half finds batches
 class FineTuned:
     """New weights, and the images that made them."""
 
-    weights: Path  # not exported yet
+    weights: Path  # exported by `fine_tune_and_report` only
     own: PlateDataset  # trained on
-    held_back: PlateDataset  # not trained on; they chose the epoch
+    validation: PlateDataset  # not trained on; they chose the epoch
     history: list[dict]  # an epoch each, as in `ResumableCheckpoint.state`
     best_epoch: int  # from 1
 
     @property
     def images(self) -> PlateDataset:
-        """All labelled images, the held-back ones first."""
-        parts = self.held_back, self.own
+        """All labelled images, the validation ones first."""
+        parts = self.validation, self.own
         return PlateDataset(
             np.concatenate([part.images for part in parts]),
             [label for part in parts for label in part.labels],
@@ -63,7 +63,7 @@ def fine_tune(
     folder: Path | str,
     output: Path | str,
     *,
-    test: Path | str | None = None,
+    validation_folder: Path | str | None = None,
     minutes: float | None = None,
     digits: int | None = None,
     initial_weights: Path | str = DEFAULT_WEIGHTS,
@@ -71,14 +71,14 @@ def fine_tune(
 ) -> FineTuned:
     """Teach the reader labelled images of your own; an interrupted run goes on.
 
-    Keeps the epoch with the highest exact match on the held-back images, by greedy decoding, and
+    Keeps the epoch with the highest exact match on the validation images, by greedy decoding, and
     averages its weights with the initial ones. Call `remove_checkpoints` at the end. Only
     `export_weights` makes what ONNX Runtime reads.
 
     Args:
         folder: labelled images, as `load_folder` takes them; at least `MIN_IMAGES`.
         output: a new folder for dr_model.h5 and its metadata.
-        test: labelled images to hold back; by default a fifth of `folder`.
+        validation_folder: labelled images that choose the epoch; by default a fifth of `folder`.
         minutes: about how long to train; by default `config.epochs`.
         digits: on an image, 4 to 7; by default as many as the initial weights read.
         initial_weights: the HDF5 file to start from.
@@ -96,19 +96,19 @@ def fine_tune(
     digits = metadata["digits"] if digits is None else digits
     if digits not in SUPPORTED_LENGTHS:
         raise TrainingError(f"{digits} digits: there must be 4 to 7 on an image")
-    own, held_back = split_images(folder, test, digits, config.seed)
+    own, validation = split_images(folder, validation_folder, digits, config.seed)
     model = load_model(initial_weights, metadata)
     initial = model.get_weights()
     run = {"config": asdict(config), "minutes": minutes, "own": digest(own)}
-    run |= {"held_back": digest(held_back), "weights": metadata["sha256"][initial_weights.name]}
+    run |= {"validation": digest(validation), "weights": metadata["sha256"][initial_weights.name]}
     checkpoints = output / CHECKPOINTS
-    checkpoint = ResumableCheckpoint(checkpoints, run, config.patience, rank=held_back_error)
-    fit_own(model, own, held_back, checkpoint, config, minutes)
+    checkpoint = ResumableCheckpoint(checkpoints, run, config.patience, rank=validation_error)
+    fit_own(model, own, validation, checkpoint, config, minutes)
     average_weights(model, initial)
     weights = output / WEIGHTS_NAME
     save_model(model, weights, digits)
     state = checkpoint.state
-    return FineTuned(weights, own, held_back, state["history"], state["best_epoch"])
+    return FineTuned(weights, own, validation, state["history"], state["best_epoch"])
 
 
 def check_output(output: Path) -> None:
@@ -135,11 +135,11 @@ def remove_checkpoints(output: Path | str) -> None:
 
 
 def split_images(
-    folder: Path | str, test: Path | str | None, digits: int, seed: int
+    folder: Path | str, validation_folder: Path | str | None, digits: int, seed: int
 ) -> tuple[PlateDataset, PlateDataset]:
-    """Load the images to train on and those to hold back.
+    """Load the images to train on and those for validation.
 
-    Without a test folder, a seeded fifth or slightly more is held back. Images of equal labels stay
+    Without a folder for them, they are a seeded fifth or slightly more. Images of equal labels stay
     together: they may show the same object.
 
     Raises:
@@ -151,19 +151,22 @@ def split_images(
         raise DatasetError(f"{folder}: {len(own)} images; fine-tuning takes {MIN_IMAGES} or more")
     if len(set(own.labels)) == 1:
         raise DatasetError(f"{folder}: every image has the label {own.labels[0]}")
-    if test is not None:
-        held_back = load_folder(test, digits)
+    if validation_folder is not None:
+        validation = load_folder(validation_folder, digits)
         known = {image.tobytes() for image in own.images}
-        shared = sum(image.tobytes() in known for image in held_back.images)
+        shared = sum(image.tobytes() in known for image in validation.images)
         if shared:
-            raise DatasetError(f"{test}: {shared} of its images are also in {folder}")
-        return own, held_back
-    order = np.random.default_rng(seed).permutation(len(set(own.labels)))
+            raise DatasetError(f"{validation_folder}: {shared} of its images are also in {folder}")
+        return own, validation
     labels, counts = np.unique(own.labels, return_counts=True)
-    before = np.cumsum(counts[order]) - counts[order]  # images of the labels that come before
-    chosen = labels[order][before < len(own) * HELD_BACK_PERCENT // 100]
-    held_back = np.isin(own.labels, chosen)
-    return own.take(np.flatnonzero(~held_back)), own.take(np.flatnonzero(held_back))
+    fifth, taken, chosen = len(own) * VALIDATION_PERCENT // 100, 0, []
+    for row in np.random.default_rng(seed).permutation(len(labels)):
+        if taken < fifth and taken + counts[row] <= 2 * fifth:
+            taken += counts[row]
+            chosen.append(row)
+    chosen = chosen or [counts.argmin()]  # every label has too many images
+    validation = np.isin(own.labels, labels[chosen])
+    return own.take(np.flatnonzero(~validation)), own.take(np.flatnonzero(validation))
 
 
 def digest(plates: PlateDataset) -> str:
@@ -174,20 +177,20 @@ def digest(plates: PlateDataset) -> str:
 def fit_own(
     model: keras.Model,
     own: PlateDataset,
-    held_back: PlateDataset,
+    validation: PlateDataset,
     checkpoint: ResumableCheckpoint,
     config: TrainConfig,
     minutes: float | None = None,
 ) -> None:
     """Train a network on images of your own, and give it the weights of the best epoch."""
     trained, state = with_box(model), checkpoint.state
-    boxes = predict_boxes(trained, np.concatenate([own.images, held_back.images]))
+    boxes = predict_boxes(trained, np.concatenate([own.images, validation.images]))
     batches = OwnAndDrawnBatches(own, boxes[: len(own)], config)
-    targets = make_targets(encode(held_back.labels, held_back.digits), boxes[len(own) :])
+    targets = make_targets(encode(validation.labels, validation.digits), boxes[len(own) :])
     if "epochs" not in state:  # a resumed run keeps its number
         state["epochs"] = config.epochs
         if minutes is not None:
-            seconds = seconds_per_epoch(trained, batches, (held_back.images, targets), config)
+            seconds = seconds_per_epoch(trained, batches, (validation.images, targets), config)
             state["epochs"] = int(np.clip(60 * minutes / seconds, 1, MAX_EPOCHS))
     epochs = state["epochs"]
     rate = warmup_cosine(config.learning_rate, epochs * len(batches), config.warmup_steps)
@@ -196,13 +199,13 @@ def fit_own(
     def line(row: dict) -> str:
         left = (epochs - row["epoch"]) * row["seconds"] / 60
         return (
-            f"epoch {row['epoch']} of {epochs}: loss {row['loss']:.3f}, exact match on held-back "
+            f"epoch {row['epoch']} of {epochs}: loss {row['loss']:.3f}, exact match on validation "
             f"images {row['val_logits_exact_match']:.1%}, {left:.1f} minutes left"
         )
 
-    counts = f"{len(own):,} images to train on, {len(held_back):,} held back"
+    counts = f"{len(own):,} images to train on, {len(validation):,} for validation"
     print(f"{counts}; {epochs} epochs", flush=True)
-    fit_epochs(trained, batches, epochs, checkpoint, (held_back.images, targets), line)
+    fit_epochs(trained, batches, epochs, checkpoint, (validation.images, targets), line)
     checkpoint.restore(trained, state["best_epoch"])
 
 
@@ -212,8 +215,8 @@ def average_weights(model: keras.Model, initial: list[np.ndarray]) -> None:
     model.set_weights([tuned + INITIAL_SHARE * (first - tuned) for tuned, first in pairs])
 
 
-def held_back_error(row: dict) -> tuple[float, float]:
-    """Ranks epochs by the exact match on held-back images, then by their loss; least is best."""
+def validation_error(row: dict) -> tuple[float, float]:
+    """Ranks epochs by the exact match on validation images, then by their loss; least is best."""
     return -row["val_logits_exact_match"], row["val_logits_loss"]
 
 
@@ -238,7 +241,7 @@ def seconds_per_epoch(
     return training + time.perf_counter() - start
 
 
-class OwnAndDrawnBatches(keras.utils.PyDataset):
+class OwnAndDrawnBatches(EpochBatches):
     """Batches of augmented images, half own and half drawn, and the targets of `with_box`.
 
     An epoch takes every own image equally often. Order and augmentation depend on seed, epoch and
@@ -252,7 +255,7 @@ class OwnAndDrawnBatches(keras.utils.PyDataset):
 
     def __init__(self, own: PlateDataset, boxes: np.ndarray, config: TrainConfig):
         super().__init__(workers=2)
-        self.drawings = [photograph(*pair) for pair in zip(own.images[..., 0], boxes, strict=True)]
+        self.drawings = list(map(drawing_with_box, own.images[..., 0], boxes))
         self.labels, self.digits = encode(own.labels, own.digits), own.digits
         self.drawn = render_plates(range(config.replay_plates), digits=own.digits)
         self.drawn_labels = encode(self.drawn.labels, own.digits)
@@ -263,7 +266,7 @@ class OwnAndDrawnBatches(keras.utils.PyDataset):
         self.shuffle(epoch=0)
 
     def shuffle(self, epoch: int) -> None:
-        """Take the order of an epoch, counted from 0."""
+        """As in `EpochBatches`."""
         self.epoch = epoch
         rng = np.random.default_rng([self.seed, epoch])
         count = len(self.labels)
@@ -286,7 +289,7 @@ class OwnAndDrawnBatches(keras.utils.PyDataset):
         return np.concatenate([images[..., None], drawn]), targets
 
 
-def photograph(image: np.ndarray, box: np.ndarray) -> Drawing:
+def drawing_with_box(image: np.ndarray, box: np.ndarray) -> Drawing:
     """An image, uint8 (64, 128), whose digits are somewhere in a box, in pixels."""
     left, top, right, bottom = box
     ink = np.full_like(image, 255)

@@ -16,6 +16,7 @@ from plate_ocr.plates.alphabet import encode
 from plate_ocr.plates.dataset import PlateDataset
 from plate_ocr.training.augmentation import digit_boxes
 from plate_ocr.training.batches import (
+    EpochBatches,
     PlateBatches,
     in_process_pool,
     make_augmentation,
@@ -73,7 +74,8 @@ def train(
         trained = with_box(model)
         rate = warmup_cosine(config.learning_rate, steps, config.warmup_steps)
         compile_model(trained, rate, config.box_weight)
-        fit_epochs(trained, batches, config.epochs, checkpoint, (validation.images, targets))
+        validation_data = validation.images, targets
+        fit_epochs(trained, batches, config.epochs, checkpoint, validation_data, epoch_line)
     checkpoint.restore(trained, checkpoint.state["best_epoch"])
     return model, checkpoint.state
 
@@ -122,18 +124,14 @@ def warmup_cosine(
 
 def fit_epochs(
     model: keras.Model,
-    batches: keras.utils.PyDataset,
+    batches: EpochBatches,
     epochs: int,
-    checkpoint: ResumableCheckpoint | None = None,
-    validation_data: tuple[np.ndarray, Any] | None = None,
-    line: Callable[[dict], str] | None = None,
+    checkpoint: ResumableCheckpoint,
+    validation_data: tuple[np.ndarray, Any],
+    line: Callable[[dict], str],
 ) -> None:
-    """Fit a compiled model; with a checkpoint, from the epoch that it has reached.
-
-    The batches are shuffled as `PlateBatches` are. Prints a `line` per epoch, by default
-    `epoch_line`.
-    """
-    line = line or epoch_line
+    """Fit a compiled model from the epoch that the checkpoint has reached, with a line for each."""
+    start, history = checkpoint.state["epoch"], checkpoint.state["history"]
 
     def seed_epoch(epoch: int, logs: dict) -> None:
         batches.shuffle(epoch)
@@ -141,15 +139,10 @@ def fit_epochs(
             if isinstance(layer, keras.layers.Dropout):  # no checkpoint holds its state
                 layer.seed_generator.state.assign([batches.seed, epoch])
 
-    callbacks: list = [keras.callbacks.LambdaCallback(on_epoch_begin=seed_epoch)]
-    start = 0
-    if checkpoint:
-        start, history = checkpoint.state["epoch"], checkpoint.state["history"]
-        print_epoch = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda *_: print(line(history[-1]), flush=True)
-        )
-        callbacks += [checkpoint, print_epoch]
-    if checkpoint and start:
+    def print_epoch(epoch: int, logs: dict) -> None:
+        print(line(history[-1]), flush=True)
+
+    if start:
         model.optimizer.build(model.trainable_variables)  # to restore its state as well
         checkpoint.restore(model, start)
         print(*map(line, history), sep="\n")
@@ -160,8 +153,12 @@ def fit_epochs(
         shuffle=False,  # or Keras shuffles the batches once more, not reproducibly
         initial_epoch=start,
         epochs=epochs,
-        callbacks=callbacks,
-        verbose=0 if checkpoint else 2,  # a checkpoint prints a line per epoch
+        callbacks=[
+            keras.callbacks.LambdaCallback(on_epoch_begin=seed_epoch),
+            checkpoint,
+            keras.callbacks.LambdaCallback(on_epoch_end=print_epoch),
+        ],
+        verbose=0,
         validation_data=validation_data,
         validation_batch_size=batches.batch_size,
     )

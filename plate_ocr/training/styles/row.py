@@ -31,8 +31,8 @@ INK_THRESHOLD = 200  # darker pixels are ink; the softest edges of strokes are l
 class Drawing(NamedTuple):
     """A drawn plate before a camera takes it; both images are uint8 (64, 128)."""
 
-    plate: np.ndarray  # what is seen
-    ink: np.ndarray  # the digits alone, dark on 255: where they are
+    plate: np.ndarray  # what is seen; used where there are surroundings, or nothing is augmented
+    ink: np.ndarray  # the digits alone, dark on 255; used for the box, and without surroundings
     has_surroundings: bool = False  # else the plate shows its digits on an empty background
 
 
