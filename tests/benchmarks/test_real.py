@@ -10,13 +10,13 @@ from plate_ocr.evaluation.metrics import EvaluationResult
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
+def run(tmp_path, monkeypatch, capsys):
     """Run the command; its exit code, its output, its errors and what it wrote, if anything."""
 
     def command(*arguments):
         output = tmp_path / "real.json"
-        options = [*map(str, arguments), "--output", str(output)]
-        code = run_command(lambda: real.main(options), *ERRORS)
+        monkeypatch.setattr(real, "OUTPUT", output)
+        code = run_command(lambda: real.main([*map(str, arguments)]), *ERRORS)
         written = json.loads(output.read_text(encoding="utf-8")) if output.exists() else None
         return code, *capsys.readouterr(), written
 
