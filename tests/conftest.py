@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -34,20 +35,23 @@ def run_python(*command, cwd=PROJECT):
     return done
 
 
-def start_interruptible(*command, **options):
-    """Start Python in a process of its own, with its standard error as text, to interrupt it.
-
-    A shell lets what runs in the background ignore SIGINT, and tests would pass that on.
-    """
-    return subprocess.Popen(
+def interrupt(is_time, *command):
+    """Run Python in a process of its own, and press Ctrl-C in time: it ends as it should."""
+    process = subprocess.Popen(
         [sys.executable, *map(str, command)],
         cwd=PROJECT,
         env=ENVIRONMENT,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell lets what runs in the background ignore SIGINT, and tests would pass that on.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-        **options,
     )
+    while not is_time():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "interrupted\n")
 
 
 def succeeds_in_a_fork(function):
