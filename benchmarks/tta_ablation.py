@@ -1,7 +1,7 @@
 """Ablation of test-time augmentation: what each view brings, and at what cost.
 
 Errors are counted on many plates drawn as the tuning set is, and on others with digits on a label.
-The views were chosen on these. Needs npm. Takes 6 minutes on 2 cores.
+The views and the threshold were chosen on these. Needs npm. Takes 6 minutes on 2 cores.
 
 $ python -m benchmarks.tta_ablation
 """
