@@ -29,7 +29,6 @@ from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.benchmark import BenchmarkSet, load_benchmark, rows_by_severity
 from plate_ocr.evaluation.plots import save_figure
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
-from plate_ocr.plates.alphabet import NUM_DIGITS
 from plate_ocr.plates.dataset import load_folder
 from plate_ocr.plates.images import load_gray
 from plate_ocr.utils import check_writable, cores, cpu_supports, processor_name, write_text
@@ -54,7 +53,7 @@ def load_sets(folders: list[Path]) -> Sets:
         "test": BenchmarkSet.from_plates(load_folder(PROJECT / "data" / "test")),
         **{name: corruptions.take(rows) for name, rows in parts.items()},
         **{name: load_benchmark(name) for name in CLEAN},
-        **real.load_sets(folders, NUM_DIGITS),
+        **real.load_sets(folders),
     }
 
 
@@ -138,13 +137,11 @@ def take_turns(steps: dict[Reader, Generator[None, None, dict]]) -> dict[str, di
 
 def compare(sets: Sets, timed: int = TIMED_PLATES, rounds: int = ROUNDS) -> dict:
     """Install, measure, and return what `benchmark.json` holds."""
-    start = time.monotonic()
     machine = {
         "processor": processor_name(),
         "cores": cores(),
         "flags": [flag for flag in FLAGS if cpu_supports(flag)],
         "system": platform.freedesktop_os_release()["PRETTY_NAME"],
-        "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2),
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -161,7 +158,6 @@ def compare(sets: Sets, timed: int = TIMED_PLATES, rounds: int = ROUNDS) -> dict
         "versions": {
             name: [*pins, *DEBIAN_PACKAGES.get(name, ())] for name, pins in REQUIREMENTS.items()
         },
-        "minutes": round((time.monotonic() - start) / 60, 1),
     }
 
 

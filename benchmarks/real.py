@@ -16,10 +16,10 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.environments import RESULTS
 from benchmarks.report import NOTHING, grid, percent
-from plate_ocr.cli import ERRORS, WEIGHTS, path_argument, run_command
+from plate_ocr.cli import ERRORS, path_argument, run_command
 from plate_ocr.evaluation.benchmark import BenchmarkSet, evaluate
 from plate_ocr.evaluation.metrics import EvaluationResult, concatenate
-from plate_ocr.network.checkpoint import origin
+from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.dataset import DatasetError, list_images, load_folder
 from plate_ocr.reading.calibration import expected_calibration_error
 from plate_ocr.reading.reader import PlateReader
@@ -27,9 +27,10 @@ from plate_ocr.utils import check_writable, write_text
 
 THRESHOLDS = (0.99, 0.999)  # of the confidence from which on a reading is accepted
 ALL = "all folders"
+OUTPUT = RESULTS / "real.json"
 
 
-def load_sets(folders: list[Path], digits: int) -> dict[str, BenchmarkSet]:
+def load_sets(folders: list[Path]) -> dict[str, BenchmarkSet]:
     """The labelled images of every folder, by the last two parts of its path.
 
     Raises:
@@ -41,7 +42,7 @@ def load_sets(folders: list[Path], digits: int) -> dict[str, BenchmarkSet]:
         name = "/".join(folder.resolve().parts[1:][-2:])
         if name in sets:
             raise DatasetError(f"{name}: two folders have this name")
-        plates = load_folder(folder, digits)
+        plates = load_folder(folder)
         paths = np.array([str(path) for path in list_images(folder)])
         sets[name] = BenchmarkSet(plates.images, plates.labels, {"path": paths})
     return sets
@@ -90,24 +91,19 @@ def result_table(measured: dict) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, print and write what the options ask for."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folders", nargs="+", type=path_argument, metavar="FOLDER")
-    parser.add_argument("--weights", **WEIGHTS)
-    output = RESULTS / "real.json"
-    parser.add_argument("--output", type=path_argument, default=output, help="a JSON file")
-    options = parser.parse_args(arguments)
-    check_writable(options.output)
-    single, augmented = (PlateReader(options.weights, tta=tta) for tta in (False, True))
-    sets = load_sets(options.folders, single.digits)
+    folders = parser.parse_args(arguments).folders
+    check_writable(OUTPUT)
+    sets = load_sets(folders)
     measured = {
-        "origin": origin(options.weights),
-        "backend": "onnx",
-        "sets": measure_sets(single, sets),
-        "tta": {"sets": measure_sets(augmented, sets)},
+        "origin": origin(DEFAULT_WEIGHTS),
+        "sets": measure_sets(PlateReader(), sets),
+        "tta": {"sets": measure_sets(PlateReader(tta=True), sets)},
     }
     print(result_table(measured), end="")
-    write_text(options.output, json.dumps(measured, indent=1) + "\n")
+    write_text(OUTPUT, json.dumps(measured, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Tables and the figure of what `benchmarks.compare` measured."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -32,16 +32,11 @@ MARKERS = {
 }
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, which ends its last line."""
-    return f"{markdown_table(head, rows).data}\n"
-
-
 def grid(corner: str, rows: Mapping[str, Mapping[str, str]]) -> str:
     """A Markdown table of row title -> column title -> cell."""
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     lines = [[title, *(row.get(name, NOTHING) for name in columns)] for title, row in rows.items()]
-    return table([corner, *columns], lines)
+    return f"{markdown_table([corner, *columns], lines).data}\n"
 
 
 def titles(sets: Iterable[str]) -> dict[str, str]:

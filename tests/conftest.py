@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -10,11 +11,13 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.plates.fonts import load_fonts
+from plate_ocr.plates.rendering import render_glyphs
 
 PROJECT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(PROJECT)}
@@ -34,20 +37,23 @@ def run_python(*command, cwd=PROJECT):
     return done
 
 
-def start_interruptible(*command, **options):
-    """Start Python in a process of its own, with its standard error as text, to interrupt it.
-
-    A shell lets what runs in the background ignore SIGINT, and tests would pass that on.
-    """
-    return subprocess.Popen(
+def interrupt(is_time, *command):
+    """Run Python in a process of its own, and press Ctrl-C in time: it ends as it should."""
+    process = subprocess.Popen(
         [sys.executable, *map(str, command)],
         cwd=PROJECT,
         env=ENVIRONMENT,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell lets what runs in the background ignore SIGINT, and tests would pass that on.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-        **options,
     )
+    while not is_time():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "interrupted\n")
 
 
 def succeeds_in_a_fork(function):
@@ -77,6 +83,15 @@ def write_plates(folder, positions, *, digits=5, size=(128, 64), suffix=".png"):
     for image, label in zip(plates.images[..., 0], plates.labels, strict=True):
         Image.fromarray(image).resize(size).save(folder / f"{label}{suffix}", quality=95)
     return folder
+
+
+def ink_columns(fonts, record):
+    """First column of every digit's ink, and the one behind its last: (5, 2)."""
+    font = next(font for font in fonts if font.family == record["font"])
+    glyphs = render_glyphs(font.path, tuple(record["axes"].items()), record["size"])
+    widths = [glyphs[int(digit)].ink.shape[1] for digit in record["text"]]
+    starts = np.cumsum([record["x"], *[width + record["spacing"] for width in widths[:-1]]])
+    return np.stack([starts, starts + widths], axis=1)
 
 
 @pytest.fixture(scope="session")

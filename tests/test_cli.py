@@ -6,15 +6,13 @@ import json
 import math
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, PROJECT, environment_with_home, run_python, start_interruptible
+from conftest import ENVIRONMENT, PROJECT, environment_with_home, interrupt, run_python
 from PIL import Image
 
 from plate_ocr.cli import main
@@ -139,13 +137,7 @@ def test_a_generated_folder_is_valid_until_a_plate_is_lost(tmp_path):
 
 def test_ctrl_c_while_a_folder_is_written(tmp_path):
     command = ["-m", "plate_ocr", "generate", tmp_path / "mine", "--start", "0", "--count", "6000"]
-    process = start_interruptible(*command)
-    while not any(tmp_path.glob("mine/[0-9]*.png")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "interrupted\n")
+    interrupt(lambda: any(tmp_path.glob("mine/[0-9]*.png")), *command)
 
 
 def test_proposed_labels_are_valid_and_never_replaced(plates, tmp_path, random_weights, capsys):

@@ -1,12 +1,13 @@
 """`model_test.py` as a user runs it: a process, its output and its exit code."""
 
-import json
 import shutil
 
 import numpy as np
 import pytest
 from conftest import PROJECT, run_python, write_plates
 from PIL import Image
+
+from plate_ocr.utils import read_json
 
 SCRIPT = PROJECT / "model_test.py"
 
@@ -26,10 +27,6 @@ def folder(tmp_path):
     return tmp_path
 
 
-def read_json(folder):
-    return json.loads((folder / "out.json").read_text(encoding="utf-8"))
-
-
 def test_the_committed_test_set_with_keras(tmp_path):
     outputs = ("--json", tmp_path / "out.json", "--plot", tmp_path / "new" / "plot.png")
     done = run(*outputs, cwd=PROJECT, backend="keras")
@@ -37,7 +34,7 @@ def test_the_committed_test_set_with_keras(tmp_path):
     lines = done.stdout.splitlines()
     assert "exact match  60/60  100.00 %" in lines
     assert "greedy exact match  60/60  100.00 %" in lines
-    content = read_json(tmp_path)
+    content = read_json(tmp_path / "out.json")
     assert content["summary"]["exact_match"] == 1 and content["summary"]["images"] == 60
     assert content["summary"]["character_error_rate"] == 0
     assert len(content["readings"]) == 60
@@ -57,7 +54,7 @@ def test_unreadable_files_are_named_and_count_as_wrong(folder):
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 2
     assert "11111.png" in done.stderr and "22222.jpg" in done.stderr
     assert "\na\\nb.png" in done.stdout  # any file name takes one line
-    content = read_json(folder)
+    content = read_json(folder / "out.json")
     assert (content["summary"]["images"], content["summary"]["unreadable"]) == (8, 2)
     assert content["summary"]["exact_match"] == pytest.approx(5 / 7)
     assert content["summary"]["character_error_rate"] == pytest.approx(10 / 35)
@@ -95,7 +92,7 @@ def test_without_labels_it_only_reads(folder):
     done = run("plates", "--json", "out.json", "--min-confidence", "1", cwd=folder)
     assert done.returncode == 0 and "exact match" not in done.stdout and done.stderr == ""
     assert "rejected  " in done.stdout
-    content = read_json(folder)
+    content = read_json(folder / "out.json")
     assert content["summary"]["exact_match"] is content["summary"]["character_error_rate"] is None
     assert all(reading["label"] is None for reading in content["readings"])
 

@@ -1,7 +1,6 @@
 """What the package says about itself: what it needs, that it is typed, its version."""
 
 import json
-import re
 import tomllib
 
 import pytest
@@ -19,15 +18,6 @@ print(PlateReader().read(sys.argv[1]).text)
 assert main(["read", sys.argv[1]]) == 0
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
-
-
-def requirements_of(extra):
-    """Those of an extra, and of the extras of this package that it contains."""
-    found = []
-    for line in DESCRIPTION["optional-dependencies"][extra]:
-        contained = re.fullmatch(r"plate-ocr\[(\w+)\]", line)
-        found += requirements_of(contained[1]) if contained else [line]
-    return found
 
 
 def test_reading_imports_nothing_of_training():
@@ -66,10 +56,10 @@ def test_what_needs_more_says_how_to_get_it(arguments, module, extra, tmp_path):
 def test_requirements_are_those_of_the_package():
     lines = (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     required = {line for line in lines if not line.startswith("#")}
-    wanted = {*DESCRIPTION["dependencies"], *requirements_of("train")}
-    assert required == {
-        line for line in wanted if not line.startswith("tf2onnx")
-    }  # for make export
+    extras = DESCRIPTION["optional-dependencies"]
+    wanted = {*DESCRIPTION["dependencies"], *extras["train"], *extras["draw"]}
+    others = {line for line in wanted if not line.startswith("tf2onnx")}  # for make export
+    assert required | {"plate-ocr[draw]"} == others
 
 
 def test_the_package_is_typed_and_has_a_version():

@@ -1,10 +1,11 @@
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from conftest import start_interruptible
+from conftest import ENVIRONMENT
 
 from plate_ocr.utils import (
     atomic_write,
@@ -101,7 +102,8 @@ if __name__ == "__main__":
 
 
 def test_processes_end_with_a_killed_parent():
-    with start_interruptible("-c", WITH_PROCESSES, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", WITH_PROCESSES]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
         workers = process.stdout.readline().split()
         process.kill()
     assert len(workers) == 2

@@ -13,6 +13,7 @@ from plate_ocr.plates.alphabet import is_valid_label
 from plate_ocr.plates.rendering import DEFAULT_SEED, permuted_numbers
 
 BENCHMARK = PROJECT / "data" / "benchmark"
+OTHERS = ("held_out_fonts", "layout", "cross_generator", "captcha", "segments")
 CORRUPTIONS = ("corruptions_noise", "corruptions_blur", "corruptions_light", "corruptions_damage")
 
 
@@ -31,17 +32,7 @@ def numbers(first, last):
     return {f"{number:05d}" for number in permuted_numbers(DEFAULT_SEED)[first : last + 1]}
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("held_out_fonts",),
-        CORRUPTIONS,
-        ("layout",),
-        ("cross_generator",),
-        ("captcha",),
-        ("segments",),
-    ],
-)
+@pytest.mark.parametrize("names", [CORRUPTIONS, *([name] for name in OTHERS)])
 def test_numbers_are_held_out_and_unique(names):
     texts = np.concatenate([load(name)["texts"] for name in names])
     assert len(set(texts)) == len(texts)

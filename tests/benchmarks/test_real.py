@@ -2,21 +2,22 @@ import json
 
 import numpy as np
 import pytest
-from conftest import PROJECT, write_plates
+from conftest import write_plates
 
 from benchmarks import real
 from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.metrics import EvaluationResult
+from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
+def run(tmp_path, monkeypatch, capsys):
     """Run the command; its exit code, its output, its errors and what it wrote, if anything."""
 
     def command(*arguments):
         output = tmp_path / "real.json"
-        options = [*map(str, arguments), "--output", str(output)]
-        code = run_command(lambda: real.main(options), *ERRORS)
+        monkeypatch.setattr(real, "OUTPUT", output)
+        code = run_command(lambda: real.main([*map(str, arguments)]), *ERRORS)
         written = json.loads(output.read_text(encoding="utf-8")) if output.exists() else None
         return code, *capsys.readouterr(), written
 
@@ -32,21 +33,21 @@ def test_folders_are_measured_one_by_one_and_together(run, tmp_path):
     for sets in (written["sets"], written["tta"]["sets"]):
         counts = [(name, row["images"], row["correct"]) for name, row in sets.items()]
         assert counts == [("first/test", 3, 3), ("second/test", 2, 1), (real.ALL, 5, 4)]
-    metadata = json.loads((PROJECT / "dr_model.json").read_text(encoding="utf-8"))
-    assert written["origin"]["weights"] == metadata["sha256"]["dr_model.h5"]
+    assert written["origin"] == origin(DEFAULT_WEIGHTS)
     assert str(tmp_path) not in json.dumps(written)
 
 
-def test_a_folder_that_cannot_be_used_costs_one_line(run, tmp_path):
-    code, printed, errors, written = run(tmp_path / "nothing")
-    assert code == 2 and "nothing" in errors and len(errors.splitlines()) == 1
+@pytest.mark.parametrize(
+    ("folders", "named"), [(["nothing"], "nothing"), (["x/a/test", "y/a/test"], "a/test")]
+)
+def test_a_folder_that_is_missing_or_has_the_name_of_another_is_refused(
+    run, tmp_path, folders, named
+):
+    for name in "xy":
+        write_plates(tmp_path / name / "a" / "test", range(1))
+    code, printed, errors, written = run(*(tmp_path / folder for folder in folders))
+    assert code == 2 and named in errors and len(errors.splitlines()) == 1
     assert not printed and written is None
-
-
-def test_two_folders_of_one_name_are_refused(run, tmp_path):
-    first, second = (write_plates(tmp_path / name / "a" / "test", range(1)) for name in "xy")
-    code, _, errors, written = run(first, second)
-    assert code == 2 and "a/test" in errors and written is None
 
 
 def test_accepted_readings_are_those_at_the_threshold_or_above():

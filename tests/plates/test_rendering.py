@@ -2,6 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from conftest import ink_columns
 
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.plates.rendering import (
@@ -47,22 +48,15 @@ def test_all_ink_is_inside_at_every_extreme(fonts):
 
 
 def test_recorded_spacing_and_position_are_those_of_the_ink(fonts):
-    by_family = {font.family: font for font in fonts}
-    for index in range(2_000):
-        image, record = render_plate(fonts, 7, index)
+    plates = render_plates(range(2_000), seed=7)
+    for image, record in zip(plates.images[..., 0], plates.records, strict=True):
         assert_inside(image)
         rows, columns = ((image < 255).any(axis=axis) for axis in (1, 0))
-        assert (np.argmax(rows), np.argmax(columns)) == (record.y, record.x)
-        font = by_family[record.font]
-        glyphs = render_glyphs(font.path, tuple(record.axes.items()), record.size)
-        left = record.x
-        for digit in record.text:
-            width = glyphs[int(digit)].ink.shape[1]
-            assert columns[left] and columns[left + width - 1]
-            spacing = columns[left + width : left + width + record.spacing]
-            assert record.spacing >= MIN_SPACING and not spacing.any()
-            left += width + record.spacing
-        assert not columns[left - record.spacing :].any()
+        assert np.argmax(rows) == record["y"] and record["spacing"] >= MIN_SPACING
+        for first, behind in ink_columns(fonts, record):
+            assert columns[first] and columns[behind - 1]
+            columns[first:behind] = False
+        assert not columns.any()  # between the digits and beside them
 
 
 def test_plates_depend_on_seed_and_position_only():

@@ -7,12 +7,12 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from conftest import ink_columns
 from PIL import Image
 
 from plate_ocr.network.checkpoint import WeightsError, write_metadata
 from plate_ocr.plates.dataset import DatasetError, render_plates
 from plate_ocr.plates.images import ImageError
-from plate_ocr.plates.rendering import render_glyphs
 from plate_ocr.reading.reader import BATCH_SIZE, PlateReader, Reading
 
 WHITE = np.full((64, 128), 255, np.uint8)
@@ -24,15 +24,6 @@ def noise(count, shape=(64, 128)):
 
 def texts(readings):
     return [reading.text for reading in readings]
-
-
-def ink_columns(fonts, record):
-    """First column of every digit's ink, and the one behind its last: (5, 2)."""
-    font = next(font for font in fonts if font.family == record["font"])
-    glyphs = render_glyphs(font.path, tuple(record["axes"].items()), record["size"])
-    widths = [glyphs[int(digit)].ink.shape[1] for digit in record["text"]]
-    starts = np.cumsum([record["x"], *[width + record["spacing"] for width in widths[:-1]]])
-    return np.stack([starts, starts + widths], axis=1)
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,12 @@ import json
 import re
 import shlex
 import shutil
-import signal
-import time
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
-from conftest import start_interruptible, write_plates
+from conftest import interrupt, write_plates
 
 from plate_ocr.cli import main
 from plate_ocr.evaluation import benchmark, fine_tuning
@@ -52,6 +50,13 @@ def tiny(monkeypatch):
 @pytest.fixture
 def own(tmp_path):
     return write_plates(tmp_path / "own", range(70_000, 70_012), size=(256, 128), suffix=".jpg")
+
+
+def write_table(folder, labels):
+    """Label images by a table, in the order of their names."""
+    names = sorted(path.name for path in folder.iterdir())
+    rows = [f"{name},{label}" for name, label in zip(names, labels, strict=True)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,text", *rows]))
 
 
 @pytest.fixture
@@ -103,14 +108,11 @@ runpy.run_module("plate_ocr", run_name="__main__")
 
 @pytest.mark.slow
 def test_ctrl_c_while_it_trains(command, tmp_path):
-    process = start_interruptible("-c", INTERRUPTIBLE, *command)
     state = tmp_path / "mine" / "checkpoints" / "state.json"
-    while not state.exists() or not json.loads(state.read_text())["epoch"]:
-        assert process.poll() is None
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "interrupted\n")
+    interrupt(
+        lambda: state.exists() and json.loads(state.read_text())["epoch"],
+        *("-c", INTERRUPTIBLE, *command),
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,8 +128,7 @@ def test_every_fault_costs_a_line_before_the_first_epoch(
         for path in paths[:3]:
             path.unlink()
     elif fault == "one label":
-        rows = [f"{path.name},12345" for path in paths]
-        (own / "metadata.csv").write_text("\n".join(["file_name,text", *rows]))
+        write_table(own, 12 * ["12345"])
     elif fault == "two faults":
         paths[0].rename(own / "1234.jpg")
         paths[1].write_bytes(b"")
@@ -167,17 +168,13 @@ def test_a_seeded_fifth_is_held_back(own):
 
 
 def test_images_of_one_label_are_all_trained_on_or_all_held_back(own):
-    names = sorted(path.name for path in own.iterdir())
-    rows = [f"{name},0000{number // 3}" for number, name in enumerate(names)]
-    (own / "metadata.csv").write_text("\n".join(["file_name,text", *rows]))
+    write_table(own, [f"0000{number // 3}" for number in range(12)])
     trained, held_back = split_images(own, None, digits=5, seed=1)
     assert (len(trained), len(held_back)) == (9, 3) and len(set(held_back.labels)) == 1
 
 
 def test_a_fifth_of_the_images_is_held_back_however_many_share_a_label(own):
-    names = sorted(path.name for path in own.iterdir())
-    rows = [f"{name},{min(number, 4):05d}" for number, name in enumerate(names)]
-    (own / "metadata.csv").write_text("\n".join(["file_name,text", *rows]))
+    write_table(own, [f"0000{min(number, 4)}" for number in range(12)])
     for seed in range(5):
         trained, held_back = split_images(own, None, digits=5, seed=seed)
         assert len(held_back) >= 2 and not set(trained.labels) & set(held_back.labels)

@@ -13,18 +13,16 @@ def inks():
 
 
 def test_surroundings_depend_on_the_generator_alone_and_leave_the_ink(inks):
-    first, same, other = (
-        add_surroundings(Drawing(inks[0], inks[0]), np.random.default_rng(seed))
-        for seed in (1, 1, 2)
-    )
+    def surround(ink, seed):
+        return add_surroundings(Drawing(ink, ink), np.random.default_rng(seed))
+
+    first, same, other = (surround(inks[0], seed) for seed in (1, 1, 2))
     assert first.plate.shape == (64, 128) and first.plate.dtype == np.uint8
     assert np.array_equal(first.plate, same.plate)
     assert not np.array_equal(first.plate, other.plate)
     assert first.has_surroundings and np.array_equal(first.ink, inks[0])
     blank = np.full((64, 128), 255, np.uint8)
-    assert np.array_equal(
-        add_surroundings(Drawing(blank, blank), np.random.default_rng(0)).plate, blank
-    )
+    assert np.array_equal(surround(blank, 0).plate, blank)
 
 
 def test_every_digit_stands_out(inks):
