@@ -1,7 +1,7 @@
 """Fine-tuning on some of the images of a folder: what it brings, and what it forgets.
 
 A FOLDER has labelled images in `train` and in `test`. A seeded choice from `train` is fine-tuned
-on, as `plate-ocr fine-tune` does it, a fifth of it held back; `test` is read before and after.
+on, as `plate-ocr fine-tune` does it, a fifth of it for validation; `test` is read before and after.
 Writes `results/fine_tuning.json`; a run that it holds is not repeated.
 
 $ python -m benchmarks.fine_tuning FOLDER...
@@ -72,7 +72,7 @@ def main() -> None:
     measured: dict = {"origin": origin(DEFAULT_WEIGHTS), "runs": []}
     found = read_json(OUTPUT) if OUTPUT.exists() else measured
     if found["origin"]["weights"] == measured["origin"]["weights"]:
-        measured["runs"] = found["runs"]
+        measured = found
     drawn = render_plates(held_out_range(DRAWN_PLATES))
     sets = {
         "synthetic plates": BenchmarkSet.from_plates(drawn),

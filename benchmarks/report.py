@@ -113,7 +113,7 @@ def cost_table(results: dict) -> str:
             "weights, MB": f"{figures['bytes'] / 1e6:,.1f}",
             "peak memory, MB": f"{figures['peak_memory'] / 1e6:,.0f}",
         }
-    return grid("reader", rows)
+    return grid("engine", rows)
 
 
 def notes(results: dict) -> list[str]:
@@ -121,9 +121,9 @@ def notes(results: dict) -> list[str]:
     machine = results["machine"]
     lines = [
         f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['flags'])}), "
-        f"{machine['system']}; every reader has one core and one thread. "
-        f"Load before the run: {machine['load_before']}.",
-        f"Median of {results['rounds']} rounds after one warm-up, in which the readers take turns; "
+        f"{machine['system']}; every engine has one core and one thread. "
+        f"Load average before the run: {machine['load_before']}.",
+        f"Median of {results['rounds']} rounds after one warm-up, in which the engines take turns; "
         f"{results['timed_plates']} plates per round, a random choice of all drawn plates. "
         "Exact match and peak memory: batch size 1. Images of folders: own "
         "size, uncropped, one pass.",

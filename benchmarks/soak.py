@@ -1,11 +1,12 @@
 """Soak test: do memory and speed stay constant over a million readings in one process?
 
-Reads the plates of `data/test`, and truncated ones among them, over and over. Prints memory and
-speed after every twentieth of them; the exit code is 1 if memory grows or a reading changes.
+Reads the plates of `data/test`, and truncated ones among them, over and over. Writes
+`results/soak.json`; the exit code is 1 if memory grows or a reading changes.
 
 $ python -m benchmarks.soak
 """
 
+import json
 import os
 import sys
 import time
@@ -13,13 +14,16 @@ from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
-from benchmarks.environments import PROJECT
+from benchmarks.environments import PROJECT, RESULTS
 from plate_ocr.cli import ERRORS, run_command
+from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.reading.reader import PlateReader
+from plate_ocr.utils import check_writable, write_text
 
 READINGS = 1_000_000
 STAGES = 20
 MAX_GROWTH = 20  # megabytes, from the second quarter of the stages to the last
+OUTPUT = RESULTS / "soak.json"
 
 
 def memory() -> float:
@@ -28,23 +32,32 @@ def memory() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def main(readings: int = READINGS) -> int:
-    """Read, print what it took, and return the exit code."""
+def main(readings: int = READINGS, output: Path = OUTPUT) -> int:
+    """Read, print and write what it took, and return the exit code."""
+    check_writable(output)
     plates = [path.read_bytes() for path in sorted((PROJECT / "data" / "test").glob("*.png"))]
     plates += [plate[: len(plate) // 2] for plate in plates[:6]]
     reader = PlateReader()
     expected = cycle([getattr(reading, "text", None) for reading in reader.stream(plates)])
     stream = reader.stream(islice(cycle(plates), readings))
-    megabytes, changed = [], 0
+    megabytes, rates, changed = [], [], 0
     for _ in range(STAGES):
         start = time.perf_counter()
         for reading in islice(stream, readings // STAGES):
             changed += getattr(reading, "text", None) != next(expected)
-        rate = readings / STAGES / (time.perf_counter() - start)
+        rates.append(readings / STAGES / (time.perf_counter() - start))
         megabytes.append(memory())
-        print(f"{megabytes[-1]:.1f} MB, {rate:,.0f} plates/s", flush=True)
-    growth = median(megabytes[-STAGES // 4 :]) - median(megabytes[STAGES // 4 : STAGES // 2])
-    print(f"{changed} readings changed; memory grew by {growth:.1f} MB")
+        print(f"{megabytes[-1]:.1f} MB, {rates[-1]:,.0f} plates/s", flush=True)
+    early, late = slice(STAGES // 4, STAGES // 2), slice(-STAGES // 4, None)
+    growth = median(megabytes[late]) - median(megabytes[early])
+    result = {
+        "origin": origin(DEFAULT_WEIGHTS),
+        "readings": readings,
+        "changed": changed,
+        "growth_megabytes": round(growth, 1),
+        "per_second": [round(median(rates[part])) for part in (early, late)],
+    }
+    write_text(output, json.dumps(result, indent=1) + "\n")
     return 1 if changed or growth > MAX_GROWTH else 0
 
 

@@ -1,6 +1,6 @@
 """Ablation of test-time augmentation: what each view brings, and at what cost.
 
-Errors are counted on many plates drawn as the tuning set is, and on others with digits on a label.
+Errors are counted on many plates drawn as the tuning set is, and on others with digits on a panel.
 The views and the threshold were chosen on these. Needs npm. Takes 6 minutes on 2 cores.
 
 $ python -m benchmarks.tta_ablation
@@ -8,6 +8,7 @@ $ python -m benchmarks.tta_ablation
 
 import json
 import sys
+from collections.abc import Sequence
 from statistics import median
 from timeit import repeat
 
@@ -30,27 +31,28 @@ from plate_ocr.reading.tta import VIEWS, make_views, merge_views
 from plate_ocr.utils import write_text
 
 SEED = 20_261_200
-COUNTS = {"tuning": 24_000, "labels": 2_000}  # plates; "labels" have digits on a label
+COUNTS = {"tuning": 24_000, "panels": 2_000}  # plates; "panels" have digits on a panel
 NUM_TIMED, ROUNDS = 1_000, 5  # plates per round
+THRESHOLDS = (0.9, 0.95, 0.98, 0.99)  # P(text) below which other views are read
 
 
-def label_plate(face: Face, text: str, rng: np.random.Generator) -> np.ndarray:
-    """Digits on a label in front of another background, some rotated, blurred or noisy."""
+def panel_plate(face: Face, text: str, rng: np.random.Generator) -> np.ndarray:
+    """Digits on a panel in front of another gray, some rotated, blurred or noisy."""
     digits = render_plate(face, text, rng, (12, 24))[0].astype(np.float32) / 255
     rows, columns = (np.flatnonzero((digits < 0.9).any(axis=axis)) for axis in (1, 0))
     margin = rng.integers(2, 7, 4)
-    label = np.zeros((HEIGHT, WIDTH), np.float32)
+    panel = np.zeros((HEIGHT, WIDTH), np.float32)
     top, left = max(rows[0] - margin[0], 0), max(columns[0] - margin[1], 0)
-    label[top : rows[-1] + margin[2], left : columns[-1] + margin[3]] = 1
+    panel[top : rows[-1] + margin[2], left : columns[-1] + margin[3]] = 1
     if rng.random() < 0.5:
         center = ((WIDTH - 1) / 2, (HEIGHT - 1) / 2)
         rotation = cv2.getRotationMatrix2D(center, rng.uniform(-3, 3), 1)
         digits = cv2.warpAffine(digits, rotation, (WIDTH, HEIGHT), borderValue=1.0)
-        label = cv2.warpAffine(label, rotation, (WIDTH, HEIGHT))
+        panel = cv2.warpAffine(panel, rotation, (WIDTH, HEIGHT))
     dark = rng.uniform(0, 0.45)
     light = dark + rng.uniform(0.4, 1 - dark)
     background = rng.uniform(max(dark + 0.35, 0.6), 1)
-    plate = (dark * digits + light * (1 - digits)) * label + background * (1 - label)
+    plate = (dark * digits + light * (1 - digits)) * panel + background * (1 - panel)
     if rng.random() < 0.3:
         plate = 1 - plate
     if rng.random() < 0.3:
@@ -66,47 +68,56 @@ def draw_plates(name: str) -> tuple[np.ndarray, np.ndarray]:
     for index in range(COUNTS[name]):
         rng = np.random.default_rng([SEED, list(COUNTS).index(name), index])
         texts.append(f"{rng.integers(100_000):05d}")
-        if name == "labels":
-            images.append(label_plate(faces[index % len(faces)], texts[-1], rng))
+        if name == "panels":
+            images.append(panel_plate(faces[index % len(faces)], texts[-1], rng))
         else:
             images.append(reduce_levels(tuning_plate(faces, index, texts[-1], rng).image))
     return np.stack(images)[..., None], np.array(texts)
 
 
 def count_errors(images: np.ndarray, labels: np.ndarray, reader: PlateReader) -> dict:
-    """Errors with one view, with each of the others, and with all."""
+    """Errors with one view, with each of the others, with all, and with all by threshold."""
     logits = reader.forward(images).logits
     single = decode_logits(logits)
     wrong = np.array(single.texts) != labels
-    rows = np.flatnonzero(single.text_probability < TTA_THRESHOLD)
+    rows = np.flatnonzero(single.text_probability < max(THRESHOLDS))
     views, _ = make_views(images[rows])
     view_logits = np.stack([logits[rows], *(reader.forward(view).logits for view in views)])
     affine = np.tile([1.0, 0.0], (*view_logits.shape[:2], 1))  # positions are not used here
 
-    def errors(*views: int) -> int:
-        """With the original plate, which is view 0, and these."""
-        chosen = [0, *views]
-        merged = merge_views(view_logits[chosen], affine[chosen], NUM_DIGITS)
+    def errors(used: Sequence[int], threshold: float = TTA_THRESHOLD) -> int:
+        """With the original plate and these views, where the plate is below the threshold."""
+        below = single.text_probability[rows] < threshold
+        chosen = [0, *(view + 1 for view in used)]
+        merged = merge_views(view_logits[chosen][:, below], affine[chosen][:, below], NUM_DIGITS)
         still_wrong = wrong.copy()
-        still_wrong[rows] = np.array(merged.texts) != labels[rows]
+        still_wrong[rows[below]] = np.array(merged.texts) != labels[rows[below]]
         return int(still_wrong.sum())
 
+    all_views = range(len(VIEWS))
     return {
         "plates": len(labels),
         "wrong": {
             "single view": int(wrong.sum()),
-            **{f"only {name}": errors(view) for view, name in enumerate(VIEWS, start=1)},
-            "both views": errors(1, 2),
+            **{f"only {name}": errors([view]) for view, name in enumerate(VIEWS)},
+            "both views": errors(all_views),
+        },
+        "by_threshold": {
+            str(threshold): {
+                "tta_fraction": float((single.text_probability < threshold).mean()),
+                "wrong": errors(all_views, threshold),
+            }
+            for threshold in THRESHOLDS
         },
     }
 
 
-def throughput(label_plates: np.ndarray) -> dict:
+def throughput(panels: np.ndarray) -> dict:
     """Plates per second with one thread, without and with test-time augmentation."""
     sets = {
         "held_out": render_plates(held_out_range(NUM_TIMED)).images,
         "tuning": load_benchmark("tuning").sample(NUM_TIMED).images,
-        "labels": label_plates[:NUM_TIMED],
+        "panels": panels[:NUM_TIMED],
     }
 
     def rate(name: str, backend: str, tta: bool) -> int:
@@ -125,15 +136,14 @@ def throughput(label_plates: np.ndarray) -> dict:
 
 def main() -> None:
     """Draw, measure and write."""
-    reader, sets = PlateReader(), {}
-    for name in COUNTS:
-        images, labels = draw_plates(name)
-        sets[name] = count_errors(images, labels, reader)
-        print(name, json.dumps(sets[name], indent=1), flush=True)
+    reader, plates = PlateReader(), {name: draw_plates(name) for name in COUNTS}
+    sets = {name: count_errors(*drawn, reader) for name, drawn in plates.items()}
+    print(json.dumps(sets, indent=1), flush=True)
     result = {
         "origin": origin(DEFAULT_WEIGHTS),
+        "threshold": TTA_THRESHOLD,
         "sets": sets,
-        "plates_per_second": throughput(images),
+        "plates_per_second": throughput(plates["panels"][0]),
     }
     write_text(RESULTS / "tta.json", json.dumps(result, indent=1) + "\n")
 

@@ -156,7 +156,7 @@ def test_fine_tuning_of_a_folder_of_images_holds_a_fifth_back(tmp_path):
     folder = tmp_path / "quick" / "fine_tuned"
     assert [path.name for path in folder.iterdir()] == ["4_digits"]
     assert PlateReader(folder / "4_digits" / "dr_model.h5").digits == 4
-    assert "24 training images and 6 held-back images" in text
+    assert "24 training images and 6 validation images" in text
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -6,6 +6,7 @@ A page marks where one belongs: `<!-- results: NAME -->` before it, `<!-- end --
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from benchmarks import ablation_report, report
@@ -13,12 +14,14 @@ from benchmarks.baselines import READERS
 from benchmarks.environments import PROJECT, RESULTS
 from benchmarks.real import result_table
 from benchmarks.report import grid, percent, titles
+from plate_ocr.evaluation.benchmark import POOLED
 from plate_ocr.network.crnn import build_model, count_macs, count_parameters
 from plate_ocr.utils import read_json, write_text
 
 PAGES = (PROJECT / "README.md", PROJECT / "MODEL_CARD.md", *sorted(PROJECT.glob("docs/*.md")))
 BLOCK = re.compile(r"(<!-- results: (\w+) -->)(.*?)(<!-- end -->)", re.DOTALL)
 NOT_MEASURED = "not measured with these weights"
+HOSTS = 100  # of the computed times
 HIDDEN = ("name", "seed")  # settings that the table of runs leaves out
 SHOWN_ENGINES = ("ppocr_small", "ppocr_tiny", "rapidocr", "tesseract")
 CONFIDENCE = {
@@ -67,12 +70,18 @@ def load_ablations() -> dict | None:
     return result if result and len(result["runs"]["base"]["seeds"]) > 1 else None
 
 
-def accuracy() -> str:
-    """Exact match of our reader and other engines; the best of every set in bold."""
+def all_sets() -> tuple[dict, dict]:
+    """What our reader read on every set, and with test-time augmentation."""
     single, tta = {}, {}
     for result in filter(None, (load("evaluation"), load_if_measured("real"))):
         single |= result["sets"]
         tta |= result["tta"]["sets"]
+    return single, tta
+
+
+def accuracy() -> str:
+    """Exact match of our reader and other engines; the best of every set in bold."""
+    single, tta = all_sets()
     correct = {
         title: {name: part["correct"] for name, part in sets.items()}
         for title, sets in (("plate_ocr", single), ("plate_ocr, TTA", tta))
@@ -91,10 +100,10 @@ def better_engines() -> str:
 
 def metrics() -> str:
     """Exact match and character error rate of our reader on every set."""
-    evaluation = load("evaluation")
+    sets, tta_sets = all_sets()
     rows = {}
-    for name, title in titles(evaluation["sets"]).items():
-        single, tta = evaluation["sets"][name], evaluation["tta"]["sets"][name]
+    for name, title in titles(sets).items():
+        single, tta = sets[name], tta_sets[name]
         rates = {
             "greedy decoding": single["exact_match_greedy"],
             "exact match": single["exact_match"],
@@ -129,14 +138,20 @@ def real() -> str:
 def fine_tuning() -> str:
     """Exact match before and after fine-tuning on some numbers of images."""
     result, rows = load_if_measured("fine_tuning"), {}
-    for run in result["runs"] if result else ():
-        row = rows[f"{run['name']}, {run['images']:,} images"] = {}
-        for name in ("test", "synthetic plates", "held-out fonts"):
-            for when in ("before", "after"):
-                row[f"{name}, {when}"] = percent(run[name][when], run[name]["images"])
-        row["calibration error"] = f"{run['test']['ece']:.1%}"
-        row["minutes"] = f"{run['minutes']:.1f}"
-    return grid("exact match, %", rows) if rows else NOT_MEASURED
+    if not result:
+        return NOT_MEASURED
+    for run in result["runs"]:
+        rates = {
+            f"{name}, {when}": percent(run[name][when], run[name]["images"])
+            for name in ("test", "synthetic plates", "held-out fonts")
+            for when in ("before", "after")
+        }
+        drawn = [rates.pop(f"{name}, before") for name in ("synthetic plates", "held-out fonts")]
+        rates["test, calibration error"] = f"{100 * run['test']['ece']:.1f}"
+        rates["minutes"] = f"{run['minutes']:.1f}"
+        rows[f"{run['name']}, {run['images']:,} images"] = rates
+    before = f"Before: {drawn[0]} on synthetic plates, {drawn[1]} on held-out fonts."
+    return f"{grid('exact match, %', rows)}\n{before}\n"
 
 
 def training_runs() -> str:
@@ -241,15 +256,62 @@ def model_size() -> str:
 
 
 def speed() -> str:
-    """Plates per second of our reader and of the fastest other engine."""
+    """Plates per second of our reader and of the fastest other engines."""
     readers = report.measured(load("benchmark"))
     best = {reader: max(part["plates_per_second"].values()) for reader, part in readers.items()}
     ours = READERS[0]
-    fastest = max((reader for reader in best if reader.loader != ours.loader), key=best.get)
+    others = {reader.title: round(best[reader]) for reader in best if reader.loader != ours.loader}
+    fastest = [title for title, rate in others.items() if rate == max(others.values())]
     return (
         f"{readers[ours]['plates_per_second']['1']:,.0f} plates per second at batch size 1 and "
-        f"{best[ours]:,.0f} in larger batches; the fastest other engine, {fastest.title}, reads "
-        f"{best[fastest]:,.0f}"
+        f"{best[ours]:,.0f} in larger batches, against {max(others.values()):,} of the fastest "
+        f"other engines, {' and '.join(fastest)}"
+    )
+
+
+def real_summary() -> str:
+    """How much worse real images are read than synthetic ones."""
+    result, evaluation = load_if_measured("real"), load("evaluation")
+    if not result:
+        return NOT_MEASURED
+
+    def span(values: Iterable[float], form: str) -> str:
+        return " to ".join(f"{100 * end:{form}}" for end in (min(values), max(values)))
+
+    real_sets = [part for name, part in result["sets"].items() if "ece" in part and "/" in name]
+    synthetic = [part["exact_match"] for name, part in evaluation["sets"].items() if name in POOLED]
+    return (
+        "Real images are read worse than synthetic ones: the exact match is "
+        f"{span([part['exact_match'] for part in real_sets], '.0f')} % on the real sets and "
+        f"{span(synthetic, '.1f')} % on four synthetic ones, the expected calibration error "
+        f"{span([part['ece'] for part in real_sets], '.0f')} % and "
+        f"{100 * evaluation['confidence']['ece']:.1f} %"
+    )
+
+
+def scale() -> str:
+    """What one host draws and reads on Ray, and what a million readings do to a process."""
+    ray, soak = load("scale"), load("soak")
+    early, late = soak["per_second"]
+    rows = {
+        f"`draw-many`, {ray['cores']} cores": f"{ray['drawn_per_second']:,} plates/s",
+        f"`read-many`, {ray['cores']} cores": f"{ray['read_per_second']:,} plates/s",
+        "a plate in Parquet": f"{ray['bytes_per_plate']:,} bytes",
+        f"{soak['readings']:,} readings in one process: growth of memory, from the second quarter "
+        "to the last": f"{soak['growth_megabytes']:+.1f} MB",
+        "- plates/s in the second quarter and in the last": f"{early:,} and {late:,}",
+        "- readings that changed": f"{soak['changed']:,}",
+    }
+    return grid(f"{ray['origin']['machine']}", {row: {"": cell} for row, cell in rows.items()})
+
+
+def scale_computed() -> str:
+    """What a billion plates would take."""
+    ray = load("scale")
+    hours = [1e9 / HOSTS / ray[f"{task}_per_second"] / 3600 for task in ("drawn", "read")]
+    return (
+        f"a billion plates take {ray['bytes_per_plate']:,} GB, and {HOSTS} such hosts draw them in "
+        f"{hours[0]:.1f} hours and read them in {hours[1]:.1f}"
     )
 
 
@@ -267,8 +329,9 @@ def threshold() -> str:
 BLOCKS = {
     function.__name__: function
     for function in (ablations, accuracy, better_engines, compatibility, confidence, fine_tuning,
-                     metrics, model_size, networks, profile, real, speed, threshold,
-                     training_runs, training_time, tta_ablation, tta_throughput)
+                     metrics, model_size, networks, profile, real, real_summary, scale,
+                     scale_computed, speed, threshold, training_runs, training_time, tta_ablation,
+                     tta_throughput)
 }  # fmt: skip
 
 

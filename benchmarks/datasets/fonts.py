@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.environments import CACHE, PROJECT, npm_files
+from plate_ocr.utils import write_bytes
 
 FONTS = CACHE / "fonts"
 DIGITS = "0123456789"
@@ -49,7 +50,7 @@ def load_faces(name: str) -> list[Face]:
     FONTS.mkdir(parents=True, exist_ok=True)
     for face in faces:
         if not face.path.exists():
-            face.path.write_bytes(npm_files(f"{face.package}@{face.version}")[face.file])
+            write_bytes(face.path, npm_files(f"{face.package}@{face.version}")[face.file])
     return faces
 
 

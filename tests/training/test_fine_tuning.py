@@ -134,7 +134,7 @@ def test_every_fault_costs_a_line_before_the_first_epoch(
         paths[1].write_bytes(b"")
     elif fault == "shared":
         named = shutil.copytree(own, tmp_path / "test")
-        command += ["--test", str(named)]
+        command += ["--validation", str(named)]
     elif fault == "file":
         named = tmp_path / "mine"
         named.touch()
@@ -160,24 +160,26 @@ def test_images_may_show_another_number_of_digits_than_the_weights(tiny, command
         fine_tune(own, tmp_path / "other", digits=3)
 
 
-def test_a_seeded_fifth_is_held_back(own):
-    trained, held_back = split_images(own, None, digits=5, seed=1)
-    assert (len(trained), len(held_back)) == (10, 2)
-    assert sorted(trained.labels + held_back.labels) == load_folder(own).labels
-    assert split_images(own, None, digits=5, seed=1)[1].labels == held_back.labels
+def test_a_seeded_fifth_is_for_validation(own):
+    trained, validation = split_images(own, None, digits=5, seed=1)
+    assert (len(trained), len(validation)) == (10, 2)
+    assert sorted(trained.labels + validation.labels) == load_folder(own).labels
+    assert split_images(own, None, digits=5, seed=1)[1].labels == validation.labels
 
 
-def test_images_of_one_label_are_all_trained_on_or_all_held_back(own):
+def test_images_of_one_label_are_all_trained_on_or_all_for_validation(own):
     write_table(own, [f"0000{number // 3}" for number in range(12)])
-    trained, held_back = split_images(own, None, digits=5, seed=1)
-    assert (len(trained), len(held_back)) == (9, 3) and len(set(held_back.labels)) == 1
+    trained, validation = split_images(own, None, digits=5, seed=1)
+    assert (len(trained), len(validation)) == (9, 3) and len(set(validation.labels)) == 1
 
 
-def test_a_fifth_of_the_images_is_held_back_however_many_share_a_label(own):
+def test_a_fifth_of_the_images_is_for_validation_however_many_share_a_label(own):
     write_table(own, [f"0000{min(number, 4)}" for number in range(12)])
     for seed in range(5):
-        trained, held_back = split_images(own, None, digits=5, seed=seed)
-        assert len(held_back) >= 2 and not set(trained.labels) & set(held_back.labels)
+        trained, validation = split_images(own, None, digits=5, seed=seed)
+        assert len(validation) == 2 and not set(trained.labels) & set(validation.labels)
+    write_table(own, [*11 * ["11111"], "22222"])
+    assert split_images(own, None, digits=5, seed=1)[1].labels == ["22222"]
 
 
 def test_the_new_weights_are_near_the_fine_tuned_ones():
@@ -224,17 +226,17 @@ def readings(plates, texts, confidence):
 
 @pytest.fixture
 def report(tmp_path):
-    """Of four held-back images, two are misread; of two others, both; one of each surely."""
+    """Of four validation images, two are misread; of two others, both; one of each surely."""
     plates = render_plates(range(6))
     for row, record in enumerate(plates.records):
         record["file_name"] = f"photograph-$|{row}.jpg"
-    held_back, own = plates.take(np.arange(4)), plates.take(np.arange(4, 6))
+    validation, own = plates.take(np.arange(4)), plates.take(np.arange(4, 6))
     tuned = FineTuned(
-        tmp_path / "my plates" / "dr_model.h5", own, held_back, [{"seconds": 60.0}], best_epoch=1
+        tmp_path / "my plates" / "dr_model.h5", own, validation, [{"seconds": 60.0}], best_epoch=1
     )
-    texts = [held_back.labels[0], "00000", held_back.labels[2], "00000"]
-    before = {"held-back images": readings(held_back, 4 * ["00000"], [0.1] * 4)}
-    after = {"held-back images": readings(held_back, texts, [0.9, 0.2, 0.99, 0.97])}
+    texts = [validation.labels[0], "00000", validation.labels[2], "00000"]
+    before = {"validation images": readings(validation, 4 * ["00000"], [0.1] * 4)}
+    after = {"validation images": readings(validation, texts, [0.9, 0.2, 0.99, 0.97])}
     trained = readings(own, 2 * ["00000"], [0.5, 0.95])
     return FineTuningReport(tuned, before, after, trained)
 
@@ -257,6 +259,6 @@ def test_a_threshold_takes_thousands_of_readings_without_a_mistake(report, mista
     many = PlateDataset(plates.images, plates.labels * 4_000, [])
     confidence = np.linspace(1, 0.9999, 4_000)
     texts = [*plates.labels * (4_000 - mistakes), *["wrong"] * mistakes]
-    sure = replace(report, after={"held-back images": readings(many, texts, confidence)})
+    sure = replace(report, after={"validation images": readings(many, texts, confidence)})
     threshold = re.findall(r"0\.\d+", threshold_text(sure))
     assert [0.9999 <= float(number) < 1 for number in threshold] == [True] * found
