@@ -178,6 +178,9 @@ def test_a_fifth_of_the_images_is_for_validation_however_many_share_a_label(own)
     for seed in range(5):
         trained, validation = split_images(own, None, digits=5, seed=seed)
         assert len(validation) == 2 and not set(trained.labels) & set(validation.labels)
+
+
+def test_images_to_train_on_are_left_however_many_share_a_label(own):
     write_table(own, [*11 * ["11111"], "22222"])
     assert split_images(own, None, digits=5, seed=1)[1].labels == ["22222"]
 
