@@ -136,7 +136,7 @@ def test_quick_fine_tuning_learns_displays_of_five_and_of_four_digits(tmp_path, 
     assert {path.name for path in tmp_path.iterdir()} == {"fine_tuning.ipynb", "quick"}
     folder = tmp_path / "quick" / "fine_tuned"
     for digits in (5, 4):
-        test = load_folder(folder / "example" / f"{digits}_digits" / "test", digits)
+        test = load_folder(folder / "example" / f"{digits}_digits" / "validation", digits)
         weights = folder / f"example_{digits}_digits" / "dr_model.h5"
         readers = (
             PlateReader(backend="keras", digits=digits),
@@ -149,7 +149,7 @@ def test_quick_fine_tuning_learns_displays_of_five_and_of_four_digits(tmp_path, 
 
 
 @pytest.mark.slow
-def test_fine_tuning_of_a_folder_of_images_holds_a_fifth_back(tmp_path):
+def test_fine_tuning_of_a_folder_of_images_validates_on_a_fifth(tmp_path):
     own = write_plates(tmp_path / "own", range(9_000, 9_030), digits=4)
     parameters = {"quick": True, "digits": 4, "minutes": 0.1, "folder": own}
     text = execute("fine_tuning.ipynb", tmp_path, **parameters)
