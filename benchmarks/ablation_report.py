@@ -1,7 +1,8 @@
 """Tables and the figure of what `benchmarks.ablations` measured.
 
 Differences to the base are in percentage points of exact match. The noise is twice the standard
-error of a difference; the deviation between seeds is pooled over all variants with two of them.
+error of a difference. The deviation between seeds is pooled over all sets and all variants with two
+of them: on the scale of logits it is similar for easy and hard sets.
 """
 
 from collections.abc import Sequence
@@ -50,15 +51,25 @@ def differences(samples: Samples) -> Samples:
     return {name: rates.mean(axis=0) - base for name, rates in samples.items()}
 
 
-def noise(samples: Samples, seeds: int = 2) -> np.ndarray:
-    """Twice the standard error of a difference between as many seeds and the base, (columns,).
+def noise(results: dict, *groups: Sequence[str], seeds: int = 2) -> np.ndarray:
+    """Twice the standard error of a difference between as many seeds and the base, (groups,).
 
-    The base at least has two seeds.
+    The base at least has two seeds. Sets are taken as independent.
     """
-    trained = [rates for name, rates in samples.items() if name != GREEDY]
-    squares = sum(((rates - rates.mean(axis=0)) ** 2).sum(axis=0) for rates in trained)
-    freedom = sum(len(rates) - 1 for rates in trained)
-    return 2 * np.sqrt(squares / freedom * (1 / seeds + 1 / len(samples[BASE])))
+    sets = list(results["settings"]["images"])
+    samples = exact_match(results, *([name] for name in sets))
+    del samples[GREEDY]  # the same runs as the base
+    squares, freedom = 0.0, 0
+    for rates in samples.values():
+        fractions = (rates / 100).clip(0.001, 0.999)
+        logits = np.log(fractions / (1 - fractions))
+        squares += ((logits - logits.mean(axis=0)) ** 2).sum()
+        freedom += (len(rates) - 1) * len(sets)
+    base = samples[BASE].mean(axis=0) / 100
+    points = 100 * np.sqrt(squares / freedom) * base * (1 - base)  # the slope of a logit's inverse
+    deviation = dict(zip(sets, points, strict=True))
+    means = [np.linalg.norm([deviation[name] for name in group]) / len(group) for group in groups]
+    return 2 * np.sqrt(1 / seeds + 1 / len(samples[BASE])) * np.array(means)
 
 
 def is_close_to_base(results: dict, name: str) -> bool:
@@ -86,12 +97,11 @@ def rows_of(results: dict, samples: Samples, networks: bool) -> list[str]:
     return [name for name in others if is_network(results, name) == networks]
 
 
-def cells(samples: Samples, name: str) -> list[str]:
-    """Differences of a variant to the base, bold where they exceed the noise; rates of the base."""
+def cells(samples: Samples, name: str, limits: np.ndarray) -> list[str]:
+    """Differences of a variant to the base, bold beyond the limits; rates of the base."""
     if name == BASE:
         return [f"{rate:.1f} %" for rate in samples[BASE].mean(axis=0)]
     changes = differences(samples)[name].round(1) + 0.0  # no -0.0
-    limits = noise(samples, len(samples[name]))
     return [f"**{change:+.1f}**" if abs(change) > limit else f"{change:+.1f}"
             for change, limit in zip(changes, limits, strict=True)]  # fmt: skip
 
@@ -100,7 +110,8 @@ def result_table(results: dict, networks: bool = False) -> str:
     """The table of ablations, or that of networks with their sizes."""
     sets = titles(results["settings"]["images"])
     columns = ["mean", *sets.values()]
-    samples = exact_match(results, list(sets), *([name] for name in sets))
+    groups = [list(sets), *([name] for name in sets)]
+    samples = exact_match(results, *groups)
     rows: dict[str, dict[str, str]] = {}
     for name in (BASE, *rows_of(results, samples, networks)):
         row = rows[title_of(results, name)] = {}
@@ -109,8 +120,9 @@ def result_table(results: dict, networks: bool = False) -> str:
             row["parameters"] = f"{size['parameters']:,}"
             row["million multiply-adds"] = f"{size['macs'] / 1e6:.1f}"
         row["seeds"] = str(len(samples[name]))
-        row |= zip(columns, cells(samples, name), strict=True)
-    limits = (f"± {limit:.1f}" for limit in noise(samples))
+        limits = noise(results, *groups, seeds=len(samples[name]))
+        row |= zip(columns, cells(samples, name, limits), strict=True)
+    limits = (f"± {limit:.1f}" for limit in noise(results, *groups))
     rows["noise of two seeds"] = dict(zip(columns, limits, strict=True))
     return grid("difference, points", rows)
 
@@ -132,7 +144,7 @@ def chart(results: dict) -> Figure:
     folders = [name for name in images if "/" in name]
     panels = PANELS | ({"real images": folders} if folders else {})
     samples = exact_match(results, *panels.values())
-    limits = noise(samples)
+    limits = noise(results, *panels.values())
     rows = [name for part in (False, True) for name in rows_of(results, samples, part)]
     size = (6.4, 0.2 * len(rows) + 0.9)
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
@@ -147,7 +159,7 @@ def chart(results: dict) -> Figure:
         axis.set_xticks(TICKS, [f"{tick:+d}" if tick else "0" for tick in TICKS])
         axis.minorticks_off()
         axis.set_title(title, fontsize=9)
-        axis.set_xlim(-130, 20)
+        axis.set_xlim(-200, 30)
         axis.tick_params(axis="y", length=0)
     axes[0, 0].set_yticks(range(len(rows)), [title_of(results, name) for name in rows])
     axes[0, 0].set_ylim(len(rows) - 0.4, -0.6)

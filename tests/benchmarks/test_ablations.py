@@ -68,7 +68,7 @@ def test_runs_are_kept_and_what_is_missing_is_run(monkeypatch, tmp_path):
 
 SETS = {"held_out_fonts": 200, "corruptions_1_to_3": 100, "corruptions_4_to_5": 100,
         "layout": 100, "cross_generator": 100, "segments": 100, "meters/test": 50}  # fmt: skip
-BASE_RATES = (0.80, 0.82)  # of both seeds: a deviation of sqrt(2) points
+BASE_RATES = (0.80, 0.82)  # of both seeds
 
 
 def made_up(**variants):
@@ -96,16 +96,16 @@ def table_of(results, **options):
 def test_differences_beyond_the_noise_are_bold():
     results = made_up(no_counters=(0.79,), no_segments=(0.72,), half_filters=(0.70, 0.72))
     rows = table_of(results)
-    count = len(titles(SETS)) + 1
-    assert rows[VARIANTS["base"].title] == ["2", *["81.0 %"] * count]
-    assert rows["no counters"] == ["1", *["-2.0"] * count]
-    assert rows["no seven-segment displays"] == ["1", *["**-9.0**"] * count]
-    assert rows["greedy decoding"] == ["2", *["**-10.0**"] * count]
-    # Twice the standard error: a deviation of sqrt(2) points, two seeds of either.
-    assert rows["noise of two seeds"] == ["-", *["± 2.8"] * count]
+    count = len(titles(SETS))
+    assert rows[VARIANTS["base"].title] == ["2", *["81.0 %"] * (count + 1)]
+    assert rows["no counters"] == ["1", "**-2.0**", *["-2.0"] * count]
+    assert rows["no seven-segment displays"] == ["1", *["**-9.0**"] * (count + 1)]
+    assert rows["greedy decoding"] == ["2", *["**-10.0**"] * (count + 1)]
+    # Twice the standard error: a deviation of 1.25 points, two seeds of either.
+    assert rows["noise of two seeds"] == ["-", f"± {2.5 / count**0.5:.1f}", *["± 2.5"] * count]
     assert VARIANTS["half_filters"].title not in rows
     networks = table_of(results, networks=True)
-    assert networks["half the filters"] == ["1,000", "5.0", "2", *["**-10.0**"] * count]
+    assert networks["half the filters"] == ["1,000", "5.0", "2", *["**-10.0**"] * (count + 1)]
     assert "no counters" not in networks and "greedy decoding" not in networks
 
 
@@ -115,7 +115,7 @@ def test_pages_show_the_ablations_of_this_network_and_no_others(tmp_path, monkey
     unmeasured = tables.ablations(), tables.networks()
     results = made_up(no_counters=(0.79,), half_filters=(0.70, 0.72))
     path.write_text(json.dumps(results))
-    assert "| no counters | 1 | -2.0 |" in tables.ablations()
+    assert "| no counters | 1 | **-2.0** | -2.0 |" in tables.ablations()
     assert "| half the filters | 1,000 |" in tables.networks()
     path.write_text(json.dumps(results | {"origin": {"network": "0" * 64}}))
     assert (tables.ablations(), tables.networks()) == unmeasured
