@@ -73,16 +73,16 @@ figures: .venv/ready  ## regenerate tables and figures from results/
 benchmark: .venv/ready  ## compare with other OCR engines, also on labelled images: REAL="FOLDER ..."
 	$(RUN) -m benchmarks.compare $(REAL)
 
-ablations: .venv/ready  ## train without each part, and other networks (90 minutes): REAL="FOLDER ..."; resumes
+ablations: .venv/ready  ## train without each part, and other networks (two hours): REAL="FOLDER ..."; resumes
 	$(RUN) -m benchmarks.ablations $(REAL)
 
 compatibility: .venv/ready  ## test the weights with the oldest and newest Keras, and JAX
 	$(RUN) -m benchmarks.compatibility
 
-soak: .venv/ready  ## read a million plates in one process: memory and speed (13 minutes)
+soak: .venv/ready  ## read a million plates in one process: memory and speed (8 minutes)
 	$(RUN) -m benchmarks.soak
 
-scale: .venv-scale/ready  ## draw and read plates on Ray, on this machine: speed
+scale: .venv-scale/ready  ## draw and read plates on Ray, on this machine: speed (4 minutes)
 	.venv-scale/bin/python -m benchmarks.scale
 
 export: .venv/ready  ## export dr_model.h5 to dr_model.onnx

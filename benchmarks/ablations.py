@@ -4,7 +4,7 @@ Every run repeats the training of the shipped weights at small scale: fresh weig
 plates, Part II with the augmentation of `robust`, and the same number of optimizer steps in all.
 First every variant is trained with one seed, then the base and what comes close to it with another.
 Writes results/ablations.json after every run; a run that stands there with the same settings and
-sets is not repeated. 2 to 7 minutes per run and about 90 in total, on 2 cores.
+sets is not repeated. 3 to 17 minutes per run and about two hours in total, on 2 cores.
 
 $ python -m benchmarks.ablations [FOLDER ...]
 """
