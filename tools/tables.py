@@ -304,7 +304,7 @@ def scale() -> str:
         "- plates/s in the second quarter and in the last": f"{early:,} and {late:,}",
         "- readings that changed": f"{soak['changed']:,}",
     }
-    return grid(f"{ray['origin']['machine']}", {row: {"": cell} for row, cell in rows.items()})
+    return grid(ray["origin"]["machine"], {row: {"measured": cell} for row, cell in rows.items()})
 
 
 def scale_computed() -> str:
