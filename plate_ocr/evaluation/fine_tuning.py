@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
 from plate_ocr.evaluation.benchmark import BenchmarkSet, calibrate, evaluate, style_sets
 from plate_ocr.evaluation.metrics import TARGET_PRECISION, EvaluationResult, concatenate
-from plate_ocr.evaluation.plots import plate_grid, plt, save_figure
+from plate_ocr.evaluation.plots import plate_grid, save_figure
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS
 from plate_ocr.plates.dataset import held_out_range, render_plates
 from plate_ocr.reading.calibration import coverage_at_precision
