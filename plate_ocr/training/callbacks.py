@@ -66,7 +66,8 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         found = self.state.get("run") if isinstance(self.state, dict) else None
         if found != run:
             found = found if isinstance(found, dict) else {}
-            differing = ", ".join(key for key in run if found.get(key) != run[key])
+            keys = sorted(found.keys() | run.keys())
+            differing = ", ".join(key for key in keys if found.get(key) != run.get(key))
             raise TrainingError(
                 f"{self.directory}: holds another run (it differs in: {differing}); choose another "
                 "directory, or delete it to start again"

@@ -57,3 +57,10 @@ def test_damaged_checkpoints_are_refused_before_weights_are_opened(tmp_path, nam
     with pytest.raises((TrainingError, OSError)) as error:
         run_epochs(tmp_path, [])
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("run", [{"name": "fake", "weights": "a"}, {}])
+def test_another_run_is_refused_by_what_differs(tmp_path, run):
+    ResumableCheckpoint(tmp_path, run, patience=2)
+    with pytest.raises(TrainingError, match=f"differs in: {'weights' if run else 'name'}"):
+        run_epochs(tmp_path, [])
