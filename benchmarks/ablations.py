@@ -29,7 +29,6 @@ from benchmarks.ablation_report import BASE, is_close_to_base
 from benchmarks.environments import CACHE, RESULTS
 from plate_ocr import __version__
 from plate_ocr.cli import ERRORS, run_command
-from plate_ocr.evaluation.benchmark import BenchmarkSet
 from plate_ocr.evaluation.metrics import EvaluationResult
 from plate_ocr.network import crnn
 from plate_ocr.network.spatial_transformer import localization_network, normalize_input, sample_crop
@@ -168,16 +167,16 @@ def train(variant: Variant, config: TrainConfig) -> keras.Model:
     return model
 
 
-def metrics_of(model: keras.Model, dataset: BenchmarkSet) -> dict[str, float]:
+def metrics_of(model: keras.Model, plates: PlateDataset) -> dict[str, float]:
     """The metrics of a model on a set."""
-    logits = model.predict(dataset.images, NETWORK_BATCH, verbose=0)["logits"]
+    logits = model.predict(plates.images, NETWORK_BATCH, verbose=0)["logits"]
     predictions = decode_logits(logits)
     return EvaluationResult(
-        labels=np.array(dataset.labels),
+        labels=np.array(plates.labels),
         texts=np.array(predictions.texts),
         greedy_texts=np.array(predictions.greedy_texts),
         confidence=predictions.text_probability,
-        tags=dataset.tags,
+        records=np.array(plates.records),
     ).metrics()
 
 
@@ -189,7 +188,7 @@ def describe(variant: Variant) -> dict[str, Any]:
     return {"variant": asdict(variant), **size, "seeds": {}}
 
 
-def prepare(sets: dict[str, BenchmarkSet], output: Path) -> dict[str, Any]:
+def prepare(sets: dict[str, PlateDataset], output: Path) -> dict[str, Any]:
     """What the file of results holds, with the runs that are finished.
 
     Raises:
@@ -213,7 +212,7 @@ def prepare(sets: dict[str, BenchmarkSet], output: Path) -> dict[str, Any]:
     return {"origin": origin, "versions": saving.versions(), "settings": settings, "runs": runs}
 
 
-def run_all(sets: dict[str, BenchmarkSet], output: Path) -> None:
+def run_all(sets: dict[str, PlateDataset], output: Path) -> None:
     """Run what is missing in the file of results, and write it after every run."""
     results = prepare(sets, output)
     for seed, (name, variant) in product(SEEDS, VARIANTS.items()):
@@ -235,7 +234,7 @@ def main() -> None:
     output, folders = RESULTS / "ablations.json", list(map(Path, sys.argv[1:]))
     check_writable(output)
     held_out = render_plates(range(HELD_OUT_START, HELD_OUT_START + 2_000))
-    sets = {"held_out": BenchmarkSet.from_plates(held_out), **compare.load_sets(folders)}
+    sets = {"held_out": held_out, **compare.load_sets(folders)}
     del sets["test"]  # 60 plates do not show small differences
     run_all(sets, output)
 

@@ -26,10 +26,10 @@ from benchmarks import baselines, real, report
 from benchmarks.baselines import DEBIAN_PACKAGES, REQUIREMENTS, Reader
 from benchmarks.environments import PROJECT, RESULTS, EnvironmentFailed, install, run
 from plate_ocr.cli import ERRORS, run_command
-from plate_ocr.evaluation.benchmark import BenchmarkSet, load_benchmark, rows_by_severity
+from plate_ocr.evaluation.benchmark import load_benchmark, rows_by_severity
 from plate_ocr.evaluation.plots import save_figure
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
-from plate_ocr.plates.dataset import load_folder
+from plate_ocr.plates.dataset import PlateDataset, load_folder
 from plate_ocr.plates.images import load_gray
 from plate_ocr.utils import check_writable, cores, cpu_supports, processor_name, write_text
 
@@ -42,15 +42,15 @@ ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
 )
 
-Sets = dict[str, BenchmarkSet]
+Sets = dict[str, PlateDataset]
 
 
 def load_sets(folders: list[Path]) -> Sets:
     """Every set that no choices were made on, and those of folders."""
     corruptions = load_benchmark("corruptions")
-    parts = rows_by_severity(corruptions.tags)
+    parts = rows_by_severity(corruptions.records)
     return {
-        "test": BenchmarkSet.from_plates(load_folder(PROJECT / "data" / "test")),
+        "test": load_folder(PROJECT / "data" / "test"),
         **{name: corruptions.take(rows) for name, rows in parts.items()},
         **{name: load_benchmark(name) for name in CLEAN},
         **real.load_sets(folders),
@@ -64,7 +64,7 @@ def write_sets(sets: Sets, timed: int, folder: Path) -> None:
     """
     drawn = []
     for name, part in sets.items():
-        images = [load_gray(path) for path in part.tags.get("path", ())]
+        images = [load_gray(record["path"]) for record in part.records if "path" in record]
         if not images:
             images = part.images[..., 0]
             drawn.append(images)

@@ -18,10 +18,16 @@ import numpy as np
 
 from benchmarks.environments import RESULTS
 from plate_ocr.cli import ERRORS, run_command
-from plate_ocr.evaluation.benchmark import BenchmarkSet, evaluate, load_benchmark
+from plate_ocr.evaluation.benchmark import evaluate, load_benchmark
 from plate_ocr.evaluation.fine_tuning import fine_tune_and_report
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
-from plate_ocr.plates.dataset import held_out_range, list_images, load_folder, render_plates
+from plate_ocr.plates.dataset import (
+    PlateDataset,
+    held_out_range,
+    list_images,
+    load_folder,
+    render_plates,
+)
 from plate_ocr.reading.calibration import expected_calibration_error
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.utils import check_writable, read_json, write_text
@@ -45,7 +51,7 @@ def copy_images(folder: Path, count: int, chosen: Path) -> None:
     write_text(chosen / "metadata.jsonl", "".join(lines))
 
 
-def measure(folder: Path, count: int, sets: dict[str, BenchmarkSet]) -> dict:
+def measure(folder: Path, count: int, sets: dict[str, PlateDataset]) -> dict:
     """Fine-tune the shipped weights on some images, and read every set before and after."""
     with tempfile.TemporaryDirectory() as temporary:
         chosen, output = Path(temporary, "chosen"), Path(temporary, "mine")
@@ -73,13 +79,12 @@ def main() -> None:
     found = read_json(OUTPUT) if OUTPUT.exists() else measured
     if found["origin"]["weights"] == measured["origin"]["weights"]:
         measured = found
-    drawn = render_plates(held_out_range(DRAWN_PLATES))
     sets = {
-        "synthetic plates": BenchmarkSet.from_plates(drawn),
+        "synthetic plates": render_plates(held_out_range(DRAWN_PLATES)),
         "held-out fonts": load_benchmark("held_out_fonts"),
     }
     for folder in map(Path, sys.argv[1:]):
-        test = {"test": BenchmarkSet.from_plates(load_folder(folder / "test"))}
+        test = {"test": load_folder(folder / "test")}
         available = len(list_images(folder / "train"))
         finished = {(run["name"], run["images"]) for run in measured["runs"]}
         for count in sorted({min(count, available) for count in IMAGES}):

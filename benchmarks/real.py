@@ -9,18 +9,18 @@ $ python -m benchmarks.real FOLDER...
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.environments import RESULTS
 from benchmarks.report import NOTHING, grid, percent
 from plate_ocr.cli import ERRORS, path_argument, run_command
-from plate_ocr.evaluation.benchmark import BenchmarkSet, evaluate
+from plate_ocr.evaluation.benchmark import evaluate
 from plate_ocr.evaluation.metrics import EvaluationResult, concatenate
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
-from plate_ocr.plates.dataset import DatasetError, list_images, load_folder
+from plate_ocr.plates.dataset import DatasetError, PlateDataset, list_images, load_folder
 from plate_ocr.reading.calibration import expected_calibration_error
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.utils import check_writable, write_text
@@ -30,25 +30,24 @@ ALL = "all folders"
 OUTPUT = RESULTS / "real.json"
 
 
-def load_sets(folders: list[Path]) -> dict[str, BenchmarkSet]:
+def load_sets(folders: list[Path]) -> dict[str, PlateDataset]:
     """The labelled images of every folder, by the last two parts of its path.
 
     Raises:
         DatasetError: two folders have one name, or as `load_folder`.
         ImageError: as `load_folder`.
     """
-    sets: dict[str, BenchmarkSet] = {}
+    sets: dict[str, PlateDataset] = {}
     for folder in folders:
         name = "/".join(folder.resolve().parts[1:][-2:])
         if name in sets:
             raise DatasetError(f"{name}: two folders have this name")
-        plates = load_folder(folder)
-        paths = np.array([str(path) for path in list_images(folder)])
-        sets[name] = BenchmarkSet(plates.images, plates.labels, {"path": paths})
+        records = [{"path": str(path)} for path in list_images(folder)]
+        sets[name] = replace(load_folder(folder), records=records)
     return sets
 
 
-def measure_sets(reader: PlateReader, sets: dict[str, BenchmarkSet]) -> dict[str, dict]:
+def measure_sets(reader: PlateReader, sets: dict[str, PlateDataset]) -> dict[str, dict]:
     """The metrics of every set, and of all together."""
     results = {name: evaluate(reader, images) for name, images in sets.items()}
     results[ALL] = concatenate(list(results.values()))

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from conftest import PROJECT, write_plates
 
-from plate_ocr.evaluation.benchmark import BenchmarkSet, evaluate
+from plate_ocr.evaluation.benchmark import evaluate
 from plate_ocr.network.checkpoint import load_metadata
 from plate_ocr.plates.dataset import load_folder
 from plate_ocr.reading.reader import PlateReader
@@ -142,7 +142,7 @@ def test_quick_fine_tuning_learns_displays_of_five_and_of_four_digits(tmp_path, 
             PlateReader(backend="keras", digits=digits),
             PlateReader(weights, backend="keras"),
         )
-        before, after = (evaluate(reader, BenchmarkSet.from_plates(test)) for reader in readers)
+        before, after = (evaluate(reader, test) for reader in readers)
         assert readers[1].digits == digits
         assert after.correct.mean() > before.correct.mean() + 0.2
         assert f"{before.correct.mean():.1%} | {after.correct.mean():.1%} |" in text

@@ -1,8 +1,8 @@
 """The benchmark sets, what a reader makes of them, and the calibration of weights."""
 
 import zlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -32,6 +32,7 @@ TITLES = {  # in tables and figures
     "captcha": "captcha",
     "segments": "seven-segment displays",
 }
+TAGS = ("corruption", "font", "height", "kind", "layout", "polarity", "severity", "size")
 CORRUPTION_FILES = tuple(f"corruptions_{kind}" for kind in ("noise", "blur", "light", "damage"))
 CALIBRATION_PLATES = 300  # drawn ones beside labelled images
 
@@ -40,31 +41,7 @@ class BenchmarkError(DatasetError):
     """A benchmark file cannot be used; the message names it."""
 
 
-@dataclass(frozen=True)
-class BenchmarkSet:
-    """Plates that were drawn once to measure on."""
-
-    images: np.ndarray  # uint8 (n, 64, 128, 1)
-    labels: list[str]
-    tags: dict[str, np.ndarray]  # font, kind, severity and others, (n,) each
-
-    @classmethod
-    def from_plates(cls, plates: PlateDataset, *tags: str) -> "BenchmarkSet":
-        """Drawn plates, or those of a folder, with the fields `tags` of their records as tags."""
-        columns = {tag: np.array([record[tag] for record in plates.records]) for tag in tags}
-        return cls(plates.images, plates.labels, columns)
-
-    def sample(self, count: int) -> "BenchmarkSet":
-        """At most `count` plates, evenly spaced over the whole set."""
-        return self.take(np.unique(np.linspace(0, len(self.labels) - 1, count).astype(int)))
-
-    def take(self, rows: np.ndarray) -> "BenchmarkSet":
-        """The plates of some rows, int (n,)."""
-        tags = {name: values[rows] for name, values in self.tags.items()}
-        return BenchmarkSet(self.images[rows], [self.labels[row] for row in rows], tags)
-
-
-def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet:
+def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> PlateDataset:
     """Load one of `SETS`; of several files only the tags that all have are kept.
 
     Raises:
@@ -80,18 +57,26 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> BenchmarkSet
             raise BenchmarkError(f"{path}: not a benchmark set ({error})") from error
     shared = sorted(set.intersection(*map(set, files)))
     arrays = {key: np.concatenate([file[key] for file in files]) for key in shared}
-    images, texts = arrays.pop("images"), arrays.pop("texts")
-    return BenchmarkSet(images[..., None], texts.tolist(), arrays)
+    images, texts = arrays.pop("images"), arrays.pop("texts").tolist()
+    tags = zip(*(values.tolist() for values in arrays.values()), strict=True)
+    return PlateDataset(
+        images[..., None], texts, [dict(zip(arrays, row, strict=True)) for row in tags]
+    )
 
 
-def rows_by_severity(tags: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def describe(record: dict) -> str:
+    """What the record of a plate says about how it was drawn, on one line."""
+    return ", ".join(f"{tag} {record[tag]}" for tag in TAGS if record.get(tag))
+
+
+def rows_by_severity(records: Sequence[dict]) -> dict[str, np.ndarray]:
     """The rows of mild and of severe corruptions, int (n,), by their names in results/."""
-    is_severe = tags["severity"] > 3
+    is_severe = np.array([record["severity"] > 3 for record in records])
     parts = {"corruptions_1_to_3": ~is_severe, "corruptions_4_to_5": is_severe}
     return {name: np.flatnonzero(mask) for name, mask in parts.items()}
 
 
-def robustness_sets(directory: Path | str = BENCHMARK) -> dict[str, BenchmarkSet]:
+def robustness_sets(directory: Path | str = BENCHMARK) -> dict[str, PlateDataset]:
     """The benchmark sets of drawn plates that differ from training plates, by title.
 
     Raises:
@@ -99,7 +84,7 @@ def robustness_sets(directory: Path | str = BENCHMARK) -> dict[str, BenchmarkSet
     """
     corruptions = load_benchmark("corruptions", directory)
     sets = {
-        name: corruptions.take(rows) for name, rows in rows_by_severity(corruptions.tags).items()
+        name: corruptions.take(rows) for name, rows in rows_by_severity(corruptions.records).items()
     } | {
         name: load_benchmark(name, directory)
         for name in ("held_out_fonts", "layout", "cross_generator", "segments")
@@ -107,7 +92,7 @@ def robustness_sets(directory: Path | str = BENCHMARK) -> dict[str, BenchmarkSet
     return {TITLES[name]: dataset for name, dataset in sets.items()}
 
 
-def style_sets(plates: PlateDataset, seed: int) -> dict[str, BenchmarkSet]:
+def style_sets(plates: PlateDataset, seed: int) -> dict[str, PlateDataset]:
     """The same plates augmented, and drawn anew in each style alone before that.
 
     The drawing code is that of the training; the plates should show numbers that it never saw.
@@ -121,7 +106,7 @@ def style_sets(plates: PlateDataset, seed: int) -> dict[str, BenchmarkSet]:
     for name, augmentation in augmentations.items():
         seeds = [(seed, row) for row in range(len(plates))]
         images, _ = augmentation(plates.images, plates.labels, seeds)
-        sets[name] = BenchmarkSet(images, plates.labels, tags={})
+        sets[name] = PlateDataset(images, plates.labels, [{}] * len(plates))
     return sets
 
 
@@ -145,9 +130,7 @@ def evaluate_weights(
     model = reader.backend.model
     model.compile(loss=ctc_loss)
     labels = encode(plates.labels, plates.digits)
-    held_out_result, test_result = (
-        evaluate(reader, BenchmarkSet.from_plates(part)) for part in (held_out, test)
-    )
+    held_out_result, test_result = evaluate(reader, held_out), evaluate(reader, test)
     return {
         "loss_on_training_plates": model.evaluate(plates.images, labels, batch_size=256, verbose=0),
         "held_out_plates": len(held_out),
@@ -158,15 +141,15 @@ def evaluate_weights(
     }
 
 
-def evaluate(reader: PlateReader, dataset: BenchmarkSet) -> EvaluationResult:
-    """Read a set; the confidence is that of the reader."""
-    readings = reader.read(list(dataset.images[..., 0]))
+def evaluate(reader: PlateReader, plates: PlateDataset) -> EvaluationResult:
+    """Read labelled plates; the confidence is that of the reader."""
+    readings = reader.read(list(plates.images[..., 0]))
     return EvaluationResult(
-        labels=np.array(dataset.labels),
+        labels=np.array(plates.labels),
         texts=np.array([reading.text for reading in readings]),
         greedy_texts=np.array([reading.greedy_text for reading in readings]),
         confidence=np.array([reading.confidence for reading in readings]),
-        tags=dataset.tags,
+        records=np.array(plates.records),
     )
 
 

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from plate_ocr.evaluation.benchmark import BenchmarkSet, calibrate, evaluate, style_sets
+from plate_ocr.evaluation.benchmark import calibrate, evaluate, style_sets
 from plate_ocr.evaluation.metrics import TARGET_PRECISION, EvaluationResult, concatenate
 from plate_ocr.evaluation.plots import plate_grid, save_figure
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS
@@ -108,8 +108,8 @@ def measure(
     digits = tuned.own.digits
     drawn = render_plates(held_out_range(config.val_plates, digits), digits=digits)
     sets = {
-        VALIDATION: [BenchmarkSet.from_plates(tuned.validation)],
-        "synthetic plates": [BenchmarkSet.from_plates(drawn)],
+        VALIDATION: [tuned.validation],
+        "synthetic plates": [drawn],
         "synthetic plates, every style": list(style_sets(drawn, config.seed).values()),
     }
 
@@ -119,8 +119,7 @@ def measure(
             for name, parts in sets.items()
         }
 
-    trained = evaluate(after, BenchmarkSet.from_plates(tuned.own))
-    return FineTuningReport(tuned, read(before), read(after), trained)
+    return FineTuningReport(tuned, read(before), read(after), evaluate(after, tuned.own))
 
 
 def markdown(report: FineTuningReport) -> str:

@@ -1,9 +1,10 @@
 """How well plates were read: exact match, errors by group and by digit, quality of confidence."""
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from operator import itemgetter
 
 import numpy as np
 
@@ -11,7 +12,6 @@ from plate_ocr.plates.alphabet import DIGITS
 from plate_ocr.reading.calibration import coverage_at_precision, expected_calibration_error
 
 TARGET_PRECISION = 0.999  # of the readings that are accepted, to state their coverage
-ARRAYS = ("labels", "texts", "greedy_texts", "confidence")  # of an `EvaluationResult`
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class EvaluationResult:
     texts: np.ndarray  # str, of as many digits as the weights read
     greedy_texts: np.ndarray  # str, of any length
     confidence: np.ndarray  # float, 0 to 1
-    tags: Mapping[str, np.ndarray]  # as in `BenchmarkSet`
+    records: np.ndarray  # dict, as in `PlateDataset`
 
     @property
     def correct(self) -> np.ndarray:
@@ -31,8 +31,7 @@ class EvaluationResult:
 
     def select(self, rows: np.ndarray) -> "EvaluationResult":
         """The plates of some rows, int, or for which a mask, bool (n,), is true."""
-        arrays = {name: getattr(self, name)[rows] for name in ARRAYS}
-        return EvaluationResult(**arrays, tags={tag: self.tags[tag][rows] for tag in self.tags})
+        return EvaluationResult(*(values[rows] for values in vars(self).values()))
 
     def metrics(self) -> dict[str, float]:
         """The number of plates and of correct readings; rates are fractions of 0 to 1."""
@@ -46,9 +45,9 @@ class EvaluationResult:
 
 
 def concatenate(results: Sequence[EvaluationResult]) -> EvaluationResult:
-    """Several results as one, without tags."""
-    arrays = {name: np.concatenate([getattr(part, name) for part in results]) for name in ARRAYS}
-    return EvaluationResult(**arrays, tags={})
+    """Several results as one."""
+    arrays = zip(*(vars(result).values() for result in results), strict=True)
+    return EvaluationResult(*map(np.concatenate, arrays))
 
 
 def exact_match_rate(labels: Sequence[str], texts: Sequence[str]) -> float:
@@ -97,8 +96,7 @@ def confidence_metrics(plates: EvaluationResult, no_plate: EvaluationResult) -> 
 
 def accuracy_by(result: EvaluationResult, *tags: str) -> dict[Hashable, tuple[int, int]]:
     """Correct readings and plates of every value of a tag, or of several tags; worst first."""
-    columns = [result.tags[tag].tolist() for tag in tags]
-    keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+    keys = list(map(itemgetter(*tags), result.records))
     plates, correct = Counter(keys), Counter(compress(keys, result.correct))
     groups = {key: (correct[key], plates[key]) for key in plates}
     return dict(sorted(groups.items(), key=lambda item: item[1][0] / item[1][1]))

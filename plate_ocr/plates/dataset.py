@@ -42,11 +42,11 @@ MIN_FONT_SIZE = 8  # pixels per em; smaller digits are illegible
 
 @dataclass(frozen=True)
 class PlateDataset:
-    """Plates in memory, with a record each: a line of `metadata.jsonl`."""
+    """Plates in memory."""
 
     images: np.ndarray  # uint8 (n, 64, 128, 1)
     labels: list[str]
-    records: list[dict]
+    records: list[dict]  # what else is known: a line of `metadata.jsonl`, or tags such as the font
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -57,9 +57,13 @@ class PlateDataset:
         return len(self.labels[0])
 
     def take(self, rows: np.ndarray) -> "PlateDataset":
-        """Some of the plates."""
+        """The plates of some rows, int (n,)."""
         labels, records = ([values[row] for row in rows] for values in (self.labels, self.records))
         return PlateDataset(self.images[rows], labels, records)
+
+    def sample(self, count: int) -> "PlateDataset":
+        """At most `count` plates, evenly spaced over all."""
+        return self.take(np.unique(np.linspace(0, len(self) - 1, count).astype(int)))
 
 
 def split_range(

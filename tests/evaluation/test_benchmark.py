@@ -8,7 +8,6 @@ from plate_ocr.evaluation import benchmark
 from plate_ocr.evaluation.benchmark import (
     TITLES,
     BenchmarkError,
-    BenchmarkSet,
     calibrate,
     evaluate,
     evaluate_weights,
@@ -61,13 +60,13 @@ def test_weights_are_calibrated_and_keep_it(random_weights, tmp_path, monkeypatc
         shutil.copy(path, tmp_path)
     weights = tmp_path / random_weights.name
     drawn = render_plates(range(93_000, 93_040))
-    texts = evaluate(PlateReader(weights), BenchmarkSet.from_plates(drawn)).texts.tolist()
+    texts = evaluate(PlateReader(weights), drawn).texts.tolist()
     plates = PlateDataset(drawn.images, texts[:30] + drawn.labels[30:], [])
-    before = evaluate(PlateReader(weights), BenchmarkSet.from_plates(plates))
+    before = evaluate(PlateReader(weights), plates)
     assert before.correct.mean() == 0.75 and before.confidence.max() < 0.1
     calibration = calibrate(weights, plates)
     assert PlateReader(weights).calibration == calibration
-    after = evaluate(PlateReader(weights), BenchmarkSet.from_plates(plates))
+    after = evaluate(PlateReader(weights), plates)
     assert np.all(after.confidence > before.confidence)
     assert calibrate(weights, plates) == calibration  # again, it starts from P(text)
 
@@ -75,7 +74,8 @@ def test_weights_are_calibrated_and_keep_it(random_weights, tmp_path, monkeypatc
 def test_mild_and_severe_corruptions_are_apart():
     sets = robustness_sets(PROJECT / "data" / "benchmark")
     mild, severe = (sets[TITLES[f"corruptions_{name}"]] for name in ("1_to_3", "4_to_5"))
-    assert set(mild.tags["severity"]) == {1, 2, 3} and set(severe.tags["severity"]) == {4, 5}
+    assert {record["severity"] for record in mild.records} == {1, 2, 3}
+    assert {record["severity"] for record in severe.records} == {4, 5}
     plates = load_benchmark("corruptions")
     assert sorted(mild.labels + severe.labels) == sorted(plates.labels)
 

@@ -20,7 +20,7 @@ def result():
         texts=np.array(["12345", "00008", "99999", "13577"]),
         greedy_texts=np.array(["12345", "00008", "9999", "1357"]),
         confidence=np.array([0.9, 0.7, 0.5, 0.5]),
-        tags={"font": np.array(["a", "a", "b", "b"]), "severity": np.array([1, 2, 1, 2])},
+        records=np.array([{"font": font, "severity": n} for font in "ab" for n in (1, 2)]),
     )
 
 
