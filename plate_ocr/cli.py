@@ -158,7 +158,7 @@ def _add_weights_commands(add_command: AddCommand) -> None:
     add("--output", type=path_argument, required=True, metavar="FOLDER", help=output)
     validation = "labelled images that choose the epoch; default: a fifth of the images"
     add("--validation", type=path_argument, metavar="FOLDER", help=validation)
-    minutes = f"about how long to train; default: {CONFIGS[FINE_TUNE].epochs} epochs"
+    minutes = f"about how long to train; default: {FINE_TUNE.epochs} epochs"
     add("--minutes", type=positive_number, metavar="M", help=minutes)
     digits = "on an image, 4 to 7; default: as many as the initial weights read"
     add("--digits", type=int, choices=SUPPORTED_LENGTHS, metavar="N", help=digits)
@@ -168,8 +168,7 @@ def _add_weights_commands(add_command: AddCommand) -> None:
     train.add_argument("directory", type=path_argument, help="folder of labelled plates")
     train.add_argument("weights", type=weights_output, help="HDF5 file to write")
     add = train.add_argument
-    configs = [name for name in CONFIGS if name != FINE_TUNE]  # which has its own command
-    add("--config", choices=configs, default="robust", help="default: %(default)s")
+    add("--config", choices=CONFIGS, default="robust", help="default: %(default)s")
     resume = "where to resume from; all hosts share it; default: WEIGHTS with .checkpoints"
     add("--checkpoints", type=path_argument, metavar="DIRECTORY", help=resume)
     text = "to start from, as robust does from those of described; default: fresh ones"
@@ -369,7 +368,7 @@ def _fine_tune(options: Options) -> int:
         minutes=options.minutes,
         digits=digits,
         initial_weights=options.initial_weights,
-        config=CONFIGS[FINE_TUNE],
+        config=FINE_TUNE,
     )
     print(f"\n{markdown(report)}\n{options.output}: holds the weights, report.md and report.png")
     return 0
@@ -380,7 +379,7 @@ def _calibrate(options: Options) -> None:
 
     The more plates are read wrongly, the more the confidence may change.
     """
-    from plate_ocr.evaluation.benchmark import calibrate  # not needed for reading
+    from plate_ocr.training.calibrate import calibrate  # not needed for reading
 
     plates = dataset.load_folder(options.directory, load_metadata(options.weights)["digits"])
     print(f"{options.weights}: {calibrate(options.weights, plates)}")

@@ -1,21 +1,17 @@
-"""The benchmark sets, what a reader makes of them, and the calibration of weights."""
+"""The benchmark sets, and what a reader makes of them."""
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
 from plate_ocr.evaluation.metrics import EvaluationResult
-from plate_ocr.network.checkpoint import load_metadata, write_metadata
 from plate_ocr.plates.alphabet import encode
-from plate_ocr.plates.dataset import DatasetError, PlateDataset, held_out_range, render_plates
-from plate_ocr.reading.calibration import PlattScaling, fit_platt_scaling
+from plate_ocr.plates.dataset import DatasetError, PlateDataset
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training.augmentation import PlateAugmentation
-from plate_ocr.training.config import CONFIGS
 from plate_ocr.training.styles import STYLES
 
 BENCHMARK = Path("data/benchmark")
@@ -34,7 +30,6 @@ TITLES = {  # in tables and figures
 }
 TAGS = ("corruption", "font", "height", "kind", "layout", "polarity", "severity", "size")
 CORRUPTION_FILES = tuple(f"corruptions_{kind}" for kind in ("noise", "blur", "light", "damage"))
-CALIBRATION_PLATES = 300  # drawn ones beside labelled images
 
 
 class BenchmarkError(DatasetError):
@@ -151,33 +146,3 @@ def evaluate(reader: PlateReader, plates: PlateDataset) -> EvaluationResult:
         confidence=np.array([reading.confidence for reading in readings]),
         records=np.array(plates.records),
     )
-
-
-def calibrate(weights: Path | str, plates: PlateDataset, backend: str = "onnx") -> PlattScaling:
-    """Calibrate weights, and let their metadata keep it.
-
-    A few plates hold few mistakes, so drawn plates in the styles of the training are read too.
-    Together they weigh at most as much as the given plates, and each at most as much as one of
-    those. The calibration of single views is used for test-time augmentation as well.
-
-    Args:
-        weights: the HDF5 file, its export beside it unless Keras is the backend.
-        plates: labelled plates that were not trained on.
-        backend: as of `PlateReader`.
-
-    Raises:
-        WeightsError: the weights cannot be used.
-    """
-    weights = Path(weights)
-    metadata = load_metadata(weights)
-    drawn = render_plates(held_out_range(CALIBRATION_PLATES, plates.digits), digits=plates.digits)
-    config = CONFIGS["robust"]
-    augmentation = PlateAugmentation(config.styles, config.surroundings_prob)
-    images, _ = augmentation(drawn.images, drawn.labels, seeds=range(len(drawn)))
-    predictions = PlateReader(weights, backend).predict(np.concatenate([plates.images, images]))
-    correct = np.array(predictions.texts) == np.array(plates.labels + drawn.labels)
-    share = min(1.0, len(plates) / len(drawn))
-    weight = np.repeat([1.0, share], [len(plates), len(drawn)])
-    calibration = fit_platt_scaling(predictions.text_probability, correct, weight)
-    write_metadata(weights, metadata | {"calibration": asdict(calibration)})
-    return calibration

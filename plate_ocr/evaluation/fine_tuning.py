@@ -10,14 +10,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from plate_ocr.evaluation.benchmark import calibrate, evaluate, style_sets
+from plate_ocr.evaluation.benchmark import evaluate, style_sets
 from plate_ocr.evaluation.metrics import TARGET_PRECISION, EvaluationResult, concatenate
 from plate_ocr.evaluation.plots import plate_grid, save_figure
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS
 from plate_ocr.plates.dataset import held_out_range, render_plates
 from plate_ocr.reading.calibration import coverage_at_precision
 from plate_ocr.reading.reader import PlateReader
-from plate_ocr.training.config import CONFIGS, FINE_TUNE, TrainConfig
+from plate_ocr.training.calibrate import calibrate
+from plate_ocr.training.config import FINE_TUNE, FineTuneConfig
 from plate_ocr.training.export import export_weights
 from plate_ocr.training.fine_tuning import FineTuned, fine_tune, remove_checkpoints
 from plate_ocr.utils import one_line, printable, write_text
@@ -75,7 +76,7 @@ def fine_tune_and_report(
     minutes: float | None = None,
     digits: int | None = None,
     initial_weights: Path | str = DEFAULT_WEIGHTS,
-    config: TrainConfig = CONFIGS[FINE_TUNE],
+    config: FineTuneConfig = FINE_TUNE,
 ) -> FineTuningReport:
     """Fine-tune, export, calibrate, and write report.md and report.png; arguments: `fine_tune`."""
     before = PlateReader(initial_weights, digits=digits)  # first: its export may be missing
@@ -102,11 +103,11 @@ def fine_tune_and_report(
 
 
 def measure(
-    tuned: FineTuned, before: PlateReader, after: PlateReader, config: TrainConfig
+    tuned: FineTuned, before: PlateReader, after: PlateReader, config: FineTuneConfig
 ) -> FineTuningReport:
     """Read validation images and drawn plates with the weights of before and after."""
     digits = tuned.own.digits
-    drawn = render_plates(held_out_range(config.val_plates, digits), digits=digits)
+    drawn = render_plates(held_out_range(config.measured_plates, digits), digits=digits)
     sets = {
         VALIDATION: [tuned.validation],
         "synthetic plates": [drawn],

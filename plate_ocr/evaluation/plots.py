@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from plate_ocr.plates.alphabet import BLANK, encode
+from plate_ocr.reading.backends import x_affine
 from plate_ocr.reading.ctc import collapse, decode_logits
 from plate_ocr.reading.reader import Digit, PlateReader, Reading
-from plate_ocr.reading.tta import VIEWS, decode_with_views, make_views, x_affine
+from plate_ocr.reading.tta import VIEWS, decode_with_views, make_views
 from plate_ocr.utils import atomic_write
 
 # Okabe and Ito's colors, which differ with any color vision.

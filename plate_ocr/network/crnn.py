@@ -13,9 +13,7 @@ import keras
 from keras import layers, ops
 
 from plate_ocr.network.spatial_transformer import (
-    CROP_HEIGHT,
     CROP_WIDTH,
-    MIN_SCALE,
     localization_network,
     normalize_input,
     sample_crop,
@@ -120,34 +118,6 @@ def recognition_network(
         lstm = layers.LSTM(LSTM_UNITS, return_sequences=True, use_cudnn=use_cudnn, name=name)
         steps = layers.Bidirectional(lstm, name=f"bi{name}")(steps)  # (n, 16, 160)
     return layers.Dense(NUM_CLASSES, dtype="float32", name="logits")(steps)  # (n, 16, 11)
-
-
-def with_box(model: keras.Model) -> keras.Model:
-    """The network as it is trained, with the box of the digits as a second output.
-
-    Returns:
-        A model with outputs "logits" and "box": left and right edge in plate widths, top and bottom
-        in plate heights, (n, 4).
-    """
-    edges = [model.get_layer(f"{axis}_edges").output for axis in ("columns", "rows")]
-    box = layers.Concatenate(dtype="float32", name="box")(edges)
-    return keras.Model(model.input, {"logits": model.output, "box": box}, name="with_box")
-
-
-def with_crop(model: keras.Model) -> keras.Model:
-    """The network with a second output: where the crop lies.
-
-    Returns:
-        A model with outputs logits and crop. Of the columns and of the rows of the crop: their
-        distance in pixels of the plate, and the position of the first; float32 (n, 4).
-    """
-    parts = []
-    for axis, size in (("columns", CROP_WIDTH), ("rows", CROP_HEIGHT)):
-        window = model.get_layer(f"{axis}_window_limited").output  # (n, 2)
-        scale = window[:, 1:] + MIN_SCALE
-        parts += [scale, window[:, :1] - scale * (size - 1) / 2 - 0.5]
-    crop = ops.concatenate(parts, axis=1)
-    return keras.Model(model.input, [model.output, crop], name="with_crop")
 
 
 def architecture_hash(model: keras.Model) -> str:

@@ -12,7 +12,7 @@ with fixed weights, so the loss of the reader trains the localization network as
 
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 
@@ -111,6 +111,34 @@ def sample_crop(
     lines = layers.Dot(axes=(2, 1), dtype="float32", name="resampled_rows")([down, ink])
     crop = layers.Dot(axes=(2, 2), dtype="float32", name="resampled_columns")([lines, across])
     return layers.Reshape((CROP_HEIGHT, CROP_WIDTH, 1), name="crop")(crop)
+
+
+def with_box(model: keras.Model) -> keras.Model:
+    """The network as it is trained, with the box of the digits as a second output.
+
+    Returns:
+        A model with outputs "logits" and "box": left and right edge in plate widths, top and bottom
+        in plate heights, (n, 4).
+    """
+    edges = [model.get_layer(f"{axis}_edges").output for axis in ("columns", "rows")]
+    box = layers.Concatenate(dtype="float32", name="box")(edges)
+    return keras.Model(model.input, {"logits": model.output, "box": box}, name="with_box")
+
+
+def with_crop(model: keras.Model) -> keras.Model:
+    """The network with a second output: where the crop lies.
+
+    Returns:
+        A model with outputs logits and crop. Of the columns and of the rows of the crop: their
+        distance in pixels of the plate, and the position of the first; float32 (n, 4).
+    """
+    parts = []
+    for axis, size in (("columns", CROP_WIDTH), ("rows", CROP_HEIGHT)):
+        window = model.get_layer(f"{axis}_window_limited").output  # (n, 2)
+        scale = window[:, 1:] + MIN_SCALE
+        parts += [scale, window[:, :1] - scale * (size - 1) / 2 - 0.5]
+    crop = ops.concatenate(parts, axis=1)
+    return keras.Model(model.input, [model.output, crop], name="with_crop")
 
 
 def _sampling_weights(

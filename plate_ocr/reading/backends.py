@@ -18,6 +18,9 @@ BACKENDS = ("onnx", "openvino", "keras")
 OUTPUT_NAMES = ("logits", "crop")  # of the ONNX graph
 NETWORK_BATCH = 32  # plates that the network computes at a time; more are no faster
 STATIC_BATCHES = (NETWORK_BATCH, 8, 4, 1)  # compiled for OpenVINO
+# Bias correction: the network reports digits this many columns of the crop too far left. Its
+# strided convolutions are padded on the right, which makes 1.5; the rest depends on the weights.
+POSITION_OFFSET = 2.5
 
 
 class ModelOutput(NamedTuple):
@@ -32,6 +35,16 @@ class ModelOutput(NamedTuple):
         return cls(*map(np.concatenate, zip(*parts, strict=True)))
 
 
+def x_affine(crop: np.ndarray) -> np.ndarray:
+    """The network's crops, (n, 4) -> scale and offset, float64 (n, 2), from crop to plate.
+
+    x_plate = scale * x_crop + offset, in plate widths.
+    """
+    scale, start = crop[:, 0].astype(float), crop[:, 1].astype(float)
+    offset = (start + (1 - scale) / 2 + POSITION_OFFSET * scale) / PLATE_WIDTH
+    return np.stack([scale, offset], axis=-1)
+
+
 Backend = Callable[[np.ndarray], ModelOutput]  # of uint8 (n, 64, 128, 1), n > 0; thread-safe
 
 
@@ -39,7 +52,7 @@ class KerasBackend:
     """Runs a network in Keras."""
 
     def __init__(self, model: "keras.Model"):
-        from plate_ocr.network.crnn import with_crop
+        from plate_ocr.network.spatial_transformer import with_crop
 
         self.model = model
         self.with_crop = with_crop(model)

@@ -16,7 +16,7 @@ from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading import backends
 from plate_ocr.reading.calibration import PlattScaling
 from plate_ocr.reading.ctc import Predictions, decode_logits
-from plate_ocr.reading.tta import decode_with_views, x_affine
+from plate_ocr.reading.tta import decode_with_views
 from plate_ocr.utils import cores, map_batches
 
 BATCH_SIZE = 128  # plates that are loaded, run and decoded together
@@ -215,7 +215,7 @@ def _load_export(weights: Path, metadata: dict) -> bytes:
 
 def decode_output(output: backends.ModelOutput, digits: int = NUM_DIGITS) -> Predictions:
     """Decode logits, with positions as fractions of the plate's width."""
-    return decode_logits(output.logits, digits).to_image_coordinates(x_affine(output.crop))
+    return decode_logits(output.logits, digits).to_image_coordinates(backends.x_affine(output.crop))
 
 
 def to_readings(

@@ -12,15 +12,12 @@ from plate_ocr.plates.alphabet import encode
 from plate_ocr.plates.images import border_pixels
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading import ctc
-from plate_ocr.reading.backends import Backend, ModelOutput
+from plate_ocr.reading.backends import Backend, ModelOutput, x_affine
 
 VIEWS = ("shifted", "cropped")
 SHIFT = 2  # pixels up and to the left
 TEXT_AREA = (0.8 * PLATE_WIDTH, 0.8 * PLATE_HEIGHT)  # that the digits may fill in the cropped view
 MIN_CONTRAST = 20  # gray levels between background and ink
-# Bias correction: the network reports digits this many columns of the crop too far left. Its
-# strided convolutions are padded on the right, which makes 1.5; the rest depends on the weights.
-POSITION_OFFSET = 2.5
 
 
 def make_views(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,16 +67,6 @@ def crop_to_text(plate: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
     view = padded.resize((PLATE_WIDTH, PLATE_HEIGHT), Image.Resampling.BILINEAR, box)
     view = np.asarray(view)
     return view if background >= 128 else 255 - view, (end[0] - start[0], start[0])
-
-
-def x_affine(crop: np.ndarray) -> np.ndarray:
-    """The network's crops, (n, 4) -> scale and offset, float64 (n, 2), from crop to plate.
-
-    x_plate = scale * x_crop + offset, in plate widths.
-    """
-    scale, start = crop[:, 0].astype(float), crop[:, 1].astype(float)
-    offset = (start + (1 - scale) / 2 + POSITION_OFFSET * scale) / PLATE_WIDTH
-    return np.stack([scale, offset], axis=-1)
 
 
 def merge_views(logits: np.ndarray, affine: np.ndarray, digits: int) -> ctc.Predictions:

@@ -1,6 +1,7 @@
 """The Keras callback that makes training resumable."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from operator import itemgetter
@@ -39,7 +40,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self,
         directory: Path | str,
         run: dict,
-        patience: int,
+        patience: float = math.inf,
         probe_images: np.ndarray | None = None,
         host: Distributed = SINGLE_HOST,
         rank: Callable[[dict], Any] = itemgetter(MONITOR),

@@ -1,4 +1,4 @@
-"""Training configurations: `TrainConfig` and the named ones."""
+"""The hyperparameters: `TrainConfig` with the named ones, and `FineTuneConfig`."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,6 @@ class TrainingError(RuntimeError):
     """Training cannot start or continue; the message names the file or the reason."""
 
 
-FINE_TUNE = "fine_tune"
 # Probability of an augmented plate to be drawn again in a style of training/styles.
 DRAWN_STYLES = {
     "interpolated": 0.30,
@@ -34,7 +33,6 @@ class TrainConfig:
     plates: int = 60_000  # training plates
     val_plates: int = 2_000  # validation plates, for monitoring only
     test_plates: int = 9_940  # read once at the end
-    replay_plates: int = 0  # drawn plates mixed with one's own, against forgetting
     # regularization
     augment: bool = False
     styles: dict[str, float] = field(default_factory=dict)  # if it augments
@@ -65,21 +63,6 @@ CONFIGS = {
             styles=DRAWN_STYLES,
             surroundings_prob=0.25,
         ),
-        # Images of one's own, from weights that read other digits already; by `fine_tune` alone.
-        TrainConfig(
-            name=FINE_TUNE,
-            learning_rate=5e-4,
-            warmup_steps=30,
-            batch_size=64,  # half own images, half drawn plates
-            epochs=12,
-            patience=1_000,  # none: the learning rate decays to the last epoch
-            plates=2_000,  # own images of an epoch, by repetition
-            val_plates=300,  # drawn plates that are read before and after
-            replay_plates=2_000,
-            augment=True,
-            styles=DRAWN_STYLES,  # of the drawn plates, like the line below
-            surroundings_prob=0.3,
-        ),
         # A smoke test that takes minutes on a laptop and still learns to read.
         TrainConfig(
             name="quick",
@@ -105,3 +88,25 @@ CONFIGS = {
         ),
     )
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuneConfig:
+    """The hyperparameters of `fine_tune`, which starts from weights that read other digits."""
+
+    # optimization
+    learning_rate: float = 5e-4  # of Adam, its maximum
+    warmup_steps: int = 30  # linear warm-up, then cosine decay
+    batch_size: int = 64  # half own images, half drawn plates
+    epochs: int = 12
+    box_weight: float = 10.0  # of the box in the loss
+    # images
+    own_images: int = 2_000  # of an epoch, by repetition
+    drawn_plates: int = 2_000  # mixed with them, against forgetting
+    measured_plates: int = 300  # drawn ones that are read before and after
+    styles: dict[str, float] = field(default_factory=lambda: DRAWN_STYLES)  # of the drawn plates
+    surroundings_prob: float = 0.3  # of a drawn plate to get rules, textures, other marks
+    seed: int = 2026  # of split, order and augmentation
+
+
+FINE_TUNE = FineTuneConfig()

@@ -9,7 +9,7 @@ import numpy as np
 from keras import layers, ops
 
 from plate_ocr.network.checkpoint import WeightsError, load_metadata, load_model, write_metadata
-from plate_ocr.network.crnn import with_crop
+from plate_ocr.network.spatial_transformer import with_crop
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.reading.backends import OUTPUT_NAMES, Backend, OnnxBackend
 from plate_ocr.utils import atomic_write

@@ -16,14 +16,15 @@ import keras
 import numpy as np
 
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, load_metadata, load_model
-from plate_ocr.network.crnn import compile_model, with_box
+from plate_ocr.network.crnn import compile_model
+from plate_ocr.network.spatial_transformer import with_box
 from plate_ocr.plates.alphabet import SUPPORTED_LENGTHS, encode
 from plate_ocr.plates.dataset import DatasetError, PlateDataset, load_folder, render_plates
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.training.augmentation import augment
-from plate_ocr.training.batches import EpochBatches, make_augmentation, make_targets
+from plate_ocr.training.augmentation import PlateAugmentation, augment
+from plate_ocr.training.batches import EpochBatches, make_targets
 from plate_ocr.training.callbacks import ResumableCheckpoint
-from plate_ocr.training.config import CONFIGS, FINE_TUNE, TrainConfig, TrainingError
+from plate_ocr.training.config import FINE_TUNE, FineTuneConfig, TrainingError
 from plate_ocr.training.fit import fit_epochs, warmup_cosine
 from plate_ocr.training.saving import save_model
 from plate_ocr.training.styles.row import Drawing
@@ -67,7 +68,7 @@ def fine_tune(
     minutes: float | None = None,
     digits: int | None = None,
     initial_weights: Path | str = DEFAULT_WEIGHTS,
-    config: TrainConfig = CONFIGS[FINE_TUNE],
+    config: FineTuneConfig = FINE_TUNE,
 ) -> FineTuned:
     """Teach the reader labelled images of your own; an interrupted run goes on.
 
@@ -102,7 +103,7 @@ def fine_tune(
     run = {"config": asdict(config), "minutes": minutes, "own": digest(own)}
     run |= {"validation": digest(validation), "weights": metadata["sha256"][initial_weights.name]}
     checkpoints = output / CHECKPOINTS
-    checkpoint = ResumableCheckpoint(checkpoints, run, config.patience, rank=validation_error)
+    checkpoint = ResumableCheckpoint(checkpoints, run, rank=validation_error)
     fit_own(model, own, validation, checkpoint, config, minutes)
     average_weights(model, initial)
     weights = output / WEIGHTS_NAME
@@ -179,7 +180,7 @@ def fit_own(
     own: PlateDataset,
     validation: PlateDataset,
     checkpoint: ResumableCheckpoint,
-    config: TrainConfig,
+    config: FineTuneConfig,
     minutes: float | None = None,
 ) -> None:
     """Train a network on images of your own, and give it the weights of the best epoch."""
@@ -224,7 +225,7 @@ def seconds_per_epoch(
     model: keras.Model,
     batches: "OwnAndDrawnBatches",
     validation: tuple[np.ndarray, dict[str, np.ndarray]],
-    config: TrainConfig,
+    config: FineTuneConfig,
 ) -> float:
     """The time of an epoch and its validation; the weights stay as they are."""
     weights, times = model.get_weights(), [time.perf_counter()]
@@ -253,16 +254,16 @@ class OwnAndDrawnBatches(EpochBatches):
         config: says how many of either kind, and how the drawn ones are augmented.
     """
 
-    def __init__(self, own: PlateDataset, boxes: np.ndarray, config: TrainConfig):
+    def __init__(self, own: PlateDataset, boxes: np.ndarray, config: FineTuneConfig):
         super().__init__(workers=2)
         self.drawings = list(map(drawing_with_box, own.images[..., 0], boxes))
         self.labels, self.digits = encode(own.labels, own.digits), own.digits
-        self.drawn = render_plates(range(config.replay_plates), digits=own.digits)
+        self.drawn = render_plates(range(config.drawn_plates), digits=own.digits)
         self.drawn_labels = encode(self.drawn.labels, own.digits)
-        self.augment_drawn = make_augmentation(config)
+        self.augment_drawn = PlateAugmentation(config.styles, config.surroundings_prob)
         self.seed, self.batch_size = config.seed, config.batch_size
         self.size = config.batch_size // 2  # own images of a batch, and as many drawn plates
-        self.repeats = max(1, round(config.plates / len(own)))
+        self.repeats = max(1, round(config.own_images / len(own)))
         self.shuffle(epoch=0)
 
     def shuffle(self, epoch: int) -> None:

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from plate_ocr.network.checkpoint import load_metadata, load_model
-from plate_ocr.network.crnn import architecture_hash, build_model, compile_model, with_box
+from plate_ocr.network.crnn import architecture_hash, build_model, compile_model
+from plate_ocr.network.spatial_transformer import with_box
 from plate_ocr.plates.alphabet import encode
 from plate_ocr.plates.dataset import PlateDataset
 from plate_ocr.training.augmentation import digit_boxes

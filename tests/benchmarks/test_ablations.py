@@ -8,7 +8,8 @@ from benchmarks import ablation_report, ablations
 from benchmarks.ablations import NETWORKS, VARIANTS, build_network
 from benchmarks.report import titles
 from plate_ocr.evaluation.benchmark import load_benchmark
-from plate_ocr.network.crnn import architecture_hash, build_model, with_box
+from plate_ocr.network.crnn import architecture_hash, build_model
+from plate_ocr.network.spatial_transformer import with_box
 from plate_ocr.training.config import TrainingError
 from tools import tables
 

@@ -53,12 +53,12 @@ def test_a_folder_that_is_missing_or_has_the_name_of_another_is_refused(
 def test_accepted_readings_are_those_at_the_threshold_or_above():
     labels = np.array(["11111", "22222", "33333", "44444"])
     texts = np.array(["11111", "22229", "33333", "44449"])
-    confidence = np.array([0.9995, 0.99, 0.5, 0.2])
-    measured = real.measure(EvaluationResult(labels, texts, texts, confidence, {}))
+    confidence, records = np.array([0.9995, 0.99, 0.5, 0.2]), np.array([{}] * 4)
+    measured = real.measure(EvaluationResult(labels, texts, texts, confidence, records))
     assert measured["accepted"] == {
         "0.99": {"coverage": 0.5, "wrong": 1},
         "0.999": {"coverage": 0.25, "wrong": 0},
     }
     assert measured["auroc_error_detection"] == 0.75
-    alone = real.measure(EvaluationResult(labels, labels, labels, confidence, {}))
+    alone = real.measure(EvaluationResult(labels, labels, labels, confidence, records))
     assert alone["auroc_error_detection"] is None  # there are no errors to detect

@@ -1,14 +1,10 @@
-import shutil
-
 import numpy as np
 import pytest
 from conftest import PROJECT
 
-from plate_ocr.evaluation import benchmark
 from plate_ocr.evaluation.benchmark import (
     TITLES,
     BenchmarkError,
-    calibrate,
     evaluate,
     evaluate_weights,
     load_benchmark,
@@ -17,7 +13,7 @@ from plate_ocr.evaluation.benchmark import (
 )
 from plate_ocr.network.crnn import build_model
 from plate_ocr.plates.alphabet import encode
-from plate_ocr.plates.dataset import PlateDataset, render_plates
+from plate_ocr.plates.dataset import render_plates
 from plate_ocr.reading.ctc import softmax, text_probability
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training.saving import save_model
@@ -52,23 +48,6 @@ def test_a_set_is_evaluated_as_the_reader_reads_it(tta):
     assert result.texts.tolist() == [reading.text for reading in readings]
     assert result.greedy_texts.tolist() == [reading.greedy_text for reading in readings]
     assert result.confidence == pytest.approx([reading.confidence for reading in readings])
-
-
-def test_weights_are_calibrated_and_keep_it(random_weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "CALIBRATION_PLATES", 10)
-    for path in random_weights.parent.iterdir():
-        shutil.copy(path, tmp_path)
-    weights = tmp_path / random_weights.name
-    drawn = render_plates(range(93_000, 93_040))
-    texts = evaluate(PlateReader(weights), drawn).texts.tolist()
-    plates = PlateDataset(drawn.images, texts[:30] + drawn.labels[30:], [])
-    before = evaluate(PlateReader(weights), plates)
-    assert before.correct.mean() == 0.75 and before.confidence.max() < 0.1
-    calibration = calibrate(weights, plates)
-    assert PlateReader(weights).calibration == calibration
-    after = evaluate(PlateReader(weights), plates)
-    assert np.all(after.confidence > before.confidence)
-    assert calibrate(weights, plates) == calibration  # again, it starts from P(text)
 
 
 def test_mild_and_severe_corruptions_are_apart():

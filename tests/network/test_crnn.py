@@ -10,8 +10,8 @@ from plate_ocr.network.crnn import (
     count_parameters,
     ctc_loss,
     exact_match,
-    with_box,
 )
+from plate_ocr.network.spatial_transformer import with_box
 from plate_ocr.plates.alphabet import NUM_CLASSES, encode
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.reading.ctc import greedy_decode

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from conftest import interrupt, write_plates
 
+from plate_ocr import cli
 from plate_ocr.cli import main
-from plate_ocr.evaluation import benchmark, fine_tuning
+from plate_ocr.evaluation import fine_tuning
 from plate_ocr.evaluation.fine_tuning import (
     FineTuningReport,
     doubtful_images,
@@ -24,8 +25,9 @@ from plate_ocr.network.checkpoint import load_metadata
 from plate_ocr.plates.alphabet import encode
 from plate_ocr.plates.dataset import PlateDataset, load_folder, render_plates
 from plate_ocr.reading.reader import PlateReader
+from plate_ocr.training import calibrate
 from plate_ocr.training import fine_tuning as training
-from plate_ocr.training.config import CONFIGS, TrainingError
+from plate_ocr.training.config import FINE_TUNE, TrainingError
 from plate_ocr.training.fine_tuning import (
     FineTuned,
     OwnAndDrawnBatches,
@@ -35,16 +37,14 @@ from plate_ocr.training.fine_tuning import (
     split_images,
 )
 
-TINY = replace(
-    CONFIGS["fine_tune"], batch_size=8, epochs=2, plates=16, replay_plates=8, val_plates=2
-)
+TINY = replace(FINE_TUNE, batch_size=8, epochs=2, own_images=16, drawn_plates=8, measured_plates=2)
 WRITTEN = {"dr_model.h5", "dr_model.json", "dr_model.onnx", "report.md", "report.png"}
 
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setitem(CONFIGS, "fine_tune", TINY)
-    monkeypatch.setattr(benchmark, "CALIBRATION_PLATES", 4)
+    monkeypatch.setattr(cli, "FINE_TUNE", TINY)
+    monkeypatch.setattr(calibrate, "DRAWN_PLATES", 4)
 
 
 @pytest.fixture
@@ -100,8 +100,8 @@ def test_an_interrupted_run_goes_on_to_its_end(tiny, command, tmp_path, monkeypa
 INTERRUPTIBLE = """
 import runpy, sys
 from dataclasses import replace
-from plate_ocr.training.config import CONFIGS
-CONFIGS["fine_tune"] = replace(CONFIGS["fine_tune"], epochs=99, plates=640, replay_plates=64)
+from plate_ocr.training import config
+config.FINE_TUNE = replace(config.FINE_TUNE, epochs=99, own_images=640, drawn_plates=64)
 runpy.run_module("plate_ocr", run_name="__main__")
 """
 
@@ -222,9 +222,8 @@ def test_half_of_a_batch_is_own_and_it_depends_on_its_number_alone():
 
 
 def readings(plates, texts, confidence):
-    return EvaluationResult(
-        np.array(plates.labels), np.array(texts), np.array(texts), np.array(confidence), {}
-    )
+    columns = plates.labels, texts, texts, confidence, plates.records
+    return EvaluationResult(*map(np.array, columns))
 
 
 @pytest.fixture
