@@ -1,4 +1,4 @@
-"""The notebooks run in any folder; what is committed is one real run. See also tests/colab."""
+"""The notebooks take parameters; what is committed is one real run. See also tests/colab."""
 
 import json
 import os
@@ -11,11 +11,7 @@ import nbformat
 import pytest
 from conftest import PROJECT, write_plates
 
-from plate_ocr.evaluation.benchmark import evaluate
-from plate_ocr.network.checkpoint import load_metadata
-from plate_ocr.plates.dataset import load_folder
 from plate_ocr.reading.reader import PlateReader
-from plate_ocr.training.saving import load_runs
 
 NOTEBOOKS = ("data_generation.ipynb", "training.ipynb", "evaluation.ipynb", "fine_tuning.ipynb")
 
@@ -102,23 +98,6 @@ def test_data_generation_draws_the_plates_of_its_parameters(tmp_path, installed)
 
 
 @pytest.mark.slow
-def test_quick_training_goes_through_both_parts(tmp_path, installed):
-    parameters = {"quick": True, "benchmark_directory": PROJECT / "data" / "benchmark"}
-    text = execute("training.ipynb", tmp_path, installed, **parameters)
-    runs = load_runs(tmp_path / "quick" / "results")
-    assert set(runs) == {"quick", "quick_robust"}
-    weights = tmp_path / "quick" / "dr_model.h5"
-    results = [runs[name][0] for name in ("quick", "quick_robust")]
-    assert results[1]["origin"]["weights"] == load_metadata(weights)["sha256"][weights.name]
-    assert results[1]["initial_weights"] == results[0]["origin"]["weights"]
-    part_1, part_2 = (result["measured"] for result in results)
-    assert part_1["held_out_correct"] > 0.5 * part_1["held_out_plates"]  # CTC has begun to read
-    augmented = [run["sets"]["augmented"]["correct"] for run in (part_1, part_2)]
-    assert augmented[0] < augmented[1]
-    assert f"{part_2['loss_on_training_plates']:.6f}" in text
-
-
-@pytest.mark.slow
 def test_quick_evaluation_measures_the_weights_of_quick_training(tmp_path, installed):
     (tmp_path / "quick").mkdir()
     for name in ("dr_model.h5", "dr_model.json"):  # without an export
@@ -128,24 +107,6 @@ def test_quick_evaluation_measures_the_weights_of_quick_training(tmp_path, insta
     assert "weights quick/dr_model.h5, backend keras" in text
     path = tmp_path / "quick" / "results" / "evaluation.json"
     assert json.loads(path.read_text(encoding="utf-8"))["sets"]["held_out"]["images"] == 300
-
-
-@pytest.mark.slow
-def test_quick_fine_tuning_learns_displays_of_five_and_of_four_digits(tmp_path, installed):
-    text = execute("fine_tuning.ipynb", tmp_path, installed, quick=True)
-    assert {path.name for path in tmp_path.iterdir()} == {"fine_tuning.ipynb", "quick"}
-    folder = tmp_path / "quick" / "fine_tuned"
-    for digits in (5, 4):
-        test = load_folder(folder / "example" / f"{digits}_digits" / "validation", digits)
-        weights = folder / f"example_{digits}_digits" / "dr_model.h5"
-        readers = (
-            PlateReader(backend="keras", digits=digits),
-            PlateReader(weights, backend="keras"),
-        )
-        before, after = (evaluate(reader, test) for reader in readers)
-        assert readers[1].digits == digits
-        assert after.correct.mean() > before.correct.mean() + 0.2
-        assert f"{before.correct.mean():.1%} | {after.correct.mean():.1%} |" in text
 
 
 @pytest.mark.slow

@@ -10,9 +10,14 @@ import pytest
 from conftest import PROJECT
 from nbclient import NotebookClient
 
+from plate_ocr.evaluation.benchmark import evaluate
+from plate_ocr.network.checkpoint import load_metadata
+from plate_ocr.plates.dataset import load_folder
+from plate_ocr.reading.reader import PlateReader
+from plate_ocr.training.saving import load_runs
+
 # What each writes into quick/ of the clone, and part of what it prints.
 RESULTS = {
-    "data_generation.ipynb": (["train", "results/predictions.png"], "exact match  60/60"),
     "training.ipynb": (
         ["dr_model.h5", "dr_model.json", "results/training_quick_robust.json"],
         "downloaded quick/dr_model.h5\ndownloaded quick/dr_model.json\n",
@@ -22,6 +27,7 @@ RESULTS = {
         "downloaded quick/fine_tuned/example_5_digits/dr_model.h5\n",
     ),
     "evaluation.ipynb": (["results/evaluation.json"], "dr_model.h5, backend keras"),
+    "data_generation.ipynb": (["train", "results/predictions.png"], "exact match  60/60"),
 }
 PROGRESS = re.compile(r"\d+%\|")
 
@@ -60,7 +66,7 @@ def test_the_versions_are_those_of_colab():
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_alone_in_an_empty_folder(name, colab, repository):
+def test_each_notebook_works_alone_in_an_empty_folder(name, colab, repository):
     notebook = nbformat.read(PROJECT / name, as_version=4)
     setup, parameters, *_ = (cell for cell in notebook.cells if cell.cell_type == "code")
     address = f'REPOSITORY = "{repository.as_uri()}"'
@@ -82,3 +88,34 @@ def test_alone_in_an_empty_folder(name, colab, repository):
     assert all((colab / "plate-ocr" / "quick" / path).exists() for path in files)
     status = ["git", "-C", colab / "plate-ocr", "status", "--porcelain"]
     assert not subprocess.run(status, check=True, capture_output=True).stdout
+    check = {"training.ipynb": check_training, "fine_tuning.ipynb": check_fine_tuning}.get(name)
+    if check:
+        check(colab / "plate-ocr" / "quick")
+
+
+def check_training(quick):
+    """Part I learns to read, and Part II starts from it and reads augmented plates better."""
+    runs = load_runs(quick / "results")
+    assert set(runs) == {"quick", "quick_robust"}
+    part_1, part_2 = (runs[name][0] for name in ("quick", "quick_robust"))
+    weights = quick / "dr_model.h5"
+    assert part_2["origin"]["weights"] == load_metadata(weights)["sha256"][weights.name]
+    assert part_2["initial_weights"] == part_1["origin"]["weights"]
+    measured = part_1["measured"]
+    assert measured["held_out_correct"] > 0.5 * measured["held_out_plates"]
+    augmented = [part["measured"]["sets"]["augmented"]["correct"] for part in (part_1, part_2)]
+    assert augmented[0] < augmented[1]
+
+
+def check_fine_tuning(quick):
+    """The new weights read displays of five and of four digits better."""
+    for digits in (5, 4):
+        folder = quick / "fine_tuned" / "example" / f"{digits}_digits" / "validation"
+        weights = quick / "fine_tuned" / f"example_{digits}_digits" / "dr_model.h5"
+        tuned = PlateReader(weights, backend="keras")
+        before, after = (
+            evaluate(reader, load_folder(folder, digits))
+            for reader in (PlateReader(backend="keras", digits=digits), tuned)
+        )
+        assert tuned.digits == digits
+        assert after.correct.mean() > before.correct.mean() + 0.2
