@@ -1,11 +1,12 @@
 """Tables and the figure of what `benchmarks.ablations` measured.
 
-Differences to the base are in percentage points of exact match. The noise is twice the standard
+Differences from the base are in percentage points of exact match. The noise is twice the standard
 error of a difference. The deviation between seeds is pooled over all sets and all variants with two
 of them: on the scale of logits it is similar for easy and hard sets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,11 +17,12 @@ from plate_ocr.evaluation.plots import BLUE, GRAY, LIGHT_GRAY
 
 BASE, GREEDY = "base", "greedy_decoding"
 CLOSE = 1.0  # percentage points to the base, mean of all sets: another seed is needed
-# Sets that a panel of the figure is the mean of; another has the folders of real images.
-PANELS = {
-    "other fonts,\nlayouts": ("held_out_fonts", "layout", "cross_generator"),
+# Sets whose mean a panel of the figure and a column of the short tables show; another has the
+# folders of real images.
+GROUPS = {
+    "other fonts, layouts": ("held_out_fonts", "layout", "cross_generator"),
     "corruptions": ("corruptions_1_to_3", "corruptions_4_to_5"),
-    "seven-segment\ndisplays": ("segments",),
+    "seven-segment displays": ("segments",),
 }
 LINEAR = 3  # percentage points, beyond which the scale is logarithmic
 TICKS = (-30, -LINEAR, 0, LINEAR)
@@ -52,9 +54,9 @@ def differences(samples: Samples) -> Samples:
 
 
 def noise(results: dict, *groups: Sequence[str], seeds: int = 2) -> np.ndarray:
-    """Twice the standard error of a difference between as many seeds and the base, (groups,).
+    """Twice the standard error of a difference of so many seeds from the base, (groups,).
 
-    The base at least has two seeds. Sets are taken as independent.
+    The base at least has two seeds. Sets are assumed to be independent.
     """
     sets = list(results["settings"]["images"])
     samples = exact_match(results, *([name] for name in sets))
@@ -98,20 +100,35 @@ def rows_of(results: dict, samples: Samples, networks: bool) -> list[str]:
 
 
 def cells(samples: Samples, name: str, limits: np.ndarray) -> list[str]:
-    """Differences of a variant to the base, bold beyond the limits; rates of the base."""
+    """Differences of a variant from the base, bold beyond the limits; rates of the base."""
     if name == BASE:
-        return [f"{rate:.1f} %" for rate in samples[BASE].mean(axis=0)]
+        return [f"{rate:.1f}%" for rate in samples[BASE].mean(axis=0)]
     changes = differences(samples)[name].round(1) + 0.0  # no -0.0
     return [f"**{change:+.1f}**" if abs(change) > limit else f"{change:+.1f}"
             for change, limit in zip(changes, limits, strict=True)]  # fmt: skip
 
 
-def result_table(results: dict, networks: bool = False) -> str:
-    """The table of ablations, or that of networks with their sizes."""
+def groups_of(results: dict) -> dict[str, Sequence[str]]:
+    """Title -> sets, whose mean a panel of the figure shows."""
+    folders = [name for name in results["settings"]["images"] if "/" in name]
+    return GROUPS | ({"real images": folders} if folders else {})
+
+
+def short_table(results: dict, networks: bool = False) -> str:
+    """The mean of all sets and of every group."""
+    return _table(results, groups_of(results), networks)
+
+
+def full_table(results: dict, networks: bool = False) -> str:
+    """The mean of all sets, and every set."""
     sets = titles(results["settings"]["images"])
-    columns = ["mean", *sets.values()]
-    groups = [list(sets), *([name] for name in sets)]
-    samples = exact_match(results, *groups)
+    return _table(results, {title: [name] for name, title in sets.items()}, networks)
+
+
+def _table(results: dict, columns: Mapping[str, Sequence[str]], networks: bool) -> str:
+    """The table of ablations, or that of networks with their sizes."""
+    columns = {"mean of all sets": list(results["settings"]["images"])} | columns
+    samples = exact_match(results, *columns.values())
     rows: dict[str, dict[str, str]] = {}
     for name in (BASE, *rows_of(results, samples, networks)):
         row = rows[title_of(results, name)] = {}
@@ -120,10 +137,11 @@ def result_table(results: dict, networks: bool = False) -> str:
             row["parameters"] = f"{size['parameters']:,}"
             row["million multiply-adds"] = f"{size['macs'] / 1e6:.1f}"
         row["seeds"] = str(len(samples[name]))
-        limits = noise(results, *groups, seeds=len(samples[name]))
+        limits = noise(results, *columns.values(), seeds=len(samples[name]))
         row |= zip(columns, cells(samples, name, limits), strict=True)
-    limits = (f"± {limit:.1f}" for limit in noise(results, *groups))
-    rows["noise of two seeds"] = dict(zip(columns, limits, strict=True))
+    for seeds, count in ((1, "one seed"), (2, "two seeds")):
+        limits = (f"± {limit:.1f}" for limit in noise(results, *columns.values(), seeds=seeds))
+        rows[f"noise, {count}"] = dict(zip(columns, limits, strict=True))
     return grid("difference, points", rows)
 
 
@@ -138,30 +156,49 @@ def caption(results: dict) -> str:
     )
 
 
+def markdown(results: dict) -> str:
+    """The report of every set."""
+    parts = (
+        "# Ablations\n",
+        "Differences from the base in percentage points of exact match; bold where they exceed "
+        "the noise, twice the standard error of a difference from the base, for the number of "
+        "seeds of the row. [docs/experiments.md](../docs/experiments.md#ablations) describes the "
+        "runs, and how rough the noise is.\n",
+        full_table(results),
+        "## Networks\n",
+        full_table(results, networks=True),
+        f"{caption(results)}\n",
+    )
+    return "\n".join(parts)
+
+
 def chart(results: dict) -> Figure:
-    """Differences to the base, mean of a group of sets in every panel, and those of each seed."""
-    images = results["settings"]["images"]
-    folders = [name for name in images if "/" in name]
-    panels = PANELS | ({"real images": folders} if folders else {})
+    """Differences from the base: mean of a group of sets in every panel, and that of each seed."""
+    panels = groups_of(results)
     samples = exact_match(results, *panels.values())
-    limits = noise(results, *panels.values())
+    limits = noise(results, *panels.values(), seeds=1)
     rows = [name for part in (False, True) for name in rows_of(results, samples, part)]
-    size = (6.4, 0.2 * len(rows) + 0.9)
+    size = (6.4, 0.2 * len(rows) + 1.1)
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     for column, (axis, title) in enumerate(zip(axes[0], panels, strict=True)):
         axis.axvspan(-limits[column], limits[column], color=LIGHT_GRAY, alpha=0.6, linewidth=0)
         axis.axvline(0, color=GRAY, linewidth=0.8)
         for row, name in enumerate(rows):
             seeds = samples[name][:, column] - samples[BASE][:, column].mean()
-            axis.plot(seeds, [row] * len(seeds), "|", color=GRAY, markersize=6)
+            if len(seeds) > 1:
+                axis.plot(seeds, [row] * len(seeds), "|", color=GRAY, markersize=7)
             axis.plot(seeds.mean(), row, "o", color=BLUE, markersize=5)
         axis.set_xscale("symlog", linthresh=LINEAR)
         axis.set_xticks(TICKS, [f"{tick:+d}" if tick else "0" for tick in TICKS])
         axis.minorticks_off()
-        axis.set_title(title, fontsize=9)
+        axis.set_title(fill(title, width=14), fontsize=9)
         axis.set_xlim(-200, 30)
         axis.tick_params(axis="y", length=0)
     axes[0, 0].set_yticks(range(len(rows)), [title_of(results, name) for name in rows])
     axes[0, 0].set_ylim(len(rows) - 0.4, -0.6)
-    figure.supxlabel("percentage points of exact match; band: noise of two seeds", fontsize=9)
+    label = (
+        "difference from the base, percentage points of exact match\n"
+        "dot: mean of the seeds; ticks: each seed, where there are two; band: noise of one seed"
+    )
+    figure.supxlabel(label, fontsize=9)
     return figure

@@ -1,4 +1,4 @@
-"""Accuracy and confidence on folders of labelled images, such as photographs.
+"""Accuracy and confidence on folders of labeled images, such as photographs.
 
 One view and test-time augmentation, by folder and over all folders. docs/benchmark.md says where
 public images are. Writes `results/real.json`.
@@ -15,7 +15,7 @@ from pathlib import Path
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.environments import RESULTS
-from benchmarks.report import NOTHING, grid, percent
+from benchmarks.report import NOTHING, grid, percent, titles
 from plate_ocr.cli import ERRORS, path_argument, run_command
 from plate_ocr.evaluation.benchmark import evaluate
 from plate_ocr.evaluation.metrics import EvaluationResult, concatenate
@@ -31,7 +31,7 @@ OUTPUT = RESULTS / "real.json"
 
 
 def load_sets(folders: list[Path]) -> dict[str, PlateDataset]:
-    """The labelled images of every folder, by the last two parts of its path.
+    """The labeled images of every folder, by the last two parts of its path.
 
     Raises:
         DatasetError: two folders have one name, or as `load_folder`.
@@ -70,23 +70,23 @@ def measure(result: EvaluationResult) -> dict:
 
 
 def result_table(measured: dict) -> str:
-    """The table of what `real.json` holds."""
+    """A table of what `real.json` holds, which has more metrics."""
     rows = {}
-    for name, single in measured["sets"].items():
-        for title, row in ((name, single), (f"{name}, TTA", measured["tta"]["sets"][name])):
-            auroc = row["auroc_error_detection"]
-            rows[title] = {
-                "images": f"{row['images']:,}",
-                "greedy decoding": f"{100 * row['exact_match_greedy']:.2f}",
-                "exact match": percent(row["correct"], row["images"]),
-                "character error rate": f"{100 * row['character_error_rate']:.2f}",
-                "expected calibration error": f"{100 * row['ece']:.2f}",
-                "AUROC, 0 to 1": NOTHING if auroc is None else f"{auroc:.4f}",
-            }
-            for threshold, part in row["accepted"].items():
-                cell = f"{100 * part['coverage']:.2f} ({part['wrong']:,} wrong)"
-                rows[title][f"coverage at confidence {threshold} or more"] = cell
-    return grid("%", rows)
+    names = titles(measured["sets"]) | {ALL: "all images"}
+    for name, title in names.items():
+        row, tta = measured["sets"][name], measured["tta"]["sets"][name]
+        auroc = row["auroc_error_detection"]
+        rows[title] = {
+            "images": f"{row['images']:,}",
+            "exact match": f"{percent(row['correct'], row['images'])}%",
+            "exact match, TTA": f"{percent(tta['correct'], tta['images'])}%",
+            "expected calibration error": f"{row['ece']:.2%}",
+            "AUROC, correct against wrong": NOTHING if auroc is None else f"{auroc:.4f}",
+        }
+        for threshold, part in row["accepted"].items():
+            cell = f"{part['coverage']:.2%}, {part['wrong']:,} wrong"
+            rows[title][f"confidence {threshold} or more"] = cell
+    return grid("set", rows)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -20,7 +20,7 @@ SETS |= {
     "seven_segment/test": "real: seven-segment displays",
 }
 NOTHING = "-"
-# Colour and marker of the readers in the figure of accuracy.
+# Color and marker of the readers in the figure of accuracy.
 MARKERS = {
     "plate_ocr": (BLUE, "o"),
     "ppocr_small": (ORANGE, "s"),
@@ -57,12 +57,16 @@ def percent(correct: int, plates: int) -> str:
 
 
 def accuracy_table(plates: dict[str, int], correct: dict[str, dict[str, int]]) -> str:
-    """Exact match on sets, whose best is bold; `correct` is title of a reader -> set -> plates."""
+    """Exact match on sets; `correct` is title of a reader -> set -> plates.
+
+    The best of a set is bold if several engines read it; "ours, TTA" is the same engine as "ours".
+    """
     rows = {}
     for name, title in titles(plates).items():
         counts = {reader: sets[name] for reader, sets in correct.items() if name in sets}
         rates = {reader: percent(count, plates[name]) for reader, count in counts.items()}
-        best = max(counts.values())
+        engines = {reader.partition(",")[0] for reader in counts}
+        best = max(counts.values()) if len(engines) > 1 else None
         rows[title] = {"plates": f"{plates[name]:,}"} | {
             reader: f"**{rate}**" if counts[reader] == best else rate
             for reader, rate in rates.items()
@@ -81,23 +85,46 @@ def latency_table(results: dict) -> str:
     return grid("median latency, ms", rows) if rows else ""
 
 
+def gains(results: dict) -> dict[str, dict[str, float]]:
+    """Title of another engine -> set -> percentage points by which it is better than our reader."""
+    plates = results["sets"]
+    ours = results["readers"]["plate_ocr"].get("correct", plates)
+    return {
+        reader.title: {
+            name: 100 * (figures["correct"][name] - ours[name]) / plates[name]
+            for name in titles(plates)
+            if figures["correct"][name] > ours[name]
+        }
+        for reader, figures in measured(results).items()
+        if reader.loader != "plate_ocr"
+    }
+
+
 def better_engines(results: dict) -> str:
     """Where other engines are better than our reader: sets and percentage points."""
-    plates, lines = results["sets"], []
-    ours = results["readers"]["plate_ocr"].get("correct", plates)
-    for reader, figures in measured(results).items():
-        gains = {name: correct - ours[name] for name, correct in figures["correct"].items()}
-        better = ", ".join(
-            f"{title} (+{100 * gains[name] / plates[name]:.2f})"
-            for name, title in titles(plates).items()
-            if gains[name] > 0
-        )
-        if better and reader.loader != "plate_ocr":
-            lines.append(f"- {reader.title}: {better}\n")
+    names, lines = titles(results["sets"]), []
+    for engine, points in gains(results).items():
+        better = ", ".join(f"{names[name]} (+{gain:.2f})" for name, gain in points.items())
+        if better:
+            lines.append(f"- {engine}: {better}\n")
     if not lines:
         return "No other engine is more accurate than plate_ocr on any of these sets.\n"
     head = "More accurate than plate_ocr, by percentage points of exact match:\n\n"
     return head + "".join(lines)
+
+
+def better_sets(results: dict) -> str:
+    """The sets that another engine reads better than our reader, in a sentence."""
+    better = {name for points in gains(results).values() for name in points}
+    names = [
+        title.replace("real: ", "real ")
+        for name, title in titles(results["sets"]).items()
+        if name in better
+    ]
+    if not names:
+        return "No other engine is more accurate than plate_ocr on any of these sets."
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return f"Other engines are more accurate than plate_ocr on {listed}."
 
 
 def cost_table(results: dict) -> str:
@@ -167,11 +194,11 @@ def _plot_errors(axis: Axes, results: dict) -> None:
     shown = [reader for reader in measured(results) if reader.key in MARKERS]
     none = 100 / (3 * max(plates.values()))
     for number, reader in enumerate(shown):
-        (colour, marker), correct = MARKERS[reader.key], results["readers"][reader.key]["correct"]
+        (color, marker), correct = MARKERS[reader.key], results["readers"][reader.key]["correct"]
         wrong = [max(none, 100 * (1 - correct[name] / plates[name])) for name in sets]
         offset = 0.12 * (number - (len(shown) - 1) / 2)  # else equal readers hide each other
         rows = [row + offset for row in range(len(sets))]
-        axis.plot(wrong, rows, marker, color=colour, markersize=8, mec="white", label=reader.title)
+        axis.plot(wrong, rows, marker, color=color, markersize=8, mec="white", label=reader.title)
     for row in range(0, len(sets), 2):
         axis.axhspan(row - 0.5, row + 0.5, color=LIGHT_GRAY, alpha=0.3, linewidth=0)
     axis.set_xscale("log")
@@ -179,7 +206,7 @@ def _plot_errors(axis: Axes, results: dict) -> None:
     axis.set_ylim(len(sets) - 0.5, -0.5)
     axis.minorticks_off()
     ticks = [tick for tick in (0.01, 0.1, 1, 10, 100) if tick > 2 * none]
-    axis.set_xticks([none, *ticks], ["0", *(f"{tick:g} %" for tick in ticks)])
+    axis.set_xticks([none, *ticks], ["0", *(f"{tick:g}%" for tick in ticks)])
     axis.set(title="Error rate (lower is better)", xlim=(none / 1.4, 140))
     axis.legend(loc="upper center", bbox_to_anchor=(0.3, -0.05), ncols=3)
 
@@ -189,10 +216,10 @@ def _plot_throughput(axis: Axes, results: dict) -> None:
     readers = measured(results)
     rates = [figures["plates_per_second"] for figures in readers.values()]
     single, best = [rate["1"] for rate in rates], [max(rate.values()) for rate in rates]
-    colours = [MARKERS.get(reader.key, MARKERS["plate_ocr"])[0] for reader in readers]
+    colors = [MARKERS.get(reader.key, MARKERS["plate_ocr"])[0] for reader in readers]
     rows = range(len(rates))
-    axis.barh(rows, single, color=colours)
-    bars = axis.barh(rows, best, color=colours, alpha=0.4)
+    axis.barh(rows, single, color=colors)
+    bars = axis.barh(rows, best, color=colors, alpha=0.4)
     axis.bar_label(bars, [f"{rate:,.0f}" for rate in best], padding=3, fontsize=9)
     for row, figures in enumerate(readers.values()):
         if figures["best_batch"] > 1:

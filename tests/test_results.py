@@ -2,17 +2,20 @@
 
 import json
 import re
+from dataclasses import fields
 
 import pytest
 from conftest import PROJECT
 
-from benchmarks import report
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
+from plate_ocr.training.config import TrainConfig
 from tools import tables
 
 PAGES = [
     *tables.PAGES,
     PROJECT / "CHANGELOG.md",
+    PROJECT / "CONTRIBUTING.md",
+    *sorted(PROJECT.glob("results/*.md")),
     *(PROJECT / folder / "README.md" for folder in ("data", "data/benchmark", "fonts")),
 ]
 
@@ -27,9 +30,20 @@ def test_tables_of_a_page_are_those_of_the_results(page):
     assert tables.fill(text) == text  # else: make figures
 
 
-def test_the_report_of_the_comparison_is_that_of_its_results():
-    # else: make figures
-    assert read("results/benchmark.md") == report.markdown(tables.load("benchmark"))
+def test_generated_reports_are_those_of_the_results():
+    for name, content in tables.reports().items():
+        assert read(f"results/{name}") == content  # else: make figures
+
+
+def test_every_setting_of_a_run_has_a_title():
+    names = {field.name for field in fields(TrainConfig)} - {"name", "seed"}
+    assert tables.SETTINGS.keys() == names
+
+
+def test_a_median_ignores_pauses(tmp_path, monkeypatch):
+    (tmp_path / "run.csv").write_text("epoch,seconds\n1,60\n2,61\n3,600\n")
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    assert tables.median_minutes("run") == 3 * 61 / 60
 
 
 # All but those of ablations, which train networks of their own.

@@ -1,18 +1,20 @@
-"""The generated tables and numbers of README, docs and model card.
+"""The generated tables and numbers of README, docs, model card and results/*.md.
 
 A page marks where one belongs: `<!-- results: NAME -->` before it, `<!-- end -->` after it.
 `python -m tools.figures` fills them from results/.
 """
 
+import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from statistics import median
 from typing import Any
 
 from benchmarks import ablation_report, report
 from benchmarks.baselines import READERS
 from benchmarks.environments import PROJECT, RESULTS
-from benchmarks.real import result_table
+from benchmarks.real import ALL, result_table
 from benchmarks.report import grid, percent, titles
 from plate_ocr.evaluation.benchmark import POOLED
 from plate_ocr.network.crnn import build_model, count_macs, count_parameters
@@ -22,13 +24,35 @@ PAGES = (PROJECT / "README.md", PROJECT / "MODEL_CARD.md", *sorted(PROJECT.glob(
 BLOCK = re.compile(r"(<!-- results: (\w+) -->)(.*?)(<!-- end -->)", re.DOTALL)
 NOT_MEASURED = "not measured with these weights"
 HOSTS = 100  # of the computed times
-HIDDEN = ("name", "seed")  # settings that the table of runs leaves out
+RUNS = {"training_described": "Part I", "training_robust": "Part II"}
+# Settings of the table of runs, in the order of its rows.
+SETTINGS = {
+    "learning_rate": "peak learning rate",
+    "warmup_steps": "warm-up steps (0: constant rate)",
+    "batch_size": "batch size",
+    "epochs": "maximum epochs",
+    "patience": "patience of early stopping, epochs",
+    "box_weight": "weight of the box loss",
+    "plates": "training plates",
+    "val_plates": "validation plates",
+    "test_plates": "test plates",
+    "augment": "augmentation",
+    "styles": "probabilities of the styles",
+    "surroundings_prob": "probability of surroundings",
+    "dropout": "dropout",
+}
+STYLES = {
+    "interpolated": "interpolated fonts",
+    "segments": "seven-segment displays",
+    "counters": "rolling counters",
+    "squared": "squared digits",
+}
 SHOWN_ENGINES = ("ppocr_small", "ppocr_tiny", "rapidocr", "tesseract")
 CONFIDENCE = {
     "ece": ("expected calibration error, 15 bins", ".2%"),
-    "auroc_error_detection": ("AUROC, correct against incorrect", ".4f"),
+    "auroc_error_detection": ("AUROC, correct against wrong", ".4f"),
     "auroc_ood": ("AUROC, plates against images of no plate", ".4f"),
-    "coverage_at_99.9_precision": ("coverage at 99.9 % precision", ".2%"),
+    "coverage_at_99.9_precision": ("coverage at 99.9% precision", ".2%"),
     "threshold_at_99.9_precision": ("confidence threshold for it", ".3f"),
 }
 
@@ -98,6 +122,25 @@ def better_engines() -> str:
     return report.better_engines(load("benchmark"))
 
 
+def better_sets() -> str:
+    """On which sets another engine is better than our reader."""
+    return report.better_sets(load("benchmark"))
+
+
+def exact_match() -> str:
+    """Exact match of our reader on every set."""
+    single, tta = all_sets()
+    rows = {
+        title: {"plates": f"{single[name]['images']:,}"}
+        | {
+            column: percent(part[name]["correct"], part[name]["images"])
+            for column, part in (("one view", single), ("with TTA", tta))
+        }
+        for name, title in titles(single).items()
+    }
+    return grid("exact match, %", rows)
+
+
 def metrics() -> str:
     """Exact match and character error rate of our reader on every set."""
     sets, tta_sets = all_sets()
@@ -141,45 +184,59 @@ def fine_tuning() -> str:
     if not result:
         return NOT_MEASURED
     for run in result["runs"]:
-        rates = {
-            f"{name}, {when}": percent(run[name][when], run[name]["images"])
-            for name in ("test", "synthetic plates", "held-out fonts")
-            for when in ("before", "after")
+        synthetic, fonts = run["synthetic plates"], run["held-out fonts"]
+        plates = f"{synthetic['images']:,} synthetic plates"
+        before = (
+            f"Before: {percent(synthetic['before'], synthetic['images'])} on the synthetic plates, "
+            f"{percent(fonts['before'], fonts['images'])} on held-out fonts."
+        )
+        name = report.SETS.get(f"{run['name']}/test", run["name"]).removeprefix("real: ")
+        rows[f"{run['images']:,} {name}"] = {
+            "test, before": percent(run["test"]["before"], run["test"]["images"]),
+            "test, after": percent(run["test"]["after"], run["test"]["images"]),
+            f"{plates}, after": percent(synthetic["after"], synthetic["images"]),
+            "held-out fonts, after": percent(fonts["after"], fonts["images"]),
+            "test, calibration error": f"{100 * run['test']['ece']:.1f}",
+            "minutes": f"{run['minutes']:.1f}",
         }
-        drawn = [rates.pop(f"{name}, before") for name in ("synthetic plates", "held-out fonts")]
-        rates["test, calibration error"] = f"{100 * run['test']['ece']:.1f}"
-        rates["minutes"] = f"{run['minutes']:.1f}"
-        rows[f"{run['name']}, {run['images']:,} images"] = rates
-    before = f"Before: {drawn[0]} on synthetic plates, {drawn[1]} on held-out fonts."
     return f"{grid('exact match, %', rows)}\n{before}\n"
 
 
 def training_runs() -> str:
-    """Configuration and outcome of every run."""
+    """Configuration and outcome of both parts."""
     rows: dict[str, dict[str, str]] = {}
-    for path in sorted(RESULTS.glob("training_*.json")):
-        run = load(path.stem)
+    for name, part in RUNS.items():
+        run = load(name)
         measured, config = run["measured"], run["config"]
-        outcome = {
+        cells = {title: setting(config[key]) for key, title in SETTINGS.items()} | {
             "epochs trained": f"{run['epochs']}, best {run['best_epoch']}",
             "minutes": f"{run['minutes']:.1f}",
+            "minutes at the median epoch time": f"{median_minutes(name):.1f}",
             "device, precision": f"{run['device']}, {run['precision']}",
             "CTC loss on clean training plates": f"{measured['loss_on_training_plates']:.6f}",
-            "correct, held-out plates": f"{measured['held_out_correct']:,} of "
+            "correct, held-out numbers": f"{measured['held_out_correct']:,} of "
             f"{measured['held_out_plates']:,}",
             "correct, `data/test`": f"{measured['test_correct']} of {measured['test_plates']}",
         }
-        settings = {f"`{key}`": setting(config[key]) for key in config if key not in HIDDEN}
-        for title, cell in (settings | outcome).items():
-            rows.setdefault(title, {})[f"`{config['name']}`"] = cell
+        for title, cell in cells.items():
+            rows.setdefault(title, {})[part] = cell
     return grid("", rows)
+
+
+def median_minutes(name: str) -> float:
+    """Minutes of a training run if every epoch took the median time."""
+    with (RESULTS / f"{name}.csv").open(encoding="utf-8", newline="") as lines:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(lines)]
+    return len(seconds) * median(seconds) / 60
 
 
 def setting(value: Any) -> str:
     """A setting of a configuration, as a cell."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {share:g}" for name, share in value.items()) or "none"
-    return str(value) if isinstance(value, bool | str) else f"{value:,g}"
+        return ", ".join(f"{STYLES.get(key, key)} {p:g}" for key, p in value.items()) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,g}"
 
 
 def tta_ablation() -> str:
@@ -222,19 +279,19 @@ def profile() -> str:
 
 
 def ablations() -> str:
-    """What every change of the training does: figure, table and where they are from."""
+    """What every change of the training does: figure, short table and where they are from."""
     results = load_ablations()
     if not results:
         return NOT_MEASURED
-    link = "![Difference of every change to the base by group of sets](../results/ablations.png)"
-    parts = link, ablation_report.result_table(results), ablation_report.caption(results)
+    link = "![Difference of every change from the base by group of sets](../results/ablations.png)"
+    parts = link, ablation_report.short_table(results), ablation_report.caption(results)
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
 def networks() -> str:
     """The network against larger and smaller ones."""
     results = load_ablations()
-    return ablation_report.result_table(results, networks=True) if results else NOT_MEASURED
+    return ablation_report.short_table(results, networks=True) if results else NOT_MEASURED
 
 
 def compatibility() -> str:
@@ -273,19 +330,23 @@ def real_summary() -> str:
     """How much worse real images are read than synthetic ones."""
     result, evaluation = load_if_measured("real"), load("evaluation")
     if not result:
-        return NOT_MEASURED
+        return f"Real images: {NOT_MEASURED}."
 
-    def span(values: Iterable[float], form: str) -> str:
-        return " to ".join(f"{100 * end:{form}}" for end in (min(values), max(values)))
+    def span(sets: Iterable[dict], form: str) -> str:
+        rates = [part["exact_match"] for part in sets]
+        return " to ".join(f"{100 * end:{form}}" for end in (min(rates), max(rates)))
 
-    real_sets = [part for name, part in result["sets"].items() if "/" in name]
-    synthetic = [part["exact_match"] for name, part in evaluation["sets"].items() if name in POOLED]
+    real_sets, synthetic = result["sets"], evaluation["sets"]
+    both = real_sets[ALL]
     return (
-        "Real images are read worse than synthetic ones: the exact match is "
-        f"{span([part['exact_match'] for part in real_sets], '.0f')} % on the real sets and "
-        f"{span(synthetic, '.1f')} % on four synthetic ones, the expected calibration error "
-        f"{span([part['ece'] for part in real_sets], '.0f')} % and "
-        f"{100 * evaluation['confidence']['ece']:.1f} %"
+        "Real images are read worse: "
+        f"{span([part for name, part in real_sets.items() if name != ALL], '.0f')}% exact match, "
+        f"against {span([synthetic[name] for name in POOLED], '.1f')}% on held-out fonts, "
+        f"corruptions, layout and cross-generator (captcha: "
+        f"{100 * synthetic['captcha']['exact_match']:.0f}%). Their expected calibration error is "
+        f"{100 * both['ece']:.0f}% on all {both['images']:,} images together "
+        f"({100 * evaluation['confidence']['ece']:.1f}% on the synthetic ones); "
+        "with so few images it is overestimated."
     )
 
 
@@ -315,10 +376,34 @@ def scale_computed() -> str:
     )
 
 
+def ray_cost() -> str:
+    """What Ray costs where one process would do."""
+    ray, soak = load("scale"), load("soak")
+    return (
+        f"{ray['read_per_second']:,} plates/s with Ray and its start, against "
+        f"{soak['per_second'][0]:,} in one process"
+    )
+
+
 def training_time() -> str:
     """How long both parts of the training took, and on what."""
-    runs = [load(f"training_{name}") for name in ("described", "robust")]
-    return f"{sum(run['minutes'] for run in runs) / 60:.1f} hours on a {runs[-1]['device']}"
+    runs = [load(name) for name in RUNS]
+    hours = sum(run["minutes"] for run in runs) / 60
+    steady = sum(map(median_minutes, RUNS)) / 60
+    return (
+        f"The training of the shipped weights took {hours:.1f} hours on a {runs[-1]['device']}, "
+        f"with pauses of the machine; at the median epoch time, {steady:.1f} hours."
+    )
+
+
+def calibration_error() -> str:
+    """The expected calibration error on synthetic test sets."""
+    return f"{load('evaluation')['confidence']['ece']:.2%}"
+
+
+def coverage() -> str:
+    """The fraction of plates that can be accepted with one error in a thousand."""
+    return f"{load('evaluation')['confidence']['coverage_at_99.9_precision']:.1%}"
 
 
 def threshold() -> str:
@@ -328,8 +413,9 @@ def threshold() -> str:
 
 BLOCKS = {
     function.__name__: function
-    for function in (ablations, accuracy, better_engines, compatibility, confidence, fine_tuning,
-                     metrics, model_size, networks, profile, real, real_summary, scale,
+    for function in (ablations, accuracy, better_engines, better_sets, calibration_error,
+                     compatibility, confidence, coverage, exact_match, fine_tuning, metrics,
+                     model_size, networks, profile, ray_cost, real, real_summary, scale,
                      scale_computed, speed, threshold, training_runs, training_time, tta_ablation,
                      tta_throughput)
 }  # fmt: skip
@@ -348,8 +434,17 @@ def fill(page: str) -> str:
     return BLOCK.sub(filled, page)
 
 
+def reports() -> dict[str, str]:
+    """The pages in results/ that are generated as a whole: name -> content."""
+    pages = {"benchmark.md": report.markdown(load("benchmark"))}
+    if results := load_ablations():
+        pages["ablations.md"] = ablation_report.markdown(results)
+    return pages
+
+
 def write_pages() -> None:
-    """Fill the blocks of all pages, and write the report of the comparison."""
+    """Fill the blocks of all pages, and write the reports of the comparison and the ablations."""
     for page in PAGES:
         write_text(page, fill(page.read_text(encoding="utf-8")))
-    write_text(RESULTS / "benchmark.md", report.markdown(load("benchmark")))
+    for name, content in reports().items():
+        write_text(RESULTS / name, content)

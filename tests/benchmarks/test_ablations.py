@@ -88,8 +88,8 @@ def made_up(**variants):
     return {"origin": origin, "settings": settings, "runs": runs}
 
 
-def table_of(results, **options):
-    lines = ablation_report.result_table(results, **options).splitlines()
+def table_of(results, build=ablation_report.full_table, **options):
+    lines = build(results, **options).splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {title: cells for title, *cells in rows}
 
@@ -98,16 +98,21 @@ def test_differences_beyond_the_noise_are_bold():
     results = made_up(no_counters=(0.79,), no_segments=(0.72,), half_filters=(0.70, 0.72))
     rows = table_of(results)
     count = len(titles(SETS))
-    assert rows[VARIANTS["base"].title] == ["2", *["81.0 %"] * (count + 1)]
+    assert rows[VARIANTS["base"].title] == ["2", *["81.0%"] * (count + 1)]
     assert rows["no counters"] == ["1", "**-2.0**", *["-2.0"] * count]
     assert rows["no seven-segment displays"] == ["1", *["**-9.0**"] * (count + 1)]
     assert rows["greedy decoding"] == ["2", *["**-10.0**"] * (count + 1)]
-    # Twice the standard error: a deviation of 1.25 points, two seeds of either.
-    assert rows["noise of two seeds"] == ["-", f"± {2.5 / count**0.5:.1f}", *["± 2.5"] * count]
+    # Twice the standard error: a deviation of 1.25 points, two seeds of the base.
+    for title, noise in (("noise, one seed", 2.5 * 1.5**0.5), ("noise, two seeds", 2.5)):
+        single = f"± {noise:.1f}"
+        assert rows[title] == ["-", f"± {noise / count**0.5:.1f}", *[single] * count]
     assert VARIANTS["half_filters"].title not in rows
     networks = table_of(results, networks=True)
     assert networks["half the filters"] == ["1,000", "5.0", "2", *["**-10.0**"] * (count + 1)]
     assert "no counters" not in networks and "greedy decoding" not in networks
+    # All sets, three, two, one and one: the noise of a mean is lower.
+    short = table_of(results, ablation_report.short_table)
+    assert short["no counters"] == ["1", "**-2.0**", "**-2.0**", "-2.0", "-2.0", "-2.0"]
 
 
 def test_pages_show_the_ablations_of_this_network_and_no_others(tmp_path, monkeypatch):
@@ -116,7 +121,9 @@ def test_pages_show_the_ablations_of_this_network_and_no_others(tmp_path, monkey
     unmeasured = tables.ablations(), tables.networks()
     results = made_up(no_counters=(0.79,), half_filters=(0.70, 0.72))
     path.write_text(json.dumps(results))
-    assert "| no counters | 1 | **-2.0** | -2.0 |" in tables.ablations()
+    assert "| no counters | 1 | **-2.0** | **-2.0** | -2.0 |" in tables.ablations()
     assert "| half the filters | 1,000 |" in tables.networks()
+    both = ablation_report.markdown(results)
+    assert "| no counters | 1 | **-2.0** | -2.0 |" in both and "| half the filters |" in both
     path.write_text(json.dumps(results | {"origin": {"network": "0" * 64}}))
     assert (tables.ablations(), tables.networks()) == unmeasured

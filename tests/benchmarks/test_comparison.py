@@ -89,7 +89,7 @@ def test_the_reason_of_a_reader_that_fails_is_stated_and_the_others_are_measured
     assert ours["latency_ms_by_set"]["meters/test"] > 0
     assert ours["bytes"] > 1_000_000 and ours["peak_memory"] > 10_000_000
     text = report.markdown(results)
-    assert "\n| data/test | 2 | **100.00** |\n" in text and failed["failed"] in text
+    assert "\n| data/test | 2 | 100.00 |\n" in text and failed["failed"] in text
     assert text.count("\n| real: water meters |") == 2
     errors, rates = report.chart(results).axes
     assert len(errors.get_legend().get_texts()) == len(rates.get_yticklabels()) == 1
@@ -99,13 +99,25 @@ def test_the_reason_of_a_reader_that_fails_is_stated_and_the_others_are_measured
 
 def test_sets_on_which_another_engine_is_better_come_first():
     def compared(small):
-        correct = {"plate_ocr": [90, 50], "openvino": [100, 100], "ppocr_small": small}
+        correct = {"plate_ocr": [90, 45], "openvino": [100, 100], "ppocr_small": small}
         readers = {key: {"correct": {"layout": n, "a/b": m}} for key, (n, m) in correct.items()}
         return {"sets": {"layout": 100, "a/b": 50}, "readers": readers}
 
-    better = report.better_engines(compared(small=(95, 50)))
+    better = report.better_engines(compared(small=(95, 45)))
     assert "layout (+5.00)" in better and "a/b" not in better and better.count("\n- ") == 1
-    assert "\n- " not in report.better_engines(compared(small=(90, 50)))
+    assert report.better_sets(compared(small=(95, 45))).endswith(" on layout.")
+    assert report.better_sets(compared(small=(95, 50))).endswith(" on layout and a/b.")
+    none = compared(small=(90, 45))
+    assert "\n- " not in report.better_engines(none)
+    assert report.better_sets(none).startswith("No other engine")
+
+
+def test_the_best_is_bold_where_several_engines_are_measured():
+    ours = {"layout": 90, "held_out": 99}
+    tta = {"layout": 95, "held_out": 100}
+    correct = {"plate_ocr": ours, "plate_ocr, TTA": tta, "Tesseract": {"layout": 80}}
+    table = report.accuracy_table({"held_out": 100, "layout": 100}, correct)
+    assert "| 99.00 | 100.00 | - |" in table and "| 90.00 | **95.00** | 80.00 |" in table
 
 
 def test_only_all_correct_is_100_percent():
