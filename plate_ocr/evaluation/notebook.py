@@ -1,6 +1,8 @@
 """What the notebooks show beside figures: source code of this package, and tables."""
 
 import inspect
+import math
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -8,6 +10,8 @@ from IPython.display import Markdown
 
 if TYPE_CHECKING:
     import keras
+
+NUMBER = re.compile(r"\**[-+±]? ?\d")  # at the start of a cell
 
 
 def show_source(*functions: Callable | type) -> Markdown:
@@ -21,21 +25,41 @@ def show_source(*functions: Callable | type) -> Markdown:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Markdown:
-    """A table whose columns, but for the first, are aligned to the right."""
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    """A table; columns whose cells start with numbers are aligned to the right, others to the left.
+
+    Args:
+        head: titles of the columns.
+        rows: cells, as many in every row as in the head.
+    """
+    rows = list(rows)
+    marks = ["--:" if _is_numeric(column) else "---" for column in zip(*rows, strict=True)]
+    lines = [head, marks or ["---"] * len(head), *rows]
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
+def _is_numeric(column: Sequence[str]) -> bool:
+    """Whether most cells start with a number, perhaps bold or signed; empty ones do not count."""
+    cells = [cell for cell in column if cell not in ("", "-")]
+    return 2 * sum(bool(NUMBER.match(cell)) for cell in cells) > len(cells)
+
+
 def layer_table(model: "keras.Model", also: Collection[str] = ()) -> Markdown:
-    """Layers with weights that are trained, and those that `also` names: output, parameters."""
-    rows = [
-        [
-            f"`{layer.name}`",
-            type(layer).__name__,
-            " x ".join(map(str, layer.output.shape[1:])),
-            f"{layer.count_params():,}" if layer.trainable_weights else "",
-        ]
-        for layer in model.layers
-        if layer.trainable_weights or layer.name in also
-    ]
-    return markdown_table(["layer", "type", "output", "parameters"], rows)
+    """The layers that are trained: type, shape of the output without the batch, trained parameters.
+
+    Args:
+        model: a functional model.
+        also: names of other layers to list.
+
+    Returns:
+        A table with one row per layer, and the total.
+    """
+    rows, total = [], 0
+    for layer in model.layers:
+        count = sum(math.prod(weight.shape) for weight in layer.trainable_weights)
+        total += count
+        if count or layer.name in also:
+            shape = " x ".join(map(str, layer.output.shape[1:]))
+            number = f"{count:,}" if count else ""
+            rows.append([f"`{layer.name}`", type(layer).__name__, shape, number])
+    rows.append(["**total**", "", "", f"**{total:,}**"])
+    return markdown_table(["layer", "type", "output", "trained parameters"], rows)

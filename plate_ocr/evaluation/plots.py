@@ -26,6 +26,14 @@ LIGHT_GRAY = "#c4c4c4"
 EDGE = "#bbbbbb"  # of images
 DPI = 150
 MAX_BARS = 12
+MIN_SHOWN_BOX = 4  # pixels; a smaller box is marked by a cross
+# Of the runs of training.ipynb, by name of the configuration.
+RUN_TITLES = {
+    "described": "Part I",
+    "robust": "Part II",
+    "quick": "Part I",
+    "quick_robust": "Part II",
+}
 Counts = Mapping[Hashable, tuple[int, int]]  # group -> correct readings and plates
 
 # Not rc_context: leaving it undoes the interactive mode that a notebook sets at its first figure.
@@ -138,9 +146,12 @@ def dataset_statistics(records: Sequence[dict], title_suffix: str = "") -> Figur
 def plate_rows(
     rows: Mapping[str, Sequence[np.ndarray]], title: str = "", labels: Sequence[str] = ()
 ) -> Figure:
-    """Rows of as many plates, uint8 (64, 128) or (64, 128, 1), with a name before each row.
+    """Rows of plates, with a name before each.
 
-    The labels stand above the columns.
+    Args:
+        rows: name -> plates, uint8 (64, 128) or (64, 128, 1), as many in every row.
+        title: of the figure.
+        labels: of the columns, above them.
     """
     columns = len(next(iter(rows.values())))
     size = (1.2 * columns + 1.1, 0.66 * len(rows) + 0.3 * bool(title) + 0.2 * bool(labels))
@@ -158,7 +169,9 @@ def plate_rows(
 def localization_grid(
     images: np.ndarray, targets: np.ndarray, boxes: np.ndarray, crops: np.ndarray, title: str = ""
 ) -> Figure:
-    """Plates with the true and the predicted box of their digits, above the crops.
+    """Plates with the true and the predicted box of their digits, each above its crop.
+
+    A cross marks the center of a predicted box that is too small to be seen.
 
     Args:
         images: uint8 (n, 64, 128, 1).
@@ -168,18 +181,28 @@ def localization_grid(
         title: of the figure.
     """
     height, width = images.shape[1:3]
-    count = len(images)
-    figure, axes = plt.subplots(2, count, figsize=(1.5 * count, 1.65), height_ratios=(2, 1))
+    columns = min(3, len(images))
+    rows = -(-len(images) // columns)
+    layout = {"figsize": (2.1 * columns, 1.75 * rows + 0.5), "squeeze": False}
+    figure, axes = plt.subplots(2 * rows, columns, height_ratios=(2, 1) * rows, **layout)
     figure.suptitle(title, x=0.01, ha="left")
-    for column, (plate, crop) in enumerate(axes.T):
-        _show_image(plate, images[column], "gray", white=255)
-        _show_image(crop, crops[column], "gray_r", white=1)
-        for box, color, style in ((targets, GREEN, "-"), (boxes, ORANGE, "--")):
-            left, right, top, bottom = box[column] * (width, width, height, height)
-            corner = (left - 0.5, top - 0.5)  # the centre of the first pixel is at 0
-            plate.add_patch(
-                Rectangle(corner, right - left, bottom - top, fill=False, color=color, ls=style)
-            )
+    plates, below = axes[::2].ravel(), axes[1::2].ravel()
+    for axis in (*plates[len(images) :], *below[len(images) :]):
+        axis.set_axis_off()
+    for plate, image, axis, crop in zip(plates, images, below, crops, strict=False):
+        _show_image(plate, image, "gray", white=255)
+        _show_image(axis, crop, "gray_r", white=1)
+    true = {"color": GREEN, "linewidth": 2.5, "label": "true box"}
+    predicted = {"color": ORANGE, "linewidth": 1.2, "linestyle": "--", "label": "predicted box"}
+    for values, style in ((targets, true), (boxes, predicted)):
+        for axis, (left, right, top, bottom) in zip(plates, values, strict=False):
+            x, y = width * left - 0.5, height * top - 0.5  # the center of the first pixel is at 0
+            size = width * (right - left), height * (bottom - top)
+            axis.add_patch(Rectangle((x, y), *size, fill=False, **style))
+            if min(size) < MIN_SHOWN_BOX:
+                center = x + size[0] / 2, y + size[1] / 2
+                axis.plot(*center, "+", color=style["color"], markersize=10, markeredgewidth=2)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -218,6 +241,9 @@ def posteriors_by_step(
         axis.grid(False)
     handles, names = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    figure.supylabel("probability", fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel(f"{len(time_steps)} time steps", fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -227,17 +253,23 @@ def training_curves(
     title_suffix: str = "",
     reported: tuple[int, float] | None = None,
 ) -> Figure:
-    """CTC loss and validation exact match per epoch, as `load_runs` returns the runs.
+    """CTC loss and validation exact match per epoch.
 
-    A star marks `reported`, the epochs and the loss of a run that is known from a description.
+    Args:
+        runs: name -> (result, history), as `load_runs` returns them; names of configurations are
+            shown as the parts of training.ipynb.
+        title_suffix: of the first panel.
+        reported: epochs and loss of the described run, which a star marks.
     """
     ratios = {"height_ratios": (5, 2)}
     figure, (losses, matches) = plt.subplots(
         2, 1, figsize=(5.5, 5), sharex=True, gridspec_kw=ratios
     )
     if reported:
-        losses.plot(*reported, "*", color=RED, markersize=12, label="reported run")
+        label = f"described run: epoch {reported[0]}, loss {reported[1]} (other network and fonts)"
+        losses.plot(*reported, "*", color=RED, markersize=12, label=label)
     for color, (name, (result, history)) in zip(COLORS, runs.items(), strict=False):
+        name = RUN_TITLES.get(name, name)
         epochs, best = [row["epoch"] for row in history], result["best_epoch"]
         loss = [row["logits_loss"] for row in history]
         losses.semilogy(epochs, loss, color=color, label=f"{name}, training (dot: best epoch)")
@@ -247,7 +279,7 @@ def training_curves(
         exact_match = [100 * row["val_logits_exact_match"] for row in history]
         matches.plot(epochs, exact_match, color=color)
     losses.set(title=f"CTC loss{title_suffix}")
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=1 if reported else 2)
     matches.set(title="Validation exact match (%)", xlabel="epoch")
     return figure
 

@@ -59,16 +59,23 @@ def localization_network(ink: keras.KerasTensor) -> tuple[keras.KerasTensor, ker
     # (n, 8, 16, 32): cells of 8 x 8 pixels
     rows, columns = features.shape[1:3]
     return (
-        _edges(features, pool_size=(rows, 1), name="columns"),
-        _edges(features, pool_size=(1, columns), name="rows"),
+        predict_edges(features, pool_size=(rows, 1), name="columns"),
+        predict_edges(features, pool_size=(1, columns), name="rows"),
     )
 
 
-def _edges(features: keras.KerasTensor, pool_size: tuple[int, int], name: str) -> keras.KerasTensor:
-    """Where the digits start and end along one axis: the expected cell under a softmax.
+def predict_edges(
+    features: keras.KerasTensor, pool_size: tuple[int, int], name: str
+) -> keras.KerasTensor:
+    """Where the digits start and end along one axis: a soft-argmax over its cells.
 
-    The expectation is differentiable and finer than a cell (Sun et al. 2018, "Integral Human Pose
-    Regression").
+    The expected position under a softmax is differentiable and finer than a cell (Sun et al. 2018,
+    "Integral Human Pose Regression").
+
+    Args:
+        features: of all cells, (n, 8, 16, 32).
+        pool_size: all cells of the other axis: (8, 1) for columns, (1, 16) for rows.
+        name: of the axis, "columns" or "rows".
 
     Returns:
         Both edges, from 0 to 1, (n, 2).
@@ -106,8 +113,8 @@ def sample_crop(
     Returns:
         float32 (n, 32, 128, 1), from 0 for white to 1 for black.
     """
-    across = _sampling_weights(columns, PLATE_WIDTH, CROP_WIDTH, TEXT_SIZE[0], name="columns")
-    down = _sampling_weights(rows, PLATE_HEIGHT, CROP_HEIGHT, TEXT_SIZE[1], name="rows")
+    across = sampling_weights(columns, PLATE_WIDTH, CROP_WIDTH, TEXT_SIZE[0], name="columns")
+    down = sampling_weights(rows, PLATE_HEIGHT, CROP_HEIGHT, TEXT_SIZE[1], name="rows")
     lines = layers.Dot(axes=(2, 1), dtype="float32", name="resampled_rows")([down, ink])
     crop = layers.Dot(axes=(2, 2), dtype="float32", name="resampled_columns")([lines, across])
     return layers.Reshape((CROP_HEIGHT, CROP_WIDTH, 1), name="crop")(crop)
@@ -141,12 +148,19 @@ def with_crop(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, [model.output, crop], name="with_crop")
 
 
-def _sampling_weights(
+def sampling_weights(
     edges: keras.KerasTensor, plate_size: int, crop_size: int, text_size: int, name: str
 ) -> keras.KerasTensor:
     """Weights of the pixels of the plate in every pixel of the crop, along one axis.
 
     A Gaussian around the position of the crop's pixel, in the plate; they sum to one.
+
+    Args:
+        edges: of the box, from 0 to 1, (n, 2).
+        plate_size: pixels of the plate.
+        crop_size: pixels of the crop.
+        text_size: pixels of the crop that the box fills.
+        name: of the axis, "columns" or "rows".
 
     Returns:
         (n, crop_size, plate_size).

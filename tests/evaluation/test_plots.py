@@ -54,6 +54,31 @@ def test_posteriors_mark_digits_over_the_steps_that_emit_them():
         assert line.get_xdata() == pytest.approx([center] * 2)
 
 
+def test_boxes_lie_on_plates_and_small_ones_are_marked_by_a_cross():
+    images, crops = np.full((4, 64, 128, 1), 255, np.uint8), np.zeros((4, 32, 128, 1))
+    targets = np.tile([0.25, 0.75, 0.25, 0.5], (4, 1))
+    boxes = targets.copy()
+    boxes[3, :2] = 0.5, 0.51
+    figure = plots.localization_grid(images, targets, boxes, crops)
+    plates = [axis for axis in figure.axes if axis.patches]
+    assert len(plates) == len(images) and len(figure.axes) == 2 * 2 * 3
+    for axis in plates:
+        true, _ = axis.patches
+        assert true.get_bbox().bounds == (31.5, 15.5, 64, 16)
+    assert [len(axis.lines) for axis in plates] == [0, 0, 0, 1]
+    assert plates[3].lines[0].get_xydata()[0] == pytest.approx([64.14, 23.5])
+
+
+def test_curves_are_named_by_the_parts_of_the_training():
+    row = {"epoch": 1, "logits_loss": 1, "val_logits_loss": 1, "val_logits_exact_match": 0.5}
+    runs = {name: ({"best_epoch": 1}, [row]) for name in ("described", "robust", "fine-tuning")}
+    (legend,) = plots.training_curves(runs, reported=(43, 0.0015)).legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts[0] == "described run: epoch 43, loss 0.0015 (other network and fonts)"
+    names = [text.removesuffix(", validation") for text in texts if "validation" in text]
+    assert names == ["Part I", "Part II", "fine-tuning"]
+
+
 def test_wrong_predictions_show_their_label(tmp_path):
     readings = [Reading(text, 0.5, (), text) for text in ("12345", "54321", "00000")]
     images = np.full((3, 64, 128, 1), 255, np.uint8)
