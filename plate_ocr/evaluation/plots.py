@@ -287,7 +287,8 @@ def severity_heatmap(
     _annotated_heatmap(axis, rates[order], "Blues_r", "{:.1f}", limits)
     axis.set_xticks(range(len(severities)), severities)
     axis.set_yticks(range(len(names)), [names[row].replace("_", " ") for row in order])
-    title = f"Exact match (%) by corruption and severity{title_suffix}"
+    sizes = " or ".join(map(str, sorted({plates for _, plates in groups.values()})))
+    title = f"Exact match (%), {sizes} plates a cell{title_suffix}"
     axis.set(title=title, xlabel="severity")
     return figure
 
@@ -327,9 +328,9 @@ def reliability_diagram(curve: Sequence[dict], ece: float, title_suffix: str = "
     axis.plot([0, 1], [0, 1], color=GRAY, linewidth=1, label="ideal")
     axis.errorbar(
         confidence, accuracy, (accuracy - low, high - accuracy),
-        fmt="o", color=BLUE, ecolor=SKY, label="observed, 95 % interval",
+        fmt="o", color=BLUE, ecolor=SKY, label="observed, 95% interval",
     )  # fmt: skip
-    axis.set(title=f"Reliability diagram (ECE {100 * ece:.2f} %){title_suffix}", ylabel="accuracy")
+    axis.set(title=f"Reliability diagram (ECE {ece:.2%}){title_suffix}", ylabel="accuracy")
     axis.legend(loc="upper left")
     counts.bar(confidence, plates, width=0.03, color=BLUE)
     counts.set(yscale="log", xlabel="confidence", ylabel="plates", yticks=(1, 100, 10_000))
