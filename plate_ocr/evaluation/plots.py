@@ -1,6 +1,5 @@
 """Every figure of the notebooks, of `model_test.py` and of the docs, in one style."""
 
-from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
@@ -110,29 +109,6 @@ def tta_views(reader: PlateReader, plate: np.ndarray, label: str, title_suffix: 
     return plate_grid(
         views, captions, [text != label for text in single.texts], f"{title}{title_suffix}"
     )
-
-
-def dataset_statistics(records: Sequence[dict], title_suffix: str = "") -> Figure:
-    """How often every font, font size, digit spacing and digit occurs in a dataset."""
-    fonts = Counter(record["font"] for record in records)
-    panels = {
-        "Plates per font size (px)": Counter(record["size"] for record in records),
-        "Plates per digit spacing (px)": Counter(record["spacing"] for record in records),
-        "Digit frequency": Counter(digit for record in records for digit in record["text"]),
-    }
-    layout = [["Plates per font", title] for title in panels]
-    figure, axes = plt.subplot_mosaic(layout, figsize=(8, 5.4))
-    axis = axes["Plates per font"]
-    names = sorted(fonts, reverse=True)
-    axis.barh(names, [fonts[name] for name in names], color=BLUE)
-    axis.set(title=f"Plates per font{title_suffix}")
-    for title, counts in panels.items():
-        axis, values = axes[title], sorted(counts)
-        axis.bar(values, [counts[value] for value in values], color=BLUE)
-        axis.set(title=title)
-        if len(values) <= 10:
-            axis.set_xticks(values)
-    return figure
 
 
 def plate_rows(
