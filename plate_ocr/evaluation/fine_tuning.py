@@ -132,7 +132,7 @@ def markdown(report: FineTuningReport) -> str:
         "",
         f"{len(tuned.own):,} images, {len(tuned.history)} epochs in {minutes:.1f} minutes. "
         f"Epoch {tuned.best_epoch} had the highest exact match on the validation images and was "
-        "kept, so expect slightly less on new images. Its weights are averaged with the initial "
+        "kept, so expect slightly less on new images. Its weights are averaged with the pretrained "
         "ones.",
         "",
         "| exact match, % | images | before | after |",
@@ -162,19 +162,19 @@ def threshold_text(report: FineTuningReport) -> str:
         threshold = math.floor(1e6 * threshold) / 1e6
         return (
             f"From a confidence of {threshold:.6f} on, none of {count:,} validation images is "
-            "misread, so at most about one reading in a thousand is wrong (95 % confidence; these "
+            "misread, so at most about one reading in a thousand is wrong (95% confidence; these "
             "images also chose the epoch)."
         )
     return (
-        "The confidence is calibrated on the validation images and on synthetic plates. A "
-        "threshold with one mistake in a thousand is not known yet: about "
-        f"{IMAGES_FOR_THRESHOLD:,} validation images must be read above it without a mistake, and "
-        f"here {count:,} of {len(report.validation.labels):,} are."
+        "The confidence is calibrated on the validation images and on synthetic plates. It "
+        "is not known yet above which threshold at most one reading in a thousand is wrong: for "
+        f"that, about {IMAGES_FOR_THRESHOLD:,} validation images must be read without a mistake "
+        f"above the threshold; here {count:,} of {len(report.validation.labels):,} are."
     )
 
 
 def reading_table(report: FineTuningReport, rows: np.ndarray) -> list[str]:
-    """The lines of a Markdown table of the readings of some labelled images."""
+    """The lines of a Markdown table of the readings of some labeled images."""
     readings, records = report.readings, report.tuned.images.records
     head = ["file", "validation", "label", "text", "confidence, %"]
     lines = [head, ["---", *["--:"] * (len(head) - 1)]]
@@ -196,9 +196,10 @@ def doubtful_images(report: FineTuningReport) -> Figure:
     for row in rows:
         name = printable(images.records[row]["file_name"])
         name = name if len(name) <= NAME_LENGTH else f"...{name[3 - NAME_LENGTH :]}"
-        reading = f"{readings.texts[row]}  {100 * readings.confidence[row]:.1f} %"
+        reading = f"{readings.texts[row]}  {readings.confidence[row]:.1%}"
         captions.append(f"{name}\n{reading}\nlabel {readings.labels[row]}")
     title = "Least confident validation images"
     if contradicted:
-        title += f"; the last {len(contradicted)}: labels to check"
+        count = len(contradicted)
+        title += "; last: label to check" if count == 1 else f"; the last {count}: labels to check"
     return plate_grid(images.images[rows], captions, ~readings.correct[rows], title)

@@ -1,4 +1,4 @@
-"""How well plates were read: exact match, errors by group and by digit, quality of confidence."""
+"""How well plates were read: exact match, accuracy by group, quality of the confidence."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -8,7 +8,6 @@ from operator import itemgetter
 
 import numpy as np
 
-from plate_ocr.plates.alphabet import DIGITS
 from plate_ocr.reading.calibration import coverage_at_precision, expected_calibration_error
 
 TARGET_PRECISION = 0.999  # of the readings that are accepted, to state their coverage
@@ -100,10 +99,3 @@ def accuracy_by(result: EvaluationResult, *tags: str) -> dict[Hashable, tuple[in
     plates, correct = Counter(keys), Counter(compress(keys, result.correct))
     groups = {key: (correct[key], plates[key]) for key in plates}
     return dict(sorted(groups.items(), key=lambda item: item[1][0] / item[1][1]))
-
-
-def confusion_counts(labels: Sequence[str], texts: Sequence[str]) -> np.ndarray:
-    """How often a digit (row) was read as another (column), int (10, 10); of equal lengths."""
-    from sklearn.metrics import confusion_matrix
-
-    return confusion_matrix(list("".join(labels)), list("".join(texts)), labels=list(DIGITS))

@@ -1,6 +1,5 @@
 """Every figure of the notebooks, of `model_test.py` and of the docs, in one style."""
 
-from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
@@ -118,29 +117,6 @@ def tta_views(reader: PlateReader, plate: np.ndarray, label: str, title_suffix: 
     return plate_grid(
         views, captions, [text != label for text in single.texts], f"{title}{title_suffix}"
     )
-
-
-def dataset_statistics(records: Sequence[dict], title_suffix: str = "") -> Figure:
-    """How often every font, font size, digit spacing and digit occurs in a dataset."""
-    fonts = Counter(record["font"] for record in records)
-    panels = {
-        "Plates per font size (px)": Counter(record["size"] for record in records),
-        "Plates per digit spacing (px)": Counter(record["spacing"] for record in records),
-        "Digit frequency": Counter(digit for record in records for digit in record["text"]),
-    }
-    layout = [["Plates per font", title] for title in panels]
-    figure, axes = plt.subplot_mosaic(layout, figsize=(8, 5.4))
-    axis = axes["Plates per font"]
-    names = sorted(fonts, reverse=True)
-    axis.barh(names, [fonts[name] for name in names], color=BLUE)
-    axis.set(title=f"Plates per font{title_suffix}")
-    for title, counts in panels.items():
-        axis, values = axes[title], sorted(counts)
-        axis.bar(values, [counts[value] for value in values], color=BLUE)
-        axis.set(title=title)
-        if len(values) <= 10:
-            axis.set_xticks(values)
-    return figure
 
 
 def plate_rows(
@@ -319,7 +295,8 @@ def severity_heatmap(
     _annotated_heatmap(axis, rates[order], "Blues_r", "{:.1f}", limits)
     axis.set_xticks(range(len(severities)), severities)
     axis.set_yticks(range(len(names)), [names[row].replace("_", " ") for row in order])
-    title = f"Exact match (%) by corruption and severity{title_suffix}"
+    sizes = " or ".join(map(str, sorted({plates for _, plates in groups.values()})))
+    title = f"Exact match (%), {sizes} plates a cell{title_suffix}"
     axis.set(title=title, xlabel="severity")
     return figure
 
@@ -359,9 +336,9 @@ def reliability_diagram(curve: Sequence[dict], ece: float, title_suffix: str = "
     axis.plot([0, 1], [0, 1], color=GRAY, linewidth=1, label="ideal")
     axis.errorbar(
         confidence, accuracy, (accuracy - low, high - accuracy),
-        fmt="o", color=BLUE, ecolor=SKY, label="observed, 95 % interval",
+        fmt="o", color=BLUE, ecolor=SKY, label="observed, 95% interval",
     )  # fmt: skip
-    axis.set(title=f"Reliability diagram (ECE {100 * ece:.2f} %){title_suffix}", ylabel="accuracy")
+    axis.set(title=f"Reliability diagram (ECE {ece:.2%}){title_suffix}", ylabel="accuracy")
     axis.legend(loc="upper left")
     counts.bar(confidence, plates, width=0.03, color=BLUE)
     counts.set(yscale="log", xlabel="confidence", ylabel="plates", yticks=(1, 100, 10_000))

@@ -4,8 +4,6 @@ Graves et al. 2006, "Connectionist Temporal Classification" (ICML). Class 0 is t
 Shapes: n plates, T time steps, C classes, L digits of a plate. NumPy alone, batched.
 """
 
-from collections.abc import Sequence
-from itertools import groupby, product
 from typing import NamedTuple
 
 import numpy as np
@@ -126,13 +124,3 @@ def decode_logits(logits: np.ndarray, digits: int = NUM_DIGITS) -> Predictions:
         digit_position=(spans @ (np.arange(steps) + 0.5)) / spans.sum(axis=2) / steps,
         text_probability=text_probability(probabilities, labels),
     )
-
-
-def ctc_probability_brute_force(probabilities: np.ndarray, classes: Sequence[int]) -> float:
-    """P(classes | probabilities (T, C)) by trying every path, as CTC is defined; for toy cases."""
-    steps, symbols = probabilities.shape
-    total = 0.0
-    for path in product(range(symbols), repeat=steps):
-        if [symbol for symbol, _ in groupby(path) if symbol != BLANK] == list(classes):
-            total += float(np.prod(probabilities[np.arange(steps), path]))
-    return total

@@ -8,7 +8,6 @@ from plate_ocr.evaluation.metrics import (
     accuracy_by,
     character_error_rate,
     confidence_metrics,
-    confusion_counts,
     edit_distance,
 )
 
@@ -66,9 +65,3 @@ def test_confidence_metrics_of_a_small_set(result):
             "auroc_ood": (4 + 3 + 3 + 3) / 16,
         }
     )
-
-
-def test_confusions_are_counted_by_position():
-    counts = confusion_counts(["00123", "99999"], ["00128", "99990"])
-    assert counts[0, 0] == 2 and counts[3, 8] == 1 and counts[9, 9] == 4 and counts[9, 0] == 1
-    assert counts.sum() == 10

@@ -19,6 +19,7 @@ def test_the_heatmap_shows_the_hardest_corruption_first_and_leaves_unmeasured_ce
     (axis,) = plots.severity_heatmap(groups).axes
     assert [label.get_text() for label in axis.get_yticklabels()] == ["dirt", "jpeg"]
     assert sorted(text.get_text() for text in axis.texts) == ["100.0", "100.0", "25.0"]
+    assert "4 or 10 plates a cell" in axis.get_title(loc="left")
 
 
 @pytest.mark.parametrize(

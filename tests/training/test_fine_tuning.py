@@ -251,7 +251,9 @@ def test_doubtful_readings_and_contradicted_labels_are_reported(report):
     assert shlex.quote(str(report.tuned.weights)) in page  # the shell takes it as it stands
     for row in range(6):
         assert page.count(f"photograph-$\\|{row}.jpg") == [1, 1, 1, 2, 0, 1][row]
-    assert len(doubtful_images(report).axes) == 5  # each image once
+    figure = doubtful_images(report)
+    assert len(figure.axes) == 5  # each image once
+    assert figure.get_suptitle().endswith("; last: label to check")
 
 
 @pytest.mark.parametrize(("mistakes", "found"), [(1, True), (1_200, False)])
