@@ -25,13 +25,13 @@ import numpy as np
 from benchmarks import baselines, real, report
 from benchmarks.baselines import DEBIAN_PACKAGES, REQUIREMENTS, Reader
 from benchmarks.environments import PROJECT, RESULTS, EnvironmentFailed, install, run
+from benchmarks.results import check_result, write_result
 from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.benchmark import load_benchmark, rows_by_severity
 from plate_ocr.evaluation.plots import save_figure
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.dataset import PlateDataset, load_folder
 from plate_ocr.plates.images import load_gray
-from plate_ocr.utils import check_writable, cores, cpu_supports, processor_name, write_text
+from plate_ocr.utils import cores, cpu_supports, processor_name, write_text
 
 SEED = 2026
 ROUNDS = 5  # after one warm-up
@@ -136,7 +136,7 @@ def take_turns(steps: dict[Reader, Generator[None, None, dict]]) -> dict[str, di
 
 
 def compare(sets: Sets, timed: int = TIMED_PLATES, rounds: int = ROUNDS) -> dict:
-    """Install, measure, and return what `benchmark.json` holds."""
+    """Install and measure; the figures of `benchmark.json`."""
     machine = {
         "processor": processor_name(),
         "cores": cores(),
@@ -150,7 +150,6 @@ def compare(sets: Sets, timed: int = TIMED_PLATES, rounds: int = ROUNDS) -> dict
         figures = take_turns({one: measure(one, sets, rounds, Path(folder)) for one in readers})
     return {
         "machine": machine,
-        "origin": origin(DEFAULT_WEIGHTS),
         "rounds": rounds,
         "timed_plates": timed,
         "sets": {name: len(part.labels) for name, part in sets.items()},
@@ -163,10 +162,10 @@ def compare(sets: Sets, timed: int = TIMED_PLATES, rounds: int = ROUNDS) -> dict
 
 def main() -> None:
     """Measure and write the results."""
-    check_writable(RESULTS / "benchmark.json")
+    check_result("benchmark")
     results = compare(load_sets([Path(folder) for folder in sys.argv[1:]]))
     text = report.markdown(results)
-    write_text(RESULTS / "benchmark.json", json.dumps(results, indent=2) + "\n")
+    write_result("benchmark", results)
     write_text(RESULTS / "benchmark.md", text)
     save_figure(report.chart(results), RESULTS / "benchmark.png")
     print(text)

@@ -18,17 +18,16 @@ import numpy as np
 from benchmarks.datasets.fonts import Face, load_faces
 from benchmarks.datasets.layout import HEIGHT, WIDTH, render_plate
 from benchmarks.datasets.make_datasets import reduce_levels, tuning_plate
-from benchmarks.environments import RESULTS, EnvironmentFailed
+from benchmarks.environments import EnvironmentFailed
+from benchmarks.results import check_result, write_result
 from plate_ocr import PlateReader
 from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.benchmark import load_benchmark
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.alphabet import NUM_DIGITS
 from plate_ocr.plates.dataset import held_out_range, render_plates
 from plate_ocr.reading.ctc import decode_logits
 from plate_ocr.reading.reader import TTA_THRESHOLD
 from plate_ocr.reading.tta import VIEWS, make_views, merge_views
-from plate_ocr.utils import write_text
 
 SEED = 20_261_200
 COUNTS = {"tuning": 24_000, "panels": 2_000}  # plates; "panels" have digits on a panel
@@ -136,16 +135,12 @@ def throughput(panels: np.ndarray) -> dict:
 
 def main() -> None:
     """Draw, measure and write."""
+    check_result("tta")
     reader, plates = PlateReader(), {name: draw_plates(name) for name in COUNTS}
     sets = {name: count_errors(*drawn, reader) for name, drawn in plates.items()}
     print(json.dumps(sets, indent=1), flush=True)
-    result = {
-        "origin": origin(DEFAULT_WEIGHTS),
-        "threshold": TTA_THRESHOLD,
-        "sets": sets,
-        "plates_per_second": throughput(plates["panels"][0]),
-    }
-    write_text(RESULTS / "tta.json", json.dumps(result, indent=1) + "\n")
+    rates = throughput(plates["panels"][0])
+    write_result("tta", {"threshold": TTA_THRESHOLD, "sets": sets, "plates_per_second": rates})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import write_plates
 
-from benchmarks import real
+from benchmarks import real, results
 from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.metrics import EvaluationResult
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
@@ -15,8 +15,8 @@ def run(tmp_path, monkeypatch, capsys):
     """Run the command; its exit code, its output, its errors and what it wrote, if anything."""
 
     def command(*arguments):
-        output = tmp_path / "real.json"
-        monkeypatch.setattr(real, "OUTPUT", output)
+        output = tmp_path / "results" / "real.json"
+        monkeypatch.setattr(results, "RESULTS", output.parent)
         code = run_command(lambda: real.main([*map(str, arguments)]), *ERRORS)
         written = json.loads(output.read_text(encoding="utf-8")) if output.exists() else None
         return code, *capsys.readouterr(), written
