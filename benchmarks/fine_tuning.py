@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.environments import RESULTS
+from benchmarks.real import by_name
 from benchmarks.results import check_result, write_result
 from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.benchmark import evaluate, load_benchmark
@@ -60,16 +61,16 @@ def measure(folder: Path, count: int, sets: dict[str, PlateDataset]) -> dict:
         report = fine_tune_and_report(chosen, output)
         minutes = (time.perf_counter() - start) / 60
         readers = PlateReader(), PlateReader(report.tuned.weights)
-    run: dict = {"name": folder.name, "images": count, "minutes": round(minutes, 2)}
+    figures: dict = {"minutes": round(minutes, 2)}
     for name, plates in sets.items():
         before, after = (evaluate(reader, plates) for reader in readers)
-        run[name] = {
+        figures[name] = {
             "images": len(plates.labels),
             "before": int(before.correct.sum()),
             "after": int(after.correct.sum()),
             "ece": expected_calibration_error(after.confidence, after.correct),
         }
-    return run
+    return figures
 
 
 def finished_runs() -> list[dict]:
@@ -83,22 +84,23 @@ def finished_runs() -> list[dict]:
 
 def main() -> None:
     """Measure what is missing in the results."""
+    folders = by_name([Path(folder) for folder in sys.argv[1:]], parts=1)
     check_result("fine_tuning")
     runs = finished_runs()
     sets = {
         "synthetic plates": render_plates(held_out_range(DRAWN_PLATES)),
         "held-out fonts": load_benchmark("held_out_fonts"),
     }
-    for folder in map(Path, sys.argv[1:]):
+    finished = {(run["name"], run["images"]) for run in runs}
+    for name, folder in folders.items():
         test = {"test": load_folder(folder / "test")}
         available = len(list_images(folder / "train"))
-        finished = {(run["name"], run["images"]) for run in runs}
         for count in sorted({min(count, available) for count in IMAGES}):
-            if (folder.name, count) in finished:
-                continue
-            runs.append(measure(folder, count, test | sets))
-            print(json.dumps(runs[-1]), flush=True)
-            write_result("fine_tuning", {"runs": runs})
+            if (name, count) not in finished:
+                figures = measure(folder, count, test | sets)
+                runs.append({"name": name, "images": count} | figures)
+                print(json.dumps(runs[-1]), flush=True)
+                write_result("fine_tuning", {"runs": runs})
 
 
 if __name__ == "__main__":

@@ -26,18 +26,32 @@ THRESHOLDS = (0.99, 0.999)  # of the confidence from which on a reading is accep
 ALL = "all folders"
 
 
+def by_name(folders: list[Path], parts: int) -> dict[str, Path]:
+    """Folders by the last parts of their absolute paths.
+
+    Raises:
+        DatasetError: two folders have one name.
+    """
+    named: dict[str, Path] = {}
+    for folder in folders:
+        name = "/".join(folder.resolve().as_posix().split("/")[-parts:])
+        if name in named:
+            raise DatasetError(f"{name}: two folders have this name")
+        named[name] = folder
+    return named
+
+
 def load_sets(folders: list[Path]) -> dict[str, PlateDataset]:
     """The labelled images of every folder, by the last two parts of its path.
+
+    Other sets have no slash in their name. A folder directly under the root has: `/images`.
 
     Raises:
         DatasetError: two folders have one name, or as `load_folder`.
         ImageError: as `load_folder`.
     """
-    sets: dict[str, PlateDataset] = {}
-    for folder in folders:
-        name = "/".join(folder.resolve().parts[1:][-2:])
-        if name in sets:
-            raise DatasetError(f"{name}: two folders have this name")
+    sets = {}
+    for name, folder in by_name(folders, parts=2).items():
         records = [{"path": str(path)} for path in list_images(folder)]
         sets[name] = replace(load_folder(folder), records=records)
     return sets
