@@ -57,7 +57,7 @@ def profile_stages(reader: PlateReader, images: np.ndarray) -> dict[str, float]:
         "decode the logits": lambda: decode_output(output),
         "read": lambda: reader.read(files),
     }
-    return {name: 1e6 * seconds(stage) / len(images) for name, stage in stages.items()}
+    return {name: round(1e6 * seconds(stage) / len(images), 1) for name, stage in stages.items()}
 
 
 def profile_network(images: np.ndarray) -> dict[str, float]:
@@ -77,7 +77,7 @@ def profile_network(images: np.ndarray) -> dict[str, float]:
             named = (name for name, words in PARTS.items() if re.search(words, event["name"]))
             part = next(named, part)
             times[part] += event["dur"]
-    return {name: times[name] / times.total() for name in PARTS}
+    return {name: round(times[name] / times.total(), 3) for name in PARTS}
 
 
 def peak_gflops() -> float:
@@ -97,10 +97,8 @@ def main() -> None:
     for size in BATCHES:
         stages = profile_stages(reader, plates[:size, ..., 0])
         batches[str(size)] = {
-            "microseconds": {name: round(value, 1) for name, value in stages.items()},
-            "network": {
-                name: round(share, 3) for name, share in profile_network(plates[:size]).items()
-            },
+            "microseconds": stages,
+            "network": profile_network(plates[:size]),
             "gflops": round(operations / (1e-6 * stages["network"]), 1),
         }
     result = {"peak_gflops": round(peak_gflops(), 1), "batches": batches}
