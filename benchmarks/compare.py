@@ -15,23 +15,24 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable
 from operator import eq
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
 from benchmarks import baselines, real, report
 from benchmarks.baselines import DEBIAN_PACKAGES, REQUIREMENTS, Reader
 from benchmarks.environments import PROJECT, RESULTS, EnvironmentFailed, install, run
+from benchmarks.results import check_result, write_result
 from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.benchmark import load_benchmark, rows_by_severity
 from plate_ocr.evaluation.plots import save_figure
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.dataset import PlateDataset, load_folder
 from plate_ocr.plates.images import load_gray
-from plate_ocr.utils import check_writable, cores, cpu_supports, processor_name, write_text
+from plate_ocr.utils import cores, cpu_supports, processor_name, write_text
 
 SEED = 2026
 ROUNDS = 5  # after one warm-up
@@ -58,25 +59,31 @@ def load_sets(folders: list[Path]) -> Sets:
 
 
 def write_sets(sets: Sets, timed: int, folder: Path) -> None:
-    """Write every set, and a random choice of drawn plates to time.
+    """Write every set as NUMBER.npz, and a random choice of drawn plates to time.
 
     Images of folders keep their own size, in gray: only our reader scales them to a plate.
     """
     drawn = []
-    for name, part in sets.items():
+    for number, part in enumerate(sets.values()):
         images = [load_gray(record["path"]) for record in part.records if "path" in record]
         if not images:
             images = part.images[..., 0]
             drawn.append(images)
-        path = folder / f"{name}.npz"
-        path.parent.mkdir(exist_ok=True)
-        np.savez(path, *images)
+        np.savez(folder / f"{number}.npz", *images)
     choice = np.random.default_rng(SEED).permutation(np.concatenate(drawn))[:timed]
     np.savez(folder / "timed.npz", *choice)
 
 
-def read(python: Path, reader: Reader, plates: Path, *batch_sizes: int) -> dict:
+def make_environment(reader: Reader) -> Path:
+    """The interpreter of a reader's environment, which is made if it is not there."""
+    name = reader.environment
+    debian = DEBIAN_PACKAGES.get(name, ())
+    return install(baselines.ENVIRONMENTS / name, REQUIREMENTS[name], ["--no-deps"], debian)
+
+
+def read(reader: Reader, plates: Path, *batch_sizes: int) -> dict:
     """What `benchmarks.readers` prints for a file of `write_sets`, in a process of its own."""
+    python = make_environment(reader)
     start = time.monotonic()
     command = [python, "-m", "benchmarks.readers", reader.loader, reader.variant, plates]
     printed = run([*command, *batch_sizes], cwd=PROJECT, env=os.environ | ONE_THREAD)
@@ -84,23 +91,40 @@ def read(python: Path, reader: Reader, plates: Path, *batch_sizes: int) -> dict:
     return answer | {"start_seconds": answer["ready_at"] - start}
 
 
-def measure(reader: Reader, sets: Sets, rounds: int, folder: Path) -> Generator[None, None, dict]:
-    """Measure a reader in steps, between which the others take theirs; returns the figures."""
-    name = reader.environment
-    print(f"environment {name}", flush=True)
-    environment, debian = baselines.ENVIRONMENTS / name, DEBIAN_PACKAGES.get(name, ())
-    python = install(environment, REQUIREMENTS[name], ["--no-deps"], debian)
-    yield
-    answers = []
+def measure(sets: Sets, rounds: int, folder: Path) -> dict[str, dict]:
+    """The figures of every reader, or why it failed, by its key; `folder` is of `write_sets`."""
+    readers = baselines.READERS
+    figures: dict = {reader.key: {"correct": {}, "latency_ms_by_set": {}} for reader in readers}
+
+    def attempt(step: Callable, reader: Reader, *arguments) -> Any:
+        """What a step of a reader returns; `None` if it fails, or another did before."""
+        if "failed" in figures[reader.key]:
+            return None
+        try:
+            return step(reader, *arguments)
+        except EnvironmentFailed as error:
+            print(f"{reader.title}: {error}", flush=True)
+            figures[reader.key] = {"failed": str(error)}
+            return None
+
+    for reader in readers:
+        print(f"environment {reader.environment}", flush=True)
+        attempt(make_environment, reader)
+    timed: dict[str, list[dict]] = {reader.key: [] for reader in readers}
     for _ in range(1 + rounds):
-        answers.append(read(python, reader, folder / "timed.npz", *reader.batch_sizes[1:]))
-        yield
-    figures = summarize(answers) | {"correct": {}, "latency_ms_by_set": {}}
-    for key, part in sets.items():
-        answer = read(python, reader, folder / f"{key}.npz")
-        figures["correct"][key] = sum(map(eq, answer["texts"], part.labels))
-        figures["latency_ms_by_set"][key] = round(1000 * median(answer["seconds"]["1"]), 3)
-    print(f"{reader.title}: read all plates", flush=True)
+        for reader in readers:
+            plates, batch_sizes = folder / "timed.npz", reader.batch_sizes[1:]
+            timed[reader.key].append(attempt(read, reader, plates, *batch_sizes))
+    for number, (name, part) in enumerate(sets.items()):
+        print(f"set {name}", flush=True)
+        for reader in readers:
+            if answer := attempt(read, reader, folder / f"{number}.npz"):
+                found, seconds = figures[reader.key], answer["seconds"]["1"]
+                found["correct"][name] = sum(map(eq, answer["texts"], part.labels))
+                found["latency_ms_by_set"][name] = round(1000 * median(seconds), 3)
+    for reader in readers:
+        if "failed" not in figures[reader.key]:
+            figures[reader.key] |= summarize(timed[reader.key])
     return figures
 
 
@@ -120,23 +144,8 @@ def summarize(rounds: list[dict]) -> dict:
     }
 
 
-def take_turns(steps: dict[Reader, Generator[None, None, dict]]) -> dict[str, dict]:
-    """Take one step of every reader in turn until all have ended; the figures, or the failures."""
-    results: dict[str, dict] = {reader.key: {} for reader in steps}
-    while not all(results.values()):
-        for reader in [reader for reader in steps if not results[reader.key]]:
-            try:
-                next(steps[reader])
-            except StopIteration as end:
-                results[reader.key] = end.value
-            except EnvironmentFailed as error:
-                results[reader.key] = {"failed": str(error)}
-                print(f"{reader.title}: {error}", flush=True)
-    return results
-
-
 def compare(sets: Sets, timed: int = TIMED_PLATES, rounds: int = ROUNDS) -> dict:
-    """Install, measure, and return what `benchmark.json` holds."""
+    """Install and measure; the figures of `benchmark.json`."""
     machine = {
         "processor": processor_name(),
         "cores": cores(),
@@ -146,15 +155,13 @@ def compare(sets: Sets, timed: int = TIMED_PLATES, rounds: int = ROUNDS) -> dict
     }
     with tempfile.TemporaryDirectory() as folder:
         write_sets(sets, timed, Path(folder))
-        readers = baselines.READERS
-        figures = take_turns({one: measure(one, sets, rounds, Path(folder)) for one in readers})
+        readers = measure(sets, rounds, Path(folder))
     return {
         "machine": machine,
-        "origin": origin(DEFAULT_WEIGHTS),
         "rounds": rounds,
         "timed_plates": timed,
         "sets": {name: len(part.labels) for name, part in sets.items()},
-        "readers": figures,
+        "readers": readers,
         "versions": {
             name: [*pins, *DEBIAN_PACKAGES.get(name, ())] for name, pins in REQUIREMENTS.items()
         },
@@ -163,10 +170,10 @@ def compare(sets: Sets, timed: int = TIMED_PLATES, rounds: int = ROUNDS) -> dict
 
 def main() -> None:
     """Measure and write the results."""
-    check_writable(RESULTS / "benchmark.json")
+    check_result("benchmark")
     results = compare(load_sets([Path(folder) for folder in sys.argv[1:]]))
     text = report.markdown(results)
-    write_text(RESULTS / "benchmark.json", json.dumps(results, indent=2) + "\n")
+    write_result("benchmark", results)
     write_text(RESULTS / "benchmark.md", text)
     save_figure(report.chart(results), RESULTS / "benchmark.png")
     print(text)

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.environments import CACHE, PROJECT, RESULTS, EnvironmentFailed, install, run
+from benchmarks.environments import CACHE, PROJECT, EnvironmentFailed, install, run
+from benchmarks.results import check_result, write_result
 from plate_ocr.cli import ERRORS, run_command
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.dataset import load_folder
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training.export import TOLERANCE
-from plate_ocr.utils import write_text
 
 # Name -> backend of Keras, and packages. The oldest are the lower bounds of requirements.txt.
 # To try newer versions than an environment has, remove it.
@@ -44,6 +43,7 @@ print(json.dumps({name: version(name) for name in ("keras", sys.argv[2], "numpy"
 
 def main() -> int:
     """Compare, print, write the result."""
+    check_result("compatibility")
     expected = PlateReader().forward(load_folder(PROJECT / "data" / "test").images).logits
     result = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -56,8 +56,7 @@ def main() -> int:
             difference = float(np.abs(np.load(path) - expected).max())
             result[name] = {"versions": versions, "largest_difference_of_a_logit": difference}
             print(f"{name}: {versions}: {difference:.2g}", flush=True)
-    measured = {"origin": origin(DEFAULT_WEIGHTS), "environments": result}
-    write_text(RESULTS / "compatibility.json", json.dumps(measured, indent=2) + "\n")
+    write_result("compatibility", {"environments": result})
     return int(any(entry["largest_difference_of_a_logit"] > TOLERANCE for entry in result.values()))
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.environments import RESULTS
+from benchmarks.real import by_name
+from benchmarks.results import check_result, write_result
 from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.benchmark import evaluate, load_benchmark
 from plate_ocr.evaluation.fine_tuning import fine_tune_and_report
@@ -30,9 +32,8 @@ from plate_ocr.plates.dataset import (
 )
 from plate_ocr.reading.calibration import expected_calibration_error
 from plate_ocr.reading.reader import PlateReader
-from plate_ocr.utils import check_writable, read_json, write_text
+from plate_ocr.utils import read_json, write_text
 
-OUTPUT = RESULTS / "fine_tuning.json"
 SEED = 2026  # of the choice
 IMAGES = (20, 50, 100, 300)
 DRAWN_PLATES = 5_000
@@ -60,39 +61,46 @@ def measure(folder: Path, count: int, sets: dict[str, PlateDataset]) -> dict:
         report = fine_tune_and_report(chosen, output)
         minutes = (time.perf_counter() - start) / 60
         readers = PlateReader(), PlateReader(report.tuned.weights)
-    run: dict = {"name": folder.name, "images": count, "minutes": round(minutes, 2)}
+    figures: dict = {"minutes": round(minutes, 2)}
     for name, plates in sets.items():
         before, after = (evaluate(reader, plates) for reader in readers)
-        run[name] = {
+        figures[name] = {
             "images": len(plates.labels),
             "before": int(before.correct.sum()),
             "after": int(after.correct.sum()),
             "ece": expected_calibration_error(after.confidence, after.correct),
         }
-    return run
+    return figures
+
+
+def finished_runs() -> list[dict]:
+    """The runs in the file of results, if they are of the shipped weights."""
+    path = RESULTS / "fine_tuning.json"
+    if not path.exists():
+        return []
+    found, weights = read_json(path), origin(DEFAULT_WEIGHTS)["weights"]
+    return found["runs"] if found["origin"]["weights"] == weights else []
 
 
 def main() -> None:
     """Measure what is missing in the results."""
-    check_writable(OUTPUT)
-    measured: dict = {"origin": origin(DEFAULT_WEIGHTS), "runs": []}
-    found = read_json(OUTPUT) if OUTPUT.exists() else measured
-    if found["origin"]["weights"] == measured["origin"]["weights"]:
-        measured = found
+    folders = by_name([Path(folder) for folder in sys.argv[1:]], parts=1)
+    check_result("fine_tuning")
+    runs = finished_runs()
     sets = {
         "synthetic plates": render_plates(held_out_range(DRAWN_PLATES)),
         "held-out fonts": load_benchmark("held_out_fonts"),
     }
-    for folder in map(Path, sys.argv[1:]):
+    finished = {(run["name"], run["images"]) for run in runs}
+    for name, folder in folders.items():
         test = {"test": load_folder(folder / "test")}
         available = len(list_images(folder / "train"))
-        finished = {(run["name"], run["images"]) for run in measured["runs"]}
         for count in sorted({min(count, available) for count in IMAGES}):
-            if (folder.name, count) in finished:
-                continue
-            measured["runs"].append(measure(folder, count, test | sets))
-            print(json.dumps(measured["runs"][-1]), flush=True)
-            write_text(OUTPUT, json.dumps(measured, indent=1) + "\n")
+            if (name, count) not in finished:
+                figures = measure(folder, count, test | sets)
+                runs.append({"name": name, "images": count} | figures)
+                print(json.dumps(runs[-1]), flush=True)
+                write_result("fine_tuning", {"runs": runs})
 
 
 if __name__ == "__main__":

@@ -20,14 +20,14 @@ import numpy as np
 import onnxruntime
 from threadpoolctl import threadpool_limits
 
-from benchmarks.environments import PROJECT, RESULTS
+from benchmarks.environments import PROJECT
+from benchmarks.results import check_result, write_result
 from plate_ocr.cli import ERRORS, run_command
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
+from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS
 from plate_ocr.network.crnn import build_model, count_macs
 from plate_ocr.plates.dataset import encode_png, load_folder
 from plate_ocr.plates.images import letterbox, load_gray
 from plate_ocr.reading.reader import PlateReader, decode_output
-from plate_ocr.utils import write_text
 
 BATCHES = (1, 32)
 ROUNDS = 200
@@ -57,7 +57,7 @@ def profile_stages(reader: PlateReader, images: np.ndarray) -> dict[str, float]:
         "decode the logits": lambda: decode_output(output),
         "read": lambda: reader.read(files),
     }
-    return {name: 1e6 * seconds(stage) / len(images) for name, stage in stages.items()}
+    return {name: round(1e6 * seconds(stage) / len(images), 1) for name, stage in stages.items()}
 
 
 def profile_network(images: np.ndarray) -> dict[str, float]:
@@ -77,7 +77,7 @@ def profile_network(images: np.ndarray) -> dict[str, float]:
             named = (name for name, words in PARTS.items() if re.search(words, event["name"]))
             part = next(named, part)
             times[part] += event["dur"]
-    return {name: times[name] / times.total() for name in PARTS}
+    return {name: round(times[name] / times.total(), 3) for name in PARTS}
 
 
 def peak_gflops() -> float:
@@ -89,6 +89,7 @@ def peak_gflops() -> float:
 
 def main() -> None:
     """Measure and write the result."""
+    check_result("profile")
     reader = PlateReader(num_threads=1)
     plates = load_folder(PROJECT / "data" / "test").images
     operations = 2e-9 * count_macs(build_model())  # billions per plate
@@ -96,19 +97,13 @@ def main() -> None:
     for size in BATCHES:
         stages = profile_stages(reader, plates[:size, ..., 0])
         batches[str(size)] = {
-            "microseconds": {name: round(value, 1) for name, value in stages.items()},
-            "network": {
-                name: round(share, 3) for name, share in profile_network(plates[:size]).items()
-            },
+            "microseconds": stages,
+            "network": profile_network(plates[:size]),
             "gflops": round(operations / (1e-6 * stages["network"]), 1),
         }
-    result = {
-        "origin": origin(DEFAULT_WEIGHTS),
-        "peak_gflops": round(peak_gflops(), 1),
-        "batches": batches,
-    }
+    result = {"peak_gflops": round(peak_gflops(), 1), "batches": batches}
     print(json.dumps(result, indent=1))
-    write_text(RESULTS / "profile.json", json.dumps(result, indent=1) + "\n")
+    write_result("profile", result)
 
 
 if __name__ == "__main__":

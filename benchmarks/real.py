@@ -7,41 +7,51 @@ $ python -m benchmarks.real FOLDER...
 """
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.environments import RESULTS
 from benchmarks.report import NOTHING, grid, percent, titles
+from benchmarks.results import check_result, write_result
 from plate_ocr.cli import ERRORS, path_argument, run_command
 from plate_ocr.evaluation.benchmark import evaluate
 from plate_ocr.evaluation.metrics import EvaluationResult, concatenate
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.dataset import DatasetError, PlateDataset, list_images, load_folder
 from plate_ocr.reading.calibration import expected_calibration_error
 from plate_ocr.reading.reader import PlateReader
-from plate_ocr.utils import check_writable, write_text
 
 THRESHOLDS = (0.99, 0.999)  # of the confidence from which on a reading is accepted
 ALL = "all folders"
-OUTPUT = RESULTS / "real.json"
+
+
+def by_name(folders: list[Path], parts: int) -> dict[str, Path]:
+    """Folders by the last parts of their absolute paths.
+
+    Raises:
+        DatasetError: two folders have one name.
+    """
+    named: dict[str, Path] = {}
+    for folder in folders:
+        name = "/".join(folder.resolve().as_posix().split("/")[-parts:])
+        if name in named:
+            raise DatasetError(f"{name}: two folders have this name")
+        named[name] = folder
+    return named
 
 
 def load_sets(folders: list[Path]) -> dict[str, PlateDataset]:
     """The labeled images of every folder, by the last two parts of its path.
 
+    Other sets have no slash in their name. A folder directly under the root has: `/images`.
+
     Raises:
         DatasetError: two folders have one name, or as `load_folder`.
         ImageError: as `load_folder`.
     """
-    sets: dict[str, PlateDataset] = {}
-    for folder in folders:
-        name = "/".join(folder.resolve().parts[1:][-2:])
-        if name in sets:
-            raise DatasetError(f"{name}: two folders have this name")
+    sets = {}
+    for name, folder in by_name(folders, parts=2).items():
         records = [{"path": str(path)} for path in list_images(folder)]
         sets[name] = replace(load_folder(folder), records=records)
     return sets
@@ -94,15 +104,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folders", nargs="+", type=path_argument, metavar="FOLDER")
     folders = parser.parse_args(arguments).folders
-    check_writable(OUTPUT)
+    check_result("real")
     sets = load_sets(folders)
     measured = {
-        "origin": origin(DEFAULT_WEIGHTS),
         "sets": measure_sets(PlateReader(), sets),
         "tta": {"sets": measure_sets(PlateReader(tta=True), sets)},
     }
     print(result_table(measured), end="")
-    write_text(OUTPUT, json.dumps(measured, indent=1) + "\n")
+    write_result("real", measured)
 
 
 if __name__ == "__main__":

@@ -12,19 +12,17 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.environments import RESULTS
+from benchmarks.results import check_result, write_result
 from plate_ocr.cli import ERRORS, run_command
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.ray_data import draw_many, read_many
-from plate_ocr.utils import check_writable, cores, write_text
+from plate_ocr.utils import cores
 
 PLATES = 200_000
-OUTPUT = RESULTS / "scale.json"
 
 
 def main() -> None:
     """Measure, print, write the result."""
-    check_writable(OUTPUT)
+    check_result("scale")
     with tempfile.TemporaryDirectory() as temporary:
         plates, readings = Path(temporary, "plates"), Path(temporary, "readings")
         start = perf_counter()
@@ -34,16 +32,14 @@ def main() -> None:
         read = perf_counter()
         size = sum(path.stat().st_size for path in plates.iterdir())
     result = {
-        "origin": origin(DEFAULT_WEIGHTS),
         "cores": cores(),
         "plates": PLATES,
         "drawn_per_second": round(PLATES / (drawn - start)),
         "read_per_second": round(PLATES / (read - drawn)),
         "bytes_per_plate": round(size / PLATES),
     }
-    text = json.dumps(result, indent=1) + "\n"
-    print(text, end="")
-    write_text(OUTPUT, text)
+    print(json.dumps(result, indent=1))
+    write_result("scale", result)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Reads the plates of `data/test`, and truncated ones among them, over and over. W
 $ python -m benchmarks.soak
 """
 
-import json
 import os
 import sys
 import time
@@ -14,16 +13,14 @@ from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
-from benchmarks.environments import PROJECT, RESULTS
+from benchmarks.environments import PROJECT
+from benchmarks.results import check_result, write_result
 from plate_ocr.cli import ERRORS, run_command
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.reading.reader import PlateReader
-from plate_ocr.utils import check_writable, write_text
 
 READINGS = 1_000_000
 STAGES = 20
 MAX_GROWTH = 20  # megabytes, from the second quarter of the stages to the last
-OUTPUT = RESULTS / "soak.json"
 
 
 def memory() -> float:
@@ -32,9 +29,9 @@ def memory() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def main(readings: int = READINGS, output: Path = OUTPUT) -> int:
+def main(readings: int = READINGS) -> int:
     """Read, print and write what it took, and return the exit code."""
-    check_writable(output)
+    check_result("soak")
     plates = [path.read_bytes() for path in sorted((PROJECT / "data" / "test").glob("*.png"))]
     plates += [plate[: len(plate) // 2] for plate in plates[:6]]
     reader = PlateReader()
@@ -51,13 +48,12 @@ def main(readings: int = READINGS, output: Path = OUTPUT) -> int:
     early, late = slice(STAGES // 4, STAGES // 2), slice(-STAGES // 4, None)
     growth = median(megabytes[late]) - median(megabytes[early])
     result = {
-        "origin": origin(DEFAULT_WEIGHTS),
         "readings": readings,
         "changed": changed,
         "growth_megabytes": round(growth, 1),
         "per_second": [round(median(rates[part])) for part in (early, late)],
     }
-    write_text(output, json.dumps(result, indent=1) + "\n")
+    write_result("soak", result)
     return 1 if changed or growth > MAX_GROWTH else 0
 
 

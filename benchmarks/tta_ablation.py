@@ -8,7 +8,6 @@ $ python -m benchmarks.tta_ablation
 
 import json
 import sys
-from collections.abc import Sequence
 from statistics import median
 from timeit import repeat
 
@@ -18,22 +17,20 @@ import numpy as np
 from benchmarks.datasets.fonts import Face, load_faces
 from benchmarks.datasets.layout import HEIGHT, WIDTH, render_plate
 from benchmarks.datasets.make_datasets import reduce_levels, tuning_plate
-from benchmarks.environments import RESULTS, EnvironmentFailed
+from benchmarks.environments import EnvironmentFailed
+from benchmarks.results import check_result, write_result
 from plate_ocr import PlateReader
 from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.benchmark import load_benchmark
-from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
 from plate_ocr.plates.alphabet import NUM_DIGITS
 from plate_ocr.plates.dataset import held_out_range, render_plates
 from plate_ocr.reading.ctc import decode_logits
 from plate_ocr.reading.reader import TTA_THRESHOLD
 from plate_ocr.reading.tta import VIEWS, make_views, merge_views
-from plate_ocr.utils import write_text
 
 SEED = 20_261_200
 COUNTS = {"tuning": 24_000, "panels": 2_000}  # plates; "panels" have digits on a panel
 NUM_TIMED, ROUNDS = 1_000, 5  # plates per round
-THRESHOLDS = (0.9, 0.95, 0.98, 0.99)  # P(text) below which other views are read
 
 
 def panel_plate(face: Face, text: str, rng: np.random.Generator) -> np.ndarray:
@@ -76,38 +73,30 @@ def draw_plates(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def count_errors(images: np.ndarray, labels: np.ndarray, reader: PlateReader) -> dict:
-    """Errors with one view, with each of the others, with all, and with all by threshold."""
+    """Errors without other views, with each of them, and with all."""
     logits = reader.forward(images).logits
     single = decode_logits(logits)
     wrong = np.array(single.texts) != labels
-    rows = np.flatnonzero(single.text_probability < max(THRESHOLDS))
+    rows = np.flatnonzero(single.text_probability < TTA_THRESHOLD)
     views, _ = make_views(images[rows])
     view_logits = np.stack([logits[rows], *(reader.forward(view).logits for view in views)])
     affine = np.tile([1.0, 0.0], (*view_logits.shape[:2], 1))  # positions are not used here
 
-    def errors(used: Sequence[int], threshold: float = TTA_THRESHOLD) -> int:
-        """With the original plate and these views, where the plate is below the threshold."""
-        below = single.text_probability[rows] < threshold
-        chosen = [0, *(view + 1 for view in used)]
-        merged = merge_views(view_logits[chosen][:, below], affine[chosen][:, below], NUM_DIGITS)
+    def errors(*used: int) -> int:
+        """With the original plate, which is the first view, and these of the others."""
+        chosen = [0, *used]
+        merged = merge_views(view_logits[chosen], affine[chosen], NUM_DIGITS)
         still_wrong = wrong.copy()
-        still_wrong[rows[below]] = np.array(merged.texts) != labels[rows[below]]
+        still_wrong[rows] = np.array(merged.texts) != labels[rows]
         return int(still_wrong.sum())
 
-    all_views = range(len(VIEWS))
+    others = dict(enumerate(VIEWS, start=1))
     return {
         "plates": len(labels),
         "wrong": {
             "single view": int(wrong.sum()),
-            **{f"only {name}": errors([view]) for view, name in enumerate(VIEWS)},
-            "both views": errors(all_views),
-        },
-        "by_threshold": {
-            str(threshold): {
-                "tta_fraction": float((single.text_probability < threshold).mean()),
-                "wrong": errors(all_views, threshold),
-            }
-            for threshold in THRESHOLDS
+            **{f"only {name}": errors(view) for view, name in others.items()},
+            "both views": errors(*others),
         },
     }
 
@@ -136,16 +125,12 @@ def throughput(panels: np.ndarray) -> dict:
 
 def main() -> None:
     """Draw, measure and write."""
+    check_result("tta")
     reader, plates = PlateReader(), {name: draw_plates(name) for name in COUNTS}
     sets = {name: count_errors(*drawn, reader) for name, drawn in plates.items()}
     print(json.dumps(sets, indent=1), flush=True)
-    result = {
-        "origin": origin(DEFAULT_WEIGHTS),
-        "threshold": TTA_THRESHOLD,
-        "sets": sets,
-        "plates_per_second": throughput(plates["panels"][0]),
-    }
-    write_text(RESULTS / "tta.json", json.dumps(result, indent=1) + "\n")
+    rates = throughput(plates["panels"][0])
+    write_result("tta", {"threshold": TTA_THRESHOLD, "sets": sets, "plates_per_second": rates})
 
 
 if __name__ == "__main__":

@@ -33,11 +33,8 @@ def test_reading_imports_nothing_of_training():
 @pytest.mark.parametrize(
     ("arguments", "module", "extra"),
     [
-        (("export",), "keras", "train"),
-        (("read", "data/test", "--backend", "keras"), "keras", "train"),
         (("read", "data/test", "--backend", "openvino"), "openvino", "openvino"),
         (("train", "data/test", "{folder}/x.h5"), "keras", "train"),
-        (("fine-tune", "data/test", "--output", "{folder}/x"), "keras", "train"),
         (("fine-tune", "data/test", "--output", "{folder}/x"), "tf2onnx", "train"),
         (("generate", "{folder}/x", "--start", "0", "--count", "2"), "cv2", "draw"),
         (("draw-many", "{folder}/x", "--count", "5"), "pyarrow", "ray"),

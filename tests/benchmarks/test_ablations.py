@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 
 from benchmarks import ablation_report, ablations
-from benchmarks.ablations import NETWORKS, VARIANTS, build_network
+from benchmarks.ablations import NETWORKS, VARIANTS, build_network, make_font_folder
 from benchmarks.report import titles
 from plate_ocr.evaluation.benchmark import load_benchmark
 from plate_ocr.network.crnn import architecture_hash, build_model
 from plate_ocr.network.spatial_transformer import with_box
+from plate_ocr.plates.fonts import load_fonts
 from plate_ocr.training.config import TrainingError
+from plate_ocr.utils import read_json
 from tools import tables
 
 
@@ -39,30 +41,36 @@ def test_time_steps_are_rows_or_columns_of_the_whole_plate():
         assert differs[-1] and not differs[: len(differs) // 4].any()
 
 
+def test_a_folder_has_some_fonts_and_their_first_instances(fonts, monkeypatch, tmp_path):
+    monkeypatch.setattr(ablations, "CACHE", tmp_path)
+    chosen = load_fonts(make_font_folder(step=4, count=5, instances=1))
+    assert [font.family for font in chosen] == [font.family for font in fonts[::4][:5]]
+    assert [font.instances for font in chosen] == [font.instances[:1] for font in fonts[::4][:5]]
+
+
 @pytest.mark.slow
 def test_runs_are_kept_and_what_is_missing_is_run(monkeypatch, tmp_path):
-    # Variants of every kind in three steps each: nothing is read, and none differs from the base.
+    # Three steps each: nothing is read. The first two variants share Part I, the third has none.
+    first = {name: VARIANTS[name] for name in ("base", "no_segments")}
+    another = {"no_localization": replace(VARIANTS["no_localization"], has_part_1=False)}
     config = replace(ablations.CONFIG, plates=24, batch_size=16, warmup_steps=1)
-    names = ("base", "no_segments", "no_part_1", "5_fonts", "no_localization")
-    monkeypatch.setattr(ablations, "CONFIG", config)
-    monkeypatch.setattr(ablations, "VARIANTS", {name: VARIANTS[name] for name in names})
-    monkeypatch.setattr(ablations, "PART_1_STEPS", 1)
-    monkeypatch.setattr(ablations, "STEPS", 3)
+    changes = {"CONFIG": config, "VARIANTS": first, "PART_1_STEPS": 1, "STEPS": 3, "PART_1": {}}
+    changes["is_close_to_base"] = lambda results, name: name == "base"
+    for name, value in changes.items():
+        monkeypatch.setattr(ablations, name, value)
     sets, path = {"layout": load_benchmark("layout").sample(5)}, tmp_path / "ablations.json"
     ablations.run_all(sets, path)
-    results = json.loads(path.read_text())
-    runs = results["runs"]
-    assert list(runs) == list(ablations.VARIANTS)
-    for run in runs.values():
-        assert set(run["seeds"]) == {"2026", "2027"}
-        assert run["seeds"]["2026"]["sets"]["layout"]["images"] == 5
-    kept = runs["base"]["seeds"]["2026"]["minutes"] = 99
-    del runs["no_segments"]["seeds"]["2027"]
+    results = read_json(path)
+    results["runs"]["base"]["seeds"]["2026"]["minutes"] = 99
     path.write_text(json.dumps(results))
+    monkeypatch.setattr(ablations, "VARIANTS", first | another)
     ablations.run_all(sets, path)
-    runs = json.loads(path.read_text())["runs"]
-    assert runs["base"]["seeds"]["2026"]["minutes"] == kept
-    assert set(runs["no_segments"]["seeds"]) == {"2026", "2027"}
+    seeds = {name: run["seeds"] for name, run in read_json(path)["runs"].items()}
+    assert seeds["base"].keys() == {"2026", "2027"}
+    assert seeds["no_segments"].keys() == seeds["no_localization"].keys() == {"2026"}
+    assert seeds["base"]["2026"]["minutes"] == 99
+    assert seeds["no_localization"]["2026"]["sets"]["layout"]["images"] == 5
+    assert len(ablations.PART_1) == 2  # one for each seed of the base
     with pytest.raises(TrainingError, match=r"ablations\.json"):
         ablations.run_all({"segments": load_benchmark("segments").sample(5)}, path)
 
@@ -96,6 +104,8 @@ def table_of(results, build=ablation_report.full_table, **options):
 
 def test_differences_beyond_the_noise_are_bold():
     results = made_up(no_counters=(0.79,), no_segments=(0.72,), half_filters=(0.70, 0.72))
+    assert ablation_report.is_close_to_base(results, "base")
+    assert not ablation_report.is_close_to_base(results, "no_segments")
     rows = table_of(results)
     count = len(titles(SETS))
     assert rows[VARIANTS["base"].title] == ["2", *["81.0%"] * (count + 1)]

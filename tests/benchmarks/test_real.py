@@ -1,13 +1,16 @@
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import write_plates
 
-from benchmarks import real
+from benchmarks import fine_tuning, real, report, results
 from plate_ocr.cli import ERRORS, run_command
 from plate_ocr.evaluation.metrics import EvaluationResult
 from plate_ocr.network.checkpoint import DEFAULT_WEIGHTS, origin
+from plate_ocr.plates.dataset import DatasetError
 
 
 @pytest.fixture
@@ -15,8 +18,8 @@ def run(tmp_path, monkeypatch, capsys):
     """Run the command; its exit code, its output, its errors and what it wrote, if anything."""
 
     def command(*arguments):
-        output = tmp_path / "real.json"
-        monkeypatch.setattr(real, "OUTPUT", output)
+        output = tmp_path / "results" / "real.json"
+        monkeypatch.setattr(results, "RESULTS", output.parent)
         code = run_command(lambda: real.main([*map(str, arguments)]), *ERRORS)
         written = json.loads(output.read_text(encoding="utf-8")) if output.exists() else None
         return code, *capsys.readouterr(), written
@@ -48,6 +51,18 @@ def test_a_folder_that_is_missing_or_has_the_name_of_another_is_refused(
     code, printed, errors, written = run(*(tmp_path / folder for folder in folders))
     assert code == 2 and named in errors and len(errors.splitlines()) == 1
     assert not printed and written is None
+
+
+def test_a_folder_under_the_root_is_a_row_of_tables():
+    folders = [Path("/images"), Path("/data/images"), Path("/")]
+    names = list(real.by_name(folders, parts=2))
+    assert names == list(report.titles(names)) == ["/images", "data/images", "/"]
+
+
+def test_fine_tuning_on_two_folders_of_one_name_is_refused(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["fine_tuning", "a/meters", "b/meters"])
+    with pytest.raises(DatasetError, match="meters: two folders have this name"):
+        fine_tuning.main()
 
 
 def test_accepted_readings_are_those_at_the_threshold_or_above():

@@ -26,13 +26,11 @@ def test_backends_read_hard_plates_alike():
         assert np.abs(changes).max() < (0.2 if reduced_precision else 0.05)
 
 
-@pytest.mark.parametrize("weights", ["random", "dr_model"])
-def test_onnx_gives_the_output_of_keras(random_weights, weights):
-    path = random_weights if weights == "random" else PROJECT / "dr_model.h5"
+def test_onnx_gives_the_output_of_keras():
     noise = np.random.default_rng(0).integers(0, 256, (60, 64, 128, 1), np.uint8)
     images = np.concatenate([render_plates(range(90_000, 90_200)).images, noise])
     expected, output = (
-        PlateReader(path, backend=backend).forward(images) for backend in ("keras", "onnx")
+        PlateReader(backend=backend).forward(images) for backend in ("keras", "onnx")
     )
     np.testing.assert_allclose(output.crop, expected.crop, atol=TOLERANCE)
     np.testing.assert_allclose(output.logits, expected.logits, atol=TOLERANCE)
