@@ -61,30 +61,24 @@ class Layout(NamedTuple):
     turn_pitch: float  # from a digit of a wheel down (negative: up) to the next one
 
 
-class CounterRenderer:
-    """Draws rolling counters with the digits of a source."""
-
-    def __init__(self, source: GlyphSource):
-        self._source = source
-
-    def render(self, text: str, rng: np.random.Generator) -> Drawing:
-        """Draw a text on the wheels of a counter."""
-        digits = [DIGITS.index(digit) for digit in text]
-        glyphs = self._source(range(len(DIGITS)), rng)
-        boldest = min(0.4 * glyphs.counter_radius, MAX_EMBOLDEN)
-        weight, stretch = rng.uniform(-0.3 * glyphs.half_stroke, boldest), rng.lognormal(0, 0.15)
-        glyphs = glyphs._replace(
-            fields=glyphs.fields + np.float32(weight), boxes=glyphs.boxes * [stretch, 1, 1]
-        )
-        layout = _sample_layout(glyphs.boxes, len(digits), rng)
-        shifts = _sample_shifts(digits, layout, rng)
-        windows = _draw_windows(layout, rng)
-        labels, others = _draw_digits(digits, shifts, glyphs, layout, rng) * windows
-        plate = _paint_wheels(np.maximum(labels, others), layout, rng)
-        _draw_dividers(plate, layout, rng)
-        faceplate = _draw_faceplate(layout, rng)
-        plate = _add_glass(faceplate + windows * (plate - faceplate), rng)
-        return Drawing(to_uint8(plate), to_uint8(255 - 255 * labels), has_surroundings=True)
+def render_counter(source: GlyphSource, text: str, rng: np.random.Generator) -> Drawing:
+    """Draw a text on the wheels of a counter, in the shapes of a source."""
+    digits = [DIGITS.index(digit) for digit in text]
+    glyphs = source(range(len(DIGITS)), rng)
+    boldest = min(0.4 * glyphs.counter_radius, MAX_EMBOLDEN)
+    weight, stretch = rng.uniform(-0.3 * glyphs.half_stroke, boldest), rng.lognormal(0, 0.15)
+    glyphs = glyphs._replace(
+        fields=glyphs.fields + np.float32(weight), boxes=glyphs.boxes * [stretch, 1, 1]
+    )
+    layout = _sample_layout(glyphs.boxes, len(digits), rng)
+    shifts = _sample_shifts(digits, layout, rng)
+    windows = _draw_windows(layout, rng)
+    labels, others = _draw_digits(digits, shifts, glyphs, layout, rng) * windows
+    plate = _paint_wheels(np.maximum(labels, others), layout, rng)
+    _draw_dividers(plate, layout, rng)
+    faceplate = _draw_faceplate(layout, rng)
+    plate = _add_glass(faceplate + windows * (plate - faceplate), rng)
+    return Drawing(to_uint8(plate), to_uint8(255 - 255 * labels), has_surroundings=True)
 
 
 def _sample_layout(boxes: np.ndarray, count: int, rng: np.random.Generator) -> Layout:
