@@ -37,7 +37,6 @@ SPLITS = {
     "test": (99_940, 60),
 }
 METADATA = METADATA_FILES[0]  # as generated folders have it
-MIN_FONT_SIZE = 8  # pixels per em; smaller digits are illegible
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def render_plates(
     images = np.empty((len(positions), PLATE_HEIGHT, PLATE_WIDTH, 1), dtype=np.uint8)
     records = []
     for row, index in enumerate(positions):
-        images[row, :, :, 0], record = rendering.render_plate(loaded, seed, index, digits=digits)
+        images[row, :, :, 0], record = rendering.render_plate(loaded, seed, index, digits)
         records.append(vars(record))
     return PlateDataset(images, [record["text"] for record in records], records)
 
@@ -134,13 +133,11 @@ def generate_dataset(
     start: int | None = None,
     count: int | None = None,
     seed: int = DEFAULT_SEED,
-    sizes: range | None = None,
     digits: int = NUM_DIGITS,
 ) -> list[dict]:
     """Draw plates into a folder, which is new, or holds plates of the same settings.
 
-    The name of the folder, `start` and `count` choose the plates, see `split_range`. `seed` and
-    `digits` are those of `render_plate`; so are `sizes`, in pixels per em.
+    The name of the folder, `start` and `count` choose the plates, see `split_range`.
 
     Returns:
         The records in order of position, as written to `metadata.jsonl`.
@@ -153,12 +150,12 @@ def generate_dataset(
 
     directory = Path(directory)
     positions = split_range(directory.name, start, count, digits)
-    settings = _settings(positions, seed, sizes, digits)
+    settings = _settings(positions, seed, digits)
     _check_settings(directory, settings)
     fonts, files, records = load_fonts(), {}, []
     # A terminal shows the progress. All are drawn before the first is written: a font may fail.
     for index in tqdm(positions, unit=" plates", desc=str(directory), disable=None):
-        image, record = rendering.render_plate(fonts, seed, index, sizes, digits)
+        image, record = rendering.render_plate(fonts, seed, index, digits)
         files[record.file_name] = encode_png(image)
         records.append(vars(record))
     try:
@@ -173,19 +170,16 @@ def generate_dataset(
     return records
 
 
-def _settings(positions: range, seed: int, sizes: range | None, digits: int) -> dict:
+def _settings(positions: range, seed: int, digits: int) -> dict:
     """The content of `settings.json`: everything that decides the bytes of a generated folder."""
-    sizes = rendering.font_sizes(digits) if sizes is None else sizes
-    if seed < 0 or digits not in SUPPORTED_LENGTHS or not MIN_FONT_SIZE <= sizes.start < sizes.stop:
-        raise DatasetError(
-            f"seed {seed}, {digits} digits or font sizes {sizes}: the seed must be at least 0, "
-            f"digits 4 to 7, and sizes must rise from {MIN_FONT_SIZE} pixels or more"
-        )
+    if seed < 0 or digits not in SUPPORTED_LENGTHS:
+        raise DatasetError(f"seed {seed}, {digits} digits: must be 0 or more, and 4 to 7")
+    sizes = rendering.font_sizes(digits)
     settings = {
         "start": positions.start,
         "count": len(positions),
         "seed": seed,
-        "sizes": [sizes.start, sizes.stop - 1],
+        "sizes": [sizes[0], sizes[-1]],
         "fonts": hashlib.sha256((FONT_DIRECTORY / "fonts.json").read_bytes()).hexdigest(),
         "pillow": PIL.__version__,  # another version may draw other pixels
     }
@@ -258,7 +252,7 @@ def load_or_generate(
     if directory.name in SPLITS and (_read_settings(directory) or not any(directory.glob("[!.]*"))):
         if (directory / METADATA).exists():
             positions = split_range(directory.name, count=count, digits=digits)
-            _check_settings(directory, _settings(positions, seed, None, digits))
+            _check_settings(directory, _settings(positions, seed, digits))
         else:
             generate_dataset(directory, count=count, seed=seed, digits=digits)
     plates = load_folder(directory, digits)

@@ -92,7 +92,7 @@ def plate_text(seed: int, index: int, digits: int = NUM_DIGITS) -> str:
 
 
 def font_sizes(digits: int) -> range:
-    """The default font sizes in pixels per em, scaled by 5 / digits for more than five digits."""
+    """The font sizes in pixels per em, scaled by 5 / digits for more than five digits."""
     length = max(digits, NUM_DIGITS)
     return range(FONT_SIZES[0] * NUM_DIGITS // length, FONT_SIZES[-1] * NUM_DIGITS // length + 1)
 
@@ -157,7 +157,6 @@ def render_plate(
     fonts: Sequence[PlateFont],
     seed: int,
     index: int,
-    sizes: Sequence[int] | None = None,
     digits: int = NUM_DIGITS,
 ) -> tuple[np.ndarray, PlateRecord]:
     """Draw plate `index`.
@@ -166,7 +165,6 @@ def render_plate(
         fonts: the fonts of the dataset, in order.
         seed: the seed of the dataset.
         index: 0 or more; counts on through all cycles of the permutation.
-        sizes: font sizes to choose from, in pixels per em; `font_sizes(digits)` by default.
         digits: the number of digits on the plate.
 
     Returns:
@@ -178,7 +176,7 @@ def render_plate(
     text = plate_text(seed, index, digits)
     font, axes = font_and_instance(fonts, index)
     rng = np.random.default_rng([seed, index])
-    sizes = sizes or font_sizes(digits)
+    sizes = font_sizes(digits)
     size = sizes[int(rng.integers(len(sizes)))]
     digit_glyphs = render_glyphs(font.path, axes, size)
     glyphs = [digit_glyphs[int(digit)] for digit in text]
