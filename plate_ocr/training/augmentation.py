@@ -65,34 +65,28 @@ class PlateAugmentation:
         Returns:
             The augmented plates, uint8 (n, 64, 128, 1), and the boxes of their digits, int (n, 4).
         """
-        augmented, boxes = zip(
-            *(
-                augment(self._draw(image, text, rng), rng, len(text))
-                for image, text, rng in zip(
-                    images[..., 0], texts, map(np.random.default_rng, seeds), strict=True
-                )
-            ),
-            strict=True,
-        )
-        return np.stack(augmented)[..., None], np.array(boxes)
+        generators = map(np.random.default_rng, seeds)
+        pairs = [
+            augment(self._draw(image, text, rng), rng, len(text))
+            for image, text, rng in zip(images[..., 0], texts, generators, strict=True)
+        ]
+        plates, boxes = map(np.stack, zip(*pairs, strict=True))
+        return plates[..., None], boxes
 
     def _draw(self, image: np.ndarray, text: str, rng: np.random.Generator) -> Drawing:
         """The plate itself, or its text in a style; with or without surroundings."""
-        drawing, value = None, rng.random()
+        value = rng.random()
         for style, probability in self.styles.items():
-            if 0 <= value < probability:
-                drawing = load_style(style, self.fonts)(text, rng)
             value -= probability
-        if drawing is None:
+            if value < 0:
+                drawing = load_style(style, self.fonts)(text, rng)
+                break
+        else:
             drawing = Drawing(image, normalize_background(image))
-        if rng.random() < self.surroundings_prob and is_on_white(drawing.plate):
+        surrounded = rng.random() < self.surroundings_prob
+        if surrounded and np.median(border_pixels(drawing.plate)) == 255:  # on white
             drawing = add_surroundings(drawing, rng, len(text))
         return drawing
-
-
-def is_on_white(plate: np.ndarray) -> bool:
-    """Whether most of the border of a plate is white."""
-    return bool(np.median(border_pixels(plate)) == 255)
 
 
 def augment(
