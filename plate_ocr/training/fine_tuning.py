@@ -266,13 +266,6 @@ class OwnAndDrawnBatches(EpochBatches):
         self.repeats = max(1, round(config.own_images / len(own)))
         self.shuffle(epoch=0)
 
-    def shuffle(self, epoch: int) -> None:
-        """As in `EpochBatches`."""
-        self.epoch = epoch
-        rng = np.random.default_rng([self.seed, epoch])
-        count = len(self.labels)
-        self.order = np.concatenate([rng.permutation(count) for _ in range(self.repeats)])
-
     def __len__(self) -> int:
         return -(-len(self.order) // self.size)
 
