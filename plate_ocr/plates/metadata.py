@@ -15,7 +15,7 @@ from pathlib import Path
 
 from plate_ocr.plates.alphabet import NUM_DIGITS, is_valid_label
 from plate_ocr.plates.images import is_image_name
-from plate_ocr.utils import check_writable, one_line, write_text
+from plate_ocr.utils import check_writable, one_line, write_bytes
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 PROPOSALS = METADATA_FILES[1]  # which spreadsheets open
@@ -100,29 +100,27 @@ def check_unlabelled(directory: Path | str) -> None:
 
 
 def write_proposals(directory: Path | str, rows: Sequence[tuple[str, str, float]]) -> Path:
-    """Write metadata.csv, which a person corrects.
+    """Write metadata.csv, which a person corrects, into a folder that `check_unlabelled` accepts.
 
     Args:
-        directory: a folder of images without metadata.
+        directory: the folder of images.
         rows: file names, texts and confidences.
 
     Returns:
         The path of the file.
 
     Raises:
-        DatasetError: the folder has metadata, or the name of an image is not valid text.
-        OSError: it is not writable.
+        DatasetError: the name of an image is not valid text.
+        OSError: the folder is not writable.
     """
-    check_unlabelled(directory)
     for name, *_ in rows:
         if name.encode(errors="ignore").decode() != name:
             raise DatasetError(f"{Path(directory, one_line(name))}: its name is not valid text")
-    table = io.StringIO("\ufeff")  # without this mark, Excel garbles names that are not English
-    table.seek(0, io.SEEK_END)
+    table = io.StringIO()
     writer = csv.writer(table, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     writer.writerows([("file_name", "text", "confidence"), *rows])
     path = Path(directory, PROPOSALS)
-    write_text(path, table.getvalue())
+    write_bytes(path, table.getvalue().encode("utf-8-sig"))  # Excel garbles it without a mark
     return path
 
 
