@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageOps
 from PIL.ExifTags import Base
 
-from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_SIZE, PLATE_WIDTH
 from plate_ocr.utils import one_line
 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "TIFF")  # no other parser is ever opened
@@ -106,7 +106,7 @@ def letterbox(gray: np.ndarray) -> np.ndarray:
         return gray
     left, top, *size = box_in_plate(*gray.shape)
     scaled = Image.fromarray(gray).resize(tuple(size), Image.Resampling.BICUBIC)
-    plate = Image.new("L", (PLATE_WIDTH, PLATE_HEIGHT), int(np.median(border_pixels(gray))))
+    plate = Image.new("L", PLATE_SIZE, int(np.median(border_pixels(gray))))
     plate.paste(scaled, (left, top))
     return np.asarray(plate)
 

@@ -19,6 +19,7 @@ from plate_ocr.plates.fonts import FontError, PlateFont
 
 PLATE_HEIGHT = 64  # pixels
 PLATE_WIDTH = 128
+PLATE_SIZE = (PLATE_WIDTH, PLATE_HEIGHT)
 FONT_SIZES = range(18, 26)  # pixels per em, for up to five digits
 MARGIN = 2  # background pixels kept free on all four sides
 MIN_SPACING = 1  # background columns between neighboring digits

@@ -17,14 +17,13 @@ import numpy as np
 from plate_ocr.plates.alphabet import NUM_DIGITS
 from plate_ocr.plates.fonts import FONT_DIRECTORY
 from plate_ocr.plates.images import border_pixels
-from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.plates.rendering import PLATE_SIZE, PLATE_WIDTH
 from plate_ocr.training.styles import load_style
 from plate_ocr.training.styles.row import INK_THRESHOLD, Drawing, pixel_grid, to_uint8
 from plate_ocr.training.styles.surroundings import add_surroundings, crop_strip
 
 cv2.setNumThreads(1)  # a plate is too small to be split among threads
 
-PLATE_SIZE = (PLATE_WIDTH, PLATE_HEIGHT)
 P_CLEAN = 0.1  # nothing is changed
 P_CORRUPT = 0.65  # of the others; the rest gets geometry and lighting only, which teaches shapes
 P_PANEL = 0.2  # of the others; the background ends near the digits

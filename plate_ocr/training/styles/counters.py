@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from plate_ocr.plates.alphabet import DIGITS, NUM_DIGITS
-from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_SIZE, PLATE_WIDTH
 from plate_ocr.training.styles.row import (
     SDF_CLIP,
     SDF_PADDING,
@@ -248,7 +248,7 @@ def _draw_faceplate(layout: Layout, rng: np.random.Generator) -> np.ndarray:
 def _add_glass(plate: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Uneven light, dust, and reflexes that are too weak to hide a digit."""
     unevenness = rng.normal(0, rng.uniform(0, 6), (16, 32)).astype(np.float32)
-    plate = plate + cv2.resize(unevenness, (PLATE_WIDTH, PLATE_HEIGHT))
+    plate = plate + cv2.resize(unevenness, PLATE_SIZE)
     dust = rng.integers(plate.shape, size=(rng.integers(20), 2))
     plate[tuple(dust.T)] *= rng.uniform(0.6, 1)
     if rng.random() < P_GLARE:

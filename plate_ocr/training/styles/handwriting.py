@@ -10,7 +10,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_SIZE, PLATE_WIDTH
 from plate_ocr.training.styles.row import Drawing, to_uint8
 from plate_ocr.training.styles.surroundings import add_surroundings
 from plate_ocr.utils import resource_path
@@ -106,7 +106,6 @@ DIGIT_HEIGHTS = (13, 38)  # pixels
 MAX_OVERLAP = 0.25  # of the boxes of neighboring symbols, in digit heights
 GAP_CHANGES = ((-0.1, -0.5, -0.6), (0.3, 0.5, 0.15))  # before marks, after ".,"; less in "00"
 ROWS_PER_HEIGHT = 5  # in which the distances between symbols are measured
-PLATE_SIZE = np.array([PLATE_WIDTH, PLATE_HEIGHT])
 OVERSAMPLING = 2  # of a plate while it is drawn
 FAR = 12  # from a line, in pixels of an oversampled plate: no ink
 
@@ -223,7 +222,7 @@ def _choose_frame(
     """Scale, in pixels per digit height, and position of the digits; marks may be cut off."""
     start = digits.min(axis=1) - half_stroke
     extent = digits.max(axis=1) + half_stroke - start
-    free = PLATE_SIZE - 2 * (MARGIN + 2)
+    free = np.subtract(PLATE_SIZE, 2 * (MARGIN + 2))
     width = extent[0] if rng.random() < 0.4 else max(extent[0], np.ptp(written[0]))
     scale = min(rng.uniform(*DIGIT_HEIGHTS), free[0] / width, free[1] / extent[1])
     position = MARGIN + 2 + rng.random(2) * (free - scale * extent) - scale * start

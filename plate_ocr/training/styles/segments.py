@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_SIZE, PLATE_WIDTH
 from plate_ocr.training.styles.row import Drawing
 
 # Segments a to g, clockwise from the top, then the middle one: column and row of both ends, and
@@ -37,7 +37,6 @@ ANGLES = 2 * np.pi * np.arange(8) / 8
 DOT = np.column_stack([np.cos(ANGLES), np.sin(ANGLES)])
 SCALE = 4  # segments are drawn this many times larger, then averaged
 SUBPIXEL_BITS = 4  # of coordinates given to OpenCV
-PLATE_SIZE = np.array([PLATE_WIDTH, PLATE_HEIGHT])
 HEIGHTS = (12, 56)  # of digits in pixels, as far as they fit
 GAPS = (0.12, 0.5)  # between cells
 MIN_CONTRAST = 100  # gray levels between lit segments and what lies around them
@@ -112,7 +111,7 @@ def _place_row(
     starts = np.cumsum(widths + gaps) - widths - gaps
     slant = np.clip(rng.normal(0.07, 0.09), -0.1, 0.25)
     size = np.array([starts[-1] + widths[-1] + abs(slant), 1])
-    free = PLATE_SIZE - 2 * MARGIN - 2
+    free = np.subtract(PLATE_SIZE, 2 * (MARGIN + 1))
     height = min(np.exp(rng.uniform(*np.log(HEIGHTS))), *(free / size))
     matrices = np.zeros((len(starts), 2, 3))
     matrices[:, :, :2] = height * np.array([[1, -slant], [0, 1]])
@@ -250,4 +249,4 @@ def _fill(canvas: np.ndarray, polygons: np.ndarray, matrix: np.ndarray, gray: fl
 
 def _reduce(canvas: np.ndarray) -> np.ndarray:
     """The plate of a canvas, uint8 (64, 128)."""
-    return cv2.resize(canvas, (PLATE_WIDTH, PLATE_HEIGHT), interpolation=cv2.INTER_AREA)
+    return cv2.resize(canvas, PLATE_SIZE, interpolation=cv2.INTER_AREA)
