@@ -134,28 +134,26 @@ def _draw_digits(
     sizes = np.rint((glyphs.boxes[:, :2] + 2 * SDF_PADDING) * scale).astype(int).tolist()
     tops = ((ascent - glyphs.boxes[:, 2] - extent / 2 - SDF_PADDING) * scale).tolist()
     distances = np.full((2, PLATE_HEIGHT, PLATE_WIDTH), -SDF_CLIP, np.float32)
-    windows = distances[:, layout.top : layout.bottom]
+    labels, others = distances
     wheels = [*zip(digits, shifts.tolist(), strict=True), (int(rng.integers(len(DIGITS))), 0.0)]
     for wheel, (digit, shift) in enumerate(wheels):
         x = layout.left + (wheel + 0.5) * layout.pitch
         middle = (layout.bottom - layout.top) / 2 + shift
         for step in (-1, 0, 1):
             shown = (digit + step) % len(DIGITS)
-            y = middle + step * layout.turn_pitch + tops[shown]
-            _draw_field(
-                windows[0 if step == 0 and wheel < layout.count else 1],
-                glyphs.fields[shown],
-                (round(x - sizes[shown][0] / 2), round(y)),
-                sizes[shown],
-            )
+            corner = x - sizes[shown][0] / 2, middle + step * layout.turn_pitch + tops[shown]
+            canvas = labels if step == 0 and wheel < layout.count else others
+            window = canvas[layout.top : layout.bottom]
+            _draw_field(window, glyphs.fields[shown], corner, sizes[shown])
     return (distances * np.float32(scale) + np.float32(0.5)).clip(0, 1)
 
 
 def _draw_field(
-    window: np.ndarray, field: np.ndarray, corner: tuple[int, int], size: Sequence[int]
+    window: np.ndarray, field: np.ndarray, corner: tuple[float, float], size: Sequence[int]
 ) -> None:
     """Join a field, resized to a box in pixels, to the distances in a window."""
-    (x, y), left, top = corner, max(corner[0], 0), max(corner[1], 0)
+    x, y = map(round, corner)
+    left, top = max(x, 0), max(y, 0)
     target = window[top : max(y + size[1], 0), left : x + size[0]]
     if target.size:
         height, width = target.shape

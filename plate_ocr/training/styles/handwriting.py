@@ -156,29 +156,47 @@ def _write(symbols: str, template_prob: float, rng: np.random.Generator) -> list
     count, unevenness = len(symbols), rng.uniform(0.2, 1)
     slant = np.clip(rng.normal(0.2, 0.27), -0.3, 0.9)  # to the right, per height
     stretch = np.exp(rng.normal(0.05, 0.2))
-    lifts = np.cumsum(unevenness * rng.normal(rng.normal(0, 0.04), 0.03, count))
-    growth = rng.normal(0, 0.08) * np.linspace(-1, 1, count)
-    sizes = np.exp(unevenness * rng.normal(0, 0.13, count) + growth)
-    shrinkage = np.where(np.array(list(symbols)) == "0", rng.uniform(-0.6, 0.4), 0).clip(0)
-    sizes *= 1 - shrinkage
-    lifts += rng.choice([0, 0, 0.5, 1]) * shrinkage  # some small zeros are raised
+    sizes, lifts = _sizes_and_lifts(symbols, unevenness, rng)
     turns = unevenness * rng.normal(0, 0.05, count)
     slants = slant + rng.normal(0, 0.03, count)
     waves, phases = rng.normal(0, BEND_STD, (count, 2, 1)), rng.uniform(0, 6, count)
-    forms = {}  # of this writer, who writes a symbol always in the same template
-    for symbol in sorted(set(symbols) & set(STROKE_TEMPLATES)):
-        if not symbol.isdigit() or rng.random() < template_prob:
-            forms[symbol] = rng.integers(len(STROKE_TEMPLATES[symbol]))
+    templates = _choose_templates(symbols, template_prob, rng)
     glyphs = []
     for index, symbol in enumerate(symbols):
-        if symbol in forms:
-            points, own_slant = trace_template(STROKE_TEMPLATES[symbol][forms[symbol]]), 0.0
+        if symbol in templates:
+            points, own_slant = trace_template(templates[symbol]), 0.0
         else:
             points, own_slant = _choose_digit(int(symbol), slant, rng)
         points = points + waves[index] * np.sin(3 * points[::-1] + phases[index])
         matrix = np.array([[stretch, own_slant - slants[index]], [turns[index], 1]])
         glyphs.append(sizes[index] * matrix @ points - [[0], [lifts[index]]])
     return glyphs
+
+
+def _sizes_and_lifts(
+    symbols: str, unevenness: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """How large every symbol is, and how far above the base line, in digit heights."""
+    count = len(symbols)
+    lifts = np.cumsum(unevenness * rng.normal(rng.normal(0, 0.04), 0.03, count))
+    growth = rng.normal(0, 0.08) * np.linspace(-1, 1, count)
+    sizes = np.exp(unevenness * rng.normal(0, 0.13, count) + growth)
+    shrinkage = np.where(np.array(list(symbols)) == "0", rng.uniform(-0.6, 0.4), 0).clip(0)
+    sizes *= 1 - shrinkage
+    lifts += rng.choice([0, 0, 0.5, 1]) * shrinkage  # some small zeros are raised
+    return sizes, lifts
+
+
+def _choose_templates(
+    symbols: str, template_prob: float, rng: np.random.Generator
+) -> dict[str, str]:
+    """The templates of one writer: of all marks, and of some digits."""
+    templates = {}
+    for symbol in sorted(set(symbols) & set(STROKE_TEMPLATES)):
+        if not symbol.isdigit() or rng.random() < template_prob:
+            forms = STROKE_TEMPLATES[symbol]
+            templates[symbol] = forms[rng.integers(len(forms))]
+    return templates
 
 
 def _choose_digit(digit: int, slant: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:

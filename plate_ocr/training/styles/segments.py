@@ -81,20 +81,34 @@ def design_display(digits: Sequence[int], rng: np.random.Generator) -> Display:
     shape = first + rng.uniform(0, 0.5) * (second - first)
     columns, rows = np.array([half_x, width - half_x]), np.array([half_y, middle, 1 - half_y])
     corners = np.stack([columns[ENDS[..., 0]], rows[ENDS[..., 1]]], axis=-1)
-    across = np.where(IS_VERTICAL, half_x, half_y)[:, None, None]
-    along = np.where(IS_VERTICAL, half_y, half_x)[:, None, None]
-    edges = (  # segments, ends, points across, coordinates
-        corners[:, :, None]
-        + (across * ACROSS)[..., None] * OUTWARD[:, None, None]
-        + (shape[PLACES] * along - gap)[..., None] * AWAY[:, :, None]
-    )
-    segments = np.concatenate([edges[:, 0], edges[:, 1, ::-1]], axis=1)
+    segments = _outline_segments(corners, (half_x, half_y), gap, shape)
     names = [
         OTHER_LIT[digit] if digit in OTHER_LIT and rng.random() < 0.5 else names
         for digit, names in enumerate(LIT)
     ]
     lit = np.array([[segment in names[digit] for segment in "abcdefg"] for digit in digits])
     return Display(segments, lit, width)
+
+
+def _outline_segments(
+    corners: np.ndarray, half: tuple[float, float], gap: float, shape: np.ndarray
+) -> np.ndarray:
+    """Convex polygons of the seven segments, float (7, 14, 2).
+
+    Args:
+        corners: that they join, float (7, 2, 2).
+        half: of their thickness, in x and y.
+        gap: from a corner to a segment.
+        shape: of their ends by place, float (3, 7), as in `END_SHAPES`.
+    """
+    across = np.where(IS_VERTICAL, half[0], half[1])[:, None, None]
+    along = np.where(IS_VERTICAL, half[1], half[0])[:, None, None]
+    edges = (  # segments, ends, points across, coordinates
+        corners[:, :, None]
+        + (across * ACROSS)[..., None] * OUTWARD[:, None, None]
+        + (shape[PLACES] * along - gap)[..., None] * AWAY[:, :, None]
+    )
+    return np.concatenate([edges[:, 0], edges[:, 1, ::-1]], axis=1)
 
 
 def _place_row(
