@@ -72,7 +72,6 @@ def read_many(source: Path | str, output: Path | str, weights: Path | str = DEFA
 
     Raises:
         DatasetError: the source cannot be read, or the output exists or cannot be written.
-        WeightsError: the weights cannot be used.
     """
     source, weights = Path(source).absolute(), Path(weights).absolute()
     PlateReader(weights)  # bad weights fail here, not in every worker

@@ -56,11 +56,7 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Make the folder of `path` and check that a file can be written there.
-
-    Raises:
-        OSError: it cannot; the error names `path` or its folder.
-    """
+    """Make the folder of `path` and check that a file can be written there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     is_new = not path.exists()
     path.open("ab").close()

@@ -54,11 +54,7 @@ def write_metadata(weights: Path, metadata: dict) -> None:
 
 
 def origin(weights: Path | str) -> dict[str, str]:
-    """What a result is measured with, and when; for the file of the result.
-
-    Raises:
-        WeightsError: the weights cannot be used.
-    """
+    """What a result is measured with, and when; for the file of the result."""
     from plate_ocr import __version__  # set after this module is imported
 
     weights = Path(weights)
@@ -76,11 +72,7 @@ def file_sha256(path: Path) -> str:
 
 
 def read_verified(path: Path, sha256: str | None) -> bytes:
-    """Read a file.
-
-    Raises:
-        WeightsError: it cannot be read, or its SHA-256 is another.
-    """
+    """Read a file; raise WeightsError if it cannot be read, or has another SHA-256."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -74,7 +74,7 @@ def split_range(
         name: a key of `SPLITS`, or any other name with `start` and `count`.
         start: first position; only for other names.
         count: number of plates; at most that of the split, but up to 90,000 of `train`.
-        digits: the number of digits on a plate.
+        digits: on a plate.
 
     Raises:
         DatasetError: the range is missing, empty, too long, or mixes training and held-out numbers.
@@ -245,8 +245,7 @@ def load_or_generate(
     without `settings.json` is your own and is loaded as it is, in the order of names.
 
     Raises:
-        DatasetError: the folder was generated with other settings, or see `load_folder`.
-        ImageError: see `load_folder`.
+        DatasetError: the folder was generated with other settings, or holds wrong labels.
     """
     directory = Path(directory)
     if directory.name in SPLITS and (_read_settings(directory) or not any(directory.glob("[!.]*"))):
@@ -267,9 +266,7 @@ def _in_order_of_positions(plates: PlateDataset) -> PlateDataset:
 def validate_dataset(directory: Path | str, digits: int | None = None) -> list[str]:
     """Find the problems of a folder of labelled plates.
 
-    Args:
-        directory: the folder.
-        digits: the number of digits on a plate; by default that of `settings.json`, else five.
+    `digits` is by default that of `settings.json`, else five.
 
     Returns:
         One line per problem, naming the file.

@@ -88,12 +88,7 @@ def read_metadata(directory: Path | str) -> dict[str, dict]:
 
 
 def check_unlabelled(directory: Path | str) -> None:
-    """Check that a folder has no metadata, and that it can be written there.
-
-    Raises:
-        DatasetError: the folder has metadata.
-        OSError: it is not writable.
-    """
+    """Check that a folder has no metadata, and that it can be written there."""
     if found := find_metadata(directory):
         raise DatasetError(f"{found[0]}: exists already; proposals would replace it")
     check_writable(Path(directory, PROPOSALS))
@@ -102,16 +97,13 @@ def check_unlabelled(directory: Path | str) -> None:
 def write_proposals(directory: Path | str, rows: Sequence[tuple[str, str, float]]) -> Path:
     """Write metadata.csv, which a person corrects, into a folder that `check_unlabelled` accepts.
 
-    Args:
-        directory: the folder of images.
-        rows: file names, texts and confidences.
+    Rows hold file name, text and confidence.
 
     Returns:
         The path of the file.
 
     Raises:
         DatasetError: the name of an image is not valid text.
-        OSError: the folder is not writable.
     """
     for name, *_ in rows:
         if name.encode(errors="ignore").decode() != name:

@@ -58,7 +58,7 @@ def permuted_numbers(seed: int, digits: int = NUM_DIGITS, cycle: int = 0) -> np.
     """The seeded permutation that assigns numbers to plates.
 
     Args:
-        seed: the seed of the dataset.
+        seed: of the dataset.
         digits: at most 5; more are appended by `plate_text`.
         cycle: from 1 on, the numbers before and after `HELD_OUT_START` are shuffled again, but
             separately, so that held-out numbers stay held out.
@@ -163,10 +163,10 @@ def render_plate(
     """Draw plate `index`.
 
     Args:
-        fonts: the fonts of the dataset, in order.
-        seed: the seed of the dataset.
+        fonts: of the dataset, in order.
+        seed: of the dataset.
         index: 0 or more; counts on through all cycles of the permutation.
-        digits: the number of digits on the plate.
+        digits: on the plate.
 
     Returns:
         The image, uint8 (64, 128) with black ink on 255, and its record.

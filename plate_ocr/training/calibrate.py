@@ -25,10 +25,7 @@ def calibrate(weights: Path | str, plates: PlateDataset, backend: str = "onnx") 
     Args:
         weights: the HDF5 file, its export beside it unless Keras is the backend.
         plates: labelled plates that were not trained on.
-        backend: as of `PlateReader`.
-
-    Raises:
-        WeightsError: the weights cannot be used.
+        backend: that reads them.
     """
     weights = Path(weights)
     metadata = load_metadata(weights)
