@@ -22,7 +22,6 @@ from plate_ocr.plates.alphabet import NUM_DIGITS, SUPPORTED_LENGTHS
 from plate_ocr.plates.fonts import FontError
 from plate_ocr.plates.images import ImageError
 from plate_ocr.plates.metadata import check_unlabelled, write_proposals
-from plate_ocr.plates.rendering import DEFAULT_SEED
 from plate_ocr.reading.backends import BACKENDS
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training.config import CONFIGS, FINE_TUNE, TrainingError
@@ -53,18 +52,16 @@ def positive_number(text: str) -> float:
     return float(text)
 
 
-def non_negative_int(text: str) -> int:
-    """An argument of 0 or more."""
-    if int(text) < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
-    return int(text)
-
-
-def path_argument(text: str) -> Path:
+def name_argument(text: str) -> str:
     """An argument that names a file or folder; an empty one would be the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("must name a file or folder, and is empty")
-    return Path(text)
+    return text
+
+
+def path_argument(text: str) -> Path:
+    """The path of a file or folder."""
+    return Path(name_argument(text))
 
 
 def weights_output(text: str) -> Path:
@@ -75,6 +72,7 @@ def weights_output(text: str) -> Path:
 
 
 WEIGHTS = {"type": path_argument, "default": DEFAULT_WEIGHTS, "help": "default: dr_model.h5"}
+DIGITS = {"type": int, "choices": SUPPORTED_LENGTHS, "metavar": "N"}
 
 
 def add_reader_options(command: argparse.ArgumentParser, backend: str) -> None:
@@ -114,7 +112,7 @@ def _add_data_commands(add_command: AddCommand) -> None:
     """Add the commands that read, draw and validate plates."""
     read = add_command("read", _read)
     read.add_argument(
-        "paths", nargs="+", type=path_argument, metavar="PATH", help="image, folder, or - for stdin"
+        "paths", nargs="+", type=name_argument, metavar="PATH", help="image, folder, or - for stdin"
     )
     layout = read.add_mutually_exclusive_group()
     layout.add_argument("--json", action="store_true", help="print one JSON object per line")
@@ -126,18 +124,16 @@ def _add_data_commands(add_command: AddCommand) -> None:
     add("directory", type=path_argument, help="train, validation, benchmark or test, or another")
     add("--start", type=int, help="first position in the shuffled numbers")
     add("--count", type=int, help="number of plates; default: the whole split")
-    add("--seed", type=non_negative_int, default=DEFAULT_SEED, help="default: %(default)s")
-    add("--digits", type=int, choices=SUPPORTED_LENGTHS, default=NUM_DIGITS, help="default: 5")
+    add("--digits", **DIGITS, default=NUM_DIGITS, help="on a plate, 4 to 7; default: 5")
 
     add = add_command("validate", _validate).add_argument
     add("directory", type=path_argument, help="folder of labelled images")
-    add("--digits", type=int, choices=SUPPORTED_LENGTHS, help="default: as in settings.json, or 5")
+    add("--digits", **DIGITS, help="on a plate, 4 to 7; default: as in settings.json, or 5")
 
     add = add_command("label", _label).add_argument
     add("directory", type=path_argument, help="folder of images without metadata")
     add("--weights", **WEIGHTS)
-    digits = "on an image, 4 to 7; default: as many as the weights read"
-    add("--digits", type=int, choices=SUPPORTED_LENGTHS, metavar="N", help=digits)
+    add("--digits", **DIGITS, help="on an image, 4 to 7; default: as many as the weights read")
 
     add = add_command("draw-many", _draw_many).add_argument
     add("output", type=path_argument, help="new folder")
@@ -160,8 +156,7 @@ def _add_weights_commands(add_command: AddCommand) -> None:
     add("--validation", type=path_argument, metavar="FOLDER", help=validation)
     minutes = f"about how long to train; default: {FINE_TUNE.epochs} epochs"
     add("--minutes", type=positive_number, metavar="M", help=minutes)
-    digits = "on an image, 4 to 7; default: as many as the initial weights read"
-    add("--digits", type=int, choices=SUPPORTED_LENGTHS, metavar="N", help=digits)
+    add("--digits", **DIGITS, help="on an image, 4 to 7; default: as the initial weights read")
     add("--initial-weights", metavar="WEIGHTS", **WEIGHTS)
 
     train = add_command("train", _train)
@@ -201,7 +196,7 @@ def _read(options: Options) -> int:
         return 2
     reader = PlateReader(options.weights, options.backend, tta=options.tta)
     write_row = _row_writer(options)
-    sources = (_standard_input() if str(path) == "-" else path for path in paths)
+    sources = (_standard_input() if path == "-" else path for path in paths)
     for path, reading in zip(paths, reader.stream(sources), strict=True):
         if isinstance(reading, ImageError):
             print_error(f"unreadable: {reading}")
@@ -241,11 +236,7 @@ def _generate(options: Options) -> None:
     need --start and --count. Needs the extra [draw].
     """
     records = dataset.generate_dataset(
-        options.directory,
-        start=options.start,
-        count=options.count,
-        seed=options.seed,
-        digits=options.digits,
+        options.directory, start=options.start, count=options.count, digits=options.digits
     )
     print(f"{options.directory}: {len(records):,} plates")
 
@@ -324,14 +315,16 @@ def _train_here(options: Options) -> None:
     if options.coordinator_address:
         host = connect(options.coordinator_address, options.num_processes, options.process_id)
     with host.session():
-        if host.is_first:
-            check_writable(options.weights)
         plates = dataset.load_folder(options.directory)
         config = replace(config, plates=len(plates))
         held_out = dataset.held_out_range(config.val_plates)
         validation = dataset.render_plates(held_out, exclude_labels=plates.labels)
         if not len(validation):
             raise TrainingError(f"{options.directory}: leaves no numbers to validate with")
+        if options.initial_weights:
+            load_metadata(options.initial_weights)
+        if host.is_first:
+            check_writable(options.weights)  # after what may be wrong, because it makes the folder
         model, state = train(
             plates,
             validation,
@@ -379,7 +372,8 @@ def _calibrate(options: Options) -> None:
 
     The more plates are read wrongly, the more the confidence may change.
     """
-    from plate_ocr.training.calibrate import calibrate  # not needed for reading
+    _import_keras()
+    from plate_ocr.training.calibrate import calibrate
 
     plates = dataset.load_folder(options.directory, load_metadata(options.weights)["digits"])
     print(f"{options.weights}: {calibrate(options.weights, plates)}")

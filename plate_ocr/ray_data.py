@@ -40,7 +40,7 @@ _fonts = lru_cache(maxsize=1)(load_fonts)
 _reader = lru_cache(maxsize=1)(partial(PlateReader, num_threads=1))  # other cores: other tasks
 
 
-def draw_many(output: Path | str, start: int, count: int, seed: int = DEFAULT_SEED) -> None:
+def draw_many(output: Path | str, start: int, count: int) -> None:
     """Draw plates `start` to `start + count - 1` into a new folder of Parquet files.
 
     Their columns are those of `PlateRecord`, with `axes` as JSON, and `image`, a PNG file.
@@ -52,14 +52,14 @@ def draw_many(output: Path | str, start: int, count: int, seed: int = DEFAULT_SE
         raise DatasetError(f"{output}: no such plates: start {start:,}, count {count:,}")
     with _new_folder(output) as folder:
         indices = ray.data.range(count, override_num_blocks=ceil(count / PLATES_PER_TASK))
-        plates = indices.map_batches(_draw_batch, batch_size=None, fn_args=(start, seed))
+        plates = indices.map_batches(_draw_batch, batch_size=None, fn_args=(start,))
         plates.write_parquet(folder)
 
 
-def _draw_batch(batch: dict, start: int, seed: int) -> pyarrow.Table:
+def _draw_batch(batch: dict, start: int) -> pyarrow.Table:
     rows = []
     for index in batch["id"].tolist():
-        image, record = render_plate(_fonts(), seed, start + index)
+        image, record = render_plate(_fonts(), DEFAULT_SEED, start + index)
         rows.append(vars(record) | {"image": encode_png(image), "axes": json.dumps(record.axes)})
     return pyarrow.Table.from_pylist(rows)
 
@@ -72,7 +72,6 @@ def read_many(source: Path | str, output: Path | str, weights: Path | str = DEFA
 
     Raises:
         DatasetError: the source cannot be read, or the output exists or cannot be written.
-        WeightsError: the weights cannot be used.
     """
     source, weights = Path(source).absolute(), Path(weights).absolute()
     PlateReader(weights)  # bad weights fail here, not in every worker

@@ -56,11 +56,7 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Make the folder of `path` and check that a file can be written there.
-
-    Raises:
-        OSError: it cannot; the error names `path` or its folder.
-    """
+    """Make the folder of `path` and check that a file can be written there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     is_new = not path.exists()
     path.open("ab").close()
@@ -76,13 +72,13 @@ def read_json(path: Path | str) -> Any:
         raise ValueError(f"{path}: not JSON ({error})") from error
 
 
-def printable(name: str) -> str:
-    """A name for a message, on one line; what is longer than any path is content by mistake."""
-    return one_line(name if len(name) <= 1_000 else f"{name[:50]}...{name[-50:]}")
-
-
 def one_line(text: str) -> str:
-    """A text such as the name of a file, with escapes for characters that are not printable."""
+    """A text such as the name of a file, with escapes for characters that are not printable.
+
+    What is longer than 1,000 characters is content by mistake, and is shortened.
+    """
+    if len(text) > 1_000:
+        text = f"{text[:50]}...{text[-50:]}"
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text

@@ -94,15 +94,13 @@ def test_what_cannot_be_read_costs_no_other_image_its_reading(plates, tmp_path):
         (("read", "--weights", PROJECT / "README.md", TEST), "README.md"),
         (("read", "--weights", "none.h5", TEST), "none.h5"),
         (("read", ""), "is empty"),
-        (("validate", "nowhere"), "nowhere"),
         (("generate", "elsewhere"), "give start and count"),
-        (("generate", "train", "--seed", "-1"), "--seed"),
         (("train", TEST, "mine.weights.h5"), "mine.weights.h5"),
-        (("train", "nowhere", "mine.h5"), "nowhere"),
+        (("train", "nowhere", "new/mine.h5"), "nowhere"),
+        (("train", TEST, "new/mine.h5", "--initial-weights", "none.h5"), "none.h5"),
         (("train", ".", "x.h5", "--num-processes", "2"), "--coordinator-address"),
         (("fine-tune", TEST), "--output"),
         (("fine-tune", TEST, "--output", "mine", "--minutes", "0"), "--minutes"),
-        (("fine-tune", "nowhere", "--output", "mine"), "nowhere"),
         (("label", "nowhere"), "nowhere"),
     ],
 )
@@ -204,6 +202,13 @@ def test_standard_input_is_read_and_named():
     done = in_shell("$PYTHON -m plate_ocr read - data/test/32045.png < README.md")
     assert done.returncode == 1 and "32045" in done.stdout
     assert "standard input: " in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_file_may_have_the_name_of_standard_input(plates, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(plates[0], "-")
+    assert main(["read", "./-"]) == 0
+    assert capsys.readouterr().out.split("\t")[:2] == ["./-", plates[0].stem]
 
 
 @pytest.mark.parametrize("command", [("read",), ("read", "--csv"), ("read", "--json")])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from plate_ocr.plates.alphabet import DIGITS, SUPPORTED_LENGTHS
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.utils import printable, processor_name, resource_path, write_text
+from plate_ocr.utils import one_line, processor_name, resource_path, write_text
 
 if TYPE_CHECKING:
     import keras
@@ -30,7 +30,7 @@ def load_metadata(weights: Path) -> dict:
             alphabet, image size or number of digits.
     """
     if not os.path.isfile(weights):  # noqa: PTH113 (false, too, for a name that is too long)
-        raise WeightsError(f"{printable(str(weights))}: there is no such file")
+        raise WeightsError(f"{one_line(str(weights))}: there is no such file")
     if weights.suffix != ".h5":
         raise WeightsError(f"{weights}: not weights; give the HDF5 file, {weights.stem}.h5")
     path = weights.with_suffix(".json")
@@ -54,11 +54,7 @@ def write_metadata(weights: Path, metadata: dict) -> None:
 
 
 def origin(weights: Path | str) -> dict[str, str]:
-    """What a result is measured with, and when; for the file of the result.
-
-    Raises:
-        WeightsError: the weights cannot be used.
-    """
+    """What a result is measured with, and when; for the file of the result."""
     from plate_ocr import __version__  # set after this module is imported
 
     weights = Path(weights)
@@ -76,11 +72,7 @@ def file_sha256(path: Path) -> str:
 
 
 def read_verified(path: Path, sha256: str | None) -> bytes:
-    """Read a file.
-
-    Raises:
-        WeightsError: it cannot be read, or its SHA-256 is another.
-    """
+    """Read a file; raise WeightsError if it cannot be read, or has another SHA-256."""
     try:
         content = path.read_bytes()
     except OSError as error:

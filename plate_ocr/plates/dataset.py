@@ -26,7 +26,7 @@ from plate_ocr.plates.metadata import (
     read_metadata,
 )
 from plate_ocr.plates.rendering import DEFAULT_SEED, PLATE_HEIGHT, PLATE_WIDTH, plate_text
-from plate_ocr.utils import printable, read_json, write_bytes, write_text
+from plate_ocr.utils import one_line, read_json, write_bytes, write_text
 
 # Directory name -> (start, count): positions in the permutation of all five-digit numbers.
 # For four digits, all of them are divided by ten.
@@ -37,7 +37,6 @@ SPLITS = {
     "test": (99_940, 60),
 }
 METADATA = METADATA_FILES[0]  # as generated folders have it
-MIN_FONT_SIZE = 8  # pixels per em; smaller digits are illegible
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def split_range(
         name: a key of `SPLITS`, or any other name with `start` and `count`.
         start: first position; only for other names.
         count: number of plates; at most that of the split, but up to 90,000 of `train`.
-        digits: the number of digits on a plate.
+        digits: on a plate.
 
     Raises:
         DatasetError: the range is missing, empty, too long, or mixes training and held-out numbers.
@@ -123,7 +122,7 @@ def render_plates(
     images = np.empty((len(positions), PLATE_HEIGHT, PLATE_WIDTH, 1), dtype=np.uint8)
     records = []
     for row, index in enumerate(positions):
-        images[row, :, :, 0], record = rendering.render_plate(loaded, seed, index, digits=digits)
+        images[row, :, :, 0], record = rendering.render_plate(loaded, seed, index, digits)
         records.append(vars(record))
     return PlateDataset(images, [record["text"] for record in records], records)
 
@@ -134,13 +133,11 @@ def generate_dataset(
     start: int | None = None,
     count: int | None = None,
     seed: int = DEFAULT_SEED,
-    sizes: range | None = None,
     digits: int = NUM_DIGITS,
 ) -> list[dict]:
     """Draw plates into a folder, which is new, or holds plates of the same settings.
 
-    The name of the folder, `start` and `count` choose the plates, see `split_range`. `seed` and
-    `digits` are those of `render_plate`; so are `sizes`, in pixels per em.
+    The name of the folder, `start` and `count` choose the plates, see `split_range`.
 
     Returns:
         The records in order of position, as written to `metadata.jsonl`.
@@ -153,12 +150,12 @@ def generate_dataset(
 
     directory = Path(directory)
     positions = split_range(directory.name, start, count, digits)
-    settings = _settings(positions, seed, sizes, digits)
+    settings = _settings(positions, seed, digits)
     _check_settings(directory, settings)
     fonts, files, records = load_fonts(), {}, []
     # A terminal shows the progress. All are drawn before the first is written: a font may fail.
     for index in tqdm(positions, unit=" plates", desc=str(directory), disable=None):
-        image, record = rendering.render_plate(fonts, seed, index, sizes, digits)
+        image, record = rendering.render_plate(fonts, seed, index, digits)
         files[record.file_name] = encode_png(image)
         records.append(vars(record))
     try:
@@ -173,19 +170,16 @@ def generate_dataset(
     return records
 
 
-def _settings(positions: range, seed: int, sizes: range | None, digits: int) -> dict:
+def _settings(positions: range, seed: int, digits: int) -> dict:
     """The content of `settings.json`: everything that decides the bytes of a generated folder."""
-    sizes = rendering.font_sizes(digits) if sizes is None else sizes
-    if seed < 0 or digits not in SUPPORTED_LENGTHS or not MIN_FONT_SIZE <= sizes.start < sizes.stop:
-        raise DatasetError(
-            f"seed {seed}, {digits} digits or font sizes {sizes}: the seed must be at least 0, "
-            f"digits 4 to 7, and sizes must rise from {MIN_FONT_SIZE} pixels or more"
-        )
+    if seed < 0 or digits not in SUPPORTED_LENGTHS:
+        raise DatasetError(f"seed {seed}, {digits} digits: must be 0 or more, and 4 to 7")
+    sizes = rendering.font_sizes(digits)
     settings = {
         "start": positions.start,
         "count": len(positions),
         "seed": seed,
-        "sizes": [sizes.start, sizes.stop - 1],
+        "sizes": [sizes[0], sizes[-1]],
         "fonts": hashlib.sha256((FONT_DIRECTORY / "fonts.json").read_bytes()).hexdigest(),
         "pillow": PIL.__version__,  # another version may draw other pixels
     }
@@ -251,14 +245,13 @@ def load_or_generate(
     without `settings.json` is your own and is loaded as it is, in the order of names.
 
     Raises:
-        DatasetError: the folder was generated with other settings, or see `load_folder`.
-        ImageError: see `load_folder`.
+        DatasetError: the folder was generated with other settings, or holds wrong labels.
     """
     directory = Path(directory)
     if directory.name in SPLITS and (_read_settings(directory) or not any(directory.glob("[!.]*"))):
         if (directory / METADATA).exists():
             positions = split_range(directory.name, count=count, digits=digits)
-            _check_settings(directory, _settings(positions, seed, None, digits))
+            _check_settings(directory, _settings(positions, seed, digits))
         else:
             generate_dataset(directory, count=count, seed=seed, digits=digits)
     plates = load_folder(directory, digits)
@@ -273,9 +266,7 @@ def _in_order_of_positions(plates: PlateDataset) -> PlateDataset:
 def validate_dataset(directory: Path | str, digits: int | None = None) -> list[str]:
     """Find the problems of a folder of labelled plates.
 
-    Args:
-        directory: the folder.
-        digits: the number of digits on a plate; by default that of `settings.json`, else five.
+    `digits` is by default that of `settings.json`, else five.
 
     Returns:
         One line per problem, naming the file.
@@ -313,7 +304,7 @@ def validate_dataset(directory: Path | str, digits: int | None = None) -> list[s
         first = first_with.setdefault(hashlib.sha256(gray.tobytes()).digest(), path.name)
         if first != path.name:
             problems.append(f"{path}: is the same picture as {first}")
-    missing = sorted(map(printable, records.keys() - {path.name for path in paths}))
+    missing = sorted(map(one_line, records.keys() - {path.name for path in paths}))
     return problems + [f"{directory}: {name} has a record, but no image" for name in missing]
 
 

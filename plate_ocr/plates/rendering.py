@@ -19,6 +19,7 @@ from plate_ocr.plates.fonts import FontError, PlateFont
 
 PLATE_HEIGHT = 64  # pixels
 PLATE_WIDTH = 128
+PLATE_SIZE = (PLATE_WIDTH, PLATE_HEIGHT)
 FONT_SIZES = range(18, 26)  # pixels per em, for up to five digits
 MARGIN = 2  # background pixels kept free on all four sides
 MIN_SPACING = 1  # background columns between neighboring digits
@@ -57,7 +58,7 @@ def permuted_numbers(seed: int, digits: int = NUM_DIGITS, cycle: int = 0) -> np.
     """The seeded permutation that assigns numbers to plates.
 
     Args:
-        seed: the seed of the dataset.
+        seed: of the dataset.
         digits: at most 5; more are appended by `plate_text`.
         cycle: from 1 on, the numbers before and after `HELD_OUT_START` are shuffled again, but
             separately, so that held-out numbers stay held out.
@@ -92,7 +93,7 @@ def plate_text(seed: int, index: int, digits: int = NUM_DIGITS) -> str:
 
 
 def font_sizes(digits: int) -> range:
-    """The default font sizes in pixels per em, scaled by 5 / digits for more than five digits."""
+    """The font sizes in pixels per em, scaled by 5 / digits for more than five digits."""
     length = max(digits, NUM_DIGITS)
     return range(FONT_SIZES[0] * NUM_DIGITS // length, FONT_SIZES[-1] * NUM_DIGITS // length + 1)
 
@@ -157,17 +158,15 @@ def render_plate(
     fonts: Sequence[PlateFont],
     seed: int,
     index: int,
-    sizes: Sequence[int] | None = None,
     digits: int = NUM_DIGITS,
 ) -> tuple[np.ndarray, PlateRecord]:
     """Draw plate `index`.
 
     Args:
-        fonts: the fonts of the dataset, in order.
-        seed: the seed of the dataset.
+        fonts: of the dataset, in order.
+        seed: of the dataset.
         index: 0 or more; counts on through all cycles of the permutation.
-        sizes: font sizes to choose from, in pixels per em; `font_sizes(digits)` by default.
-        digits: the number of digits on the plate.
+        digits: on the plate.
 
     Returns:
         The image, uint8 (64, 128) with black ink on 255, and its record.
@@ -178,7 +177,7 @@ def render_plate(
     text = plate_text(seed, index, digits)
     font, axes = font_and_instance(fonts, index)
     rng = np.random.default_rng([seed, index])
-    sizes = sizes or font_sizes(digits)
+    sizes = font_sizes(digits)
     size = sizes[int(rng.integers(len(sizes)))]
     digit_glyphs = render_glyphs(font.path, axes, size)
     glyphs = [digit_glyphs[int(digit)] for digit in text]

@@ -17,14 +17,13 @@ import numpy as np
 from plate_ocr.plates.alphabet import NUM_DIGITS
 from plate_ocr.plates.fonts import FONT_DIRECTORY
 from plate_ocr.plates.images import border_pixels
-from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.plates.rendering import PLATE_SIZE, PLATE_WIDTH
 from plate_ocr.training.styles import load_style
 from plate_ocr.training.styles.row import INK_THRESHOLD, Drawing, pixel_grid, to_uint8
 from plate_ocr.training.styles.surroundings import add_surroundings, crop_strip
 
 cv2.setNumThreads(1)  # a plate is too small to be split among threads
 
-PLATE_SIZE = (PLATE_WIDTH, PLATE_HEIGHT)
 P_CLEAN = 0.1  # nothing is changed
 P_CORRUPT = 0.65  # of the others; the rest gets geometry and lighting only, which teaches shapes
 P_PANEL = 0.2  # of the others; the background ends near the digits
@@ -65,34 +64,28 @@ class PlateAugmentation:
         Returns:
             The augmented plates, uint8 (n, 64, 128, 1), and the boxes of their digits, int (n, 4).
         """
-        augmented, boxes = zip(
-            *(
-                augment(self._draw(image, text, rng), rng, len(text))
-                for image, text, rng in zip(
-                    images[..., 0], texts, map(np.random.default_rng, seeds), strict=True
-                )
-            ),
-            strict=True,
-        )
-        return np.stack(augmented)[..., None], np.array(boxes)
+        generators = map(np.random.default_rng, seeds)
+        pairs = [
+            augment(self._draw(image, text, rng), rng, len(text))
+            for image, text, rng in zip(images[..., 0], texts, generators, strict=True)
+        ]
+        plates, boxes = map(np.stack, zip(*pairs, strict=True))
+        return plates[..., None], boxes
 
     def _draw(self, image: np.ndarray, text: str, rng: np.random.Generator) -> Drawing:
         """The plate itself, or its text in a style; with or without surroundings."""
-        drawing, value = None, rng.random()
+        value = rng.random()
         for style, probability in self.styles.items():
-            if 0 <= value < probability:
-                drawing = load_style(style, self.fonts)(text, rng)
             value -= probability
-        if drawing is None:
+            if value < 0:
+                drawing = load_style(style, self.fonts)(text, rng)
+                break
+        else:
             drawing = Drawing(image, normalize_background(image))
-        if rng.random() < self.surroundings_prob and is_on_white(drawing.plate):
+        surrounded = rng.random() < self.surroundings_prob
+        if surrounded and np.median(border_pixels(drawing.plate)) == 255:  # on white
             drawing = add_surroundings(drawing, rng, len(text))
         return drawing
-
-
-def is_on_white(plate: np.ndarray) -> bool:
-    """Whether most of the border of a plate is white."""
-    return bool(np.median(border_pixels(plate)) == 255)
 
 
 def augment(
@@ -157,25 +150,10 @@ def random_geometry(
     x, y, width, height = cv2.boundingRect(255 - ink)
     right, bottom = x + width, y + height
     box = np.array([[x, y], [right, y], [right, bottom], [x, bottom]], np.float32)
-    angle = math.radians(np.clip(rng.normal(0, 3.5), -9, 9))
-    slant = np.clip(rng.normal(0, 0.12), -0.35, 0.35)
-    stretch = np.exp(np.clip(rng.normal(0, 0.13), -0.35, 0.35))
-    cosine, sine = np.cos(angle), np.sin(angle)
-    shape = np.array([[cosine, -sine], [sine, cosine]]) @ [[stretch, slant], [0, 1 / stretch]]
-    corners = (box - box.mean(axis=0)) @ shape.T
-    corners *= 1 + rng.uniform(-0.06, 0.06, corners.shape)  # perspective
-
-    height /= stretch
-    max_scale = (PLATE_SIZE / np.ptp(corners, axis=0)).min()
-    min_scale = max(MIN_DIGIT_HEIGHT / height, MIN_TEXT_WIDTH / (width * stretch))
-    if drawing.has_surroundings:
-        min_scale = max(min_scale, MIN_FILL_IN_SURROUNDINGS * max_scale)
-    scale = np.exp(rng.uniform(np.log(min(min_scale, 0.99 * max_scale)), np.log(max_scale)))
-    corners *= scale
-    free = np.maximum(PLATE_SIZE - np.ptp(corners, axis=0), 0)
-    position = rng.uniform(-0.15, 1.15, 2).clip(0, 1)  # some touch the edges of the plate
-    corners += position * free - corners.min(axis=0)
-
+    corners, stretch = _distort_corners(box, rng)
+    size = width * stretch, height / stretch
+    min_fill = MIN_FILL_IN_SURROUNDINGS if drawing.has_surroundings else 0.0
+    corners, scale = _scale_and_place(corners, size, min_fill, rng)
     matrix = cv2.getPerspectiveTransform(box, corners.astype(np.float32))
     source = _source_of_pixels(matrix, rng) if rng.random() < 0.25 else None
     sharpening = scale if scale > 1.2 and rng.random() < 0.7 else 1.0
@@ -183,7 +161,7 @@ def random_geometry(
     if drawing.has_surroundings:
         background = int(np.median(border_pixels(drawing.plate)))
         plate = _warp(drawing.plate, matrix, source, 1.0, background)
-    return plate, ink, height * scale
+    return plate, ink, size[1] * scale
 
 
 def add_panel(plate: np.ndarray, box: Box, rng: np.random.Generator) -> np.ndarray:
@@ -257,6 +235,34 @@ def _jitter_spacing(plate: np.ndarray, rng: np.random.Generator, digits: int) ->
         np.minimum(target, digit, out=target)
         x += end - start + gap
     return spaced
+
+
+def _distort_corners(box: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Rotate, slant, stretch and tilt a box; corners (4, 2) and the stretch of its width."""
+    angle = math.radians(np.clip(rng.normal(0, 3.5), -9, 9))
+    slant = np.clip(rng.normal(0, 0.12), -0.35, 0.35)
+    stretch = np.exp(np.clip(rng.normal(0, 0.13), -0.35, 0.35))
+    cosine, sine = np.cos(angle), np.sin(angle)
+    shape = np.array([[cosine, -sine], [sine, cosine]]) @ [[stretch, slant], [0, 1 / stretch]]
+    corners = (box - box.mean(axis=0)) @ shape.T
+    return corners * (1 + rng.uniform(-0.06, 0.06, corners.shape)), stretch  # perspective
+
+
+def _scale_and_place(
+    corners: np.ndarray, size: tuple[float, float], min_fill: float, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    """Scale the corners (4, 2) of a text of this width and height, and place them in the plate.
+
+    The text stays legible, and fills `min_fill` of the plate or more. Returns also the scale.
+    """
+    width, height = size
+    max_scale = (PLATE_SIZE / np.ptp(corners, axis=0)).min()
+    min_scale = max(MIN_DIGIT_HEIGHT / height, MIN_TEXT_WIDTH / width, min_fill * max_scale)
+    scale = np.exp(rng.uniform(np.log(min(min_scale, 0.99 * max_scale)), np.log(max_scale)))
+    corners = corners * scale
+    free = np.maximum(PLATE_SIZE - np.ptp(corners, axis=0), 0)
+    position = rng.uniform(-0.15, 1.15, 2).clip(0, 1)  # some touch the edges of the plate
+    return corners + (position * free - corners.min(axis=0)), scale
 
 
 def _source_of_pixels(matrix: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -26,10 +26,15 @@ class EpochBatches(keras.utils.PyDataset):
 
     seed: int
     batch_size: int
+    labels: np.ndarray  # of all plates, int (n, digits)
+    repeats = 1  # of every plate in an epoch
 
     def shuffle(self, epoch: int) -> None:
         """Take the order of an epoch, counted from 0."""
-        raise NotImplementedError
+        self.epoch = epoch
+        rng = np.random.default_rng([self.seed, epoch])
+        orders = [rng.permutation(len(self.labels)) for _ in range(self.repeats)]
+        self.order = np.concatenate(orders)
 
 
 class PlateBatches(EpochBatches):
@@ -56,11 +61,6 @@ class PlateBatches(EpochBatches):
             if size % host.num_devices:
                 raise TrainingError(f"{host.num_devices} devices cannot share {size} plates")
         self.shuffle(epoch=0)
-
-    def shuffle(self, epoch: int) -> None:
-        """Take the order of an epoch, counted from 0."""
-        self.epoch = epoch
-        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.labels))
 
     def __len__(self) -> int:
         return -(-len(self.labels) // self.batch_size)

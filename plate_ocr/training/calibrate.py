@@ -9,7 +9,7 @@ from plate_ocr.network.checkpoint import load_metadata, write_metadata
 from plate_ocr.plates.dataset import PlateDataset, held_out_range, render_plates
 from plate_ocr.reading.calibration import PlattScaling, fit_platt_scaling
 from plate_ocr.reading.reader import PlateReader
-from plate_ocr.training.augmentation import PlateAugmentation
+from plate_ocr.training.batches import make_augmentation
 from plate_ocr.training.config import CONFIGS
 
 DRAWN_PLATES = 300  # beside the labelled ones
@@ -25,17 +25,13 @@ def calibrate(weights: Path | str, plates: PlateDataset, backend: str = "onnx") 
     Args:
         weights: the HDF5 file, its export beside it unless Keras is the backend.
         plates: labelled plates that were not trained on.
-        backend: as of `PlateReader`.
-
-    Raises:
-        WeightsError: the weights cannot be used.
+        backend: that reads them.
     """
     weights = Path(weights)
     metadata = load_metadata(weights)
     drawn = render_plates(held_out_range(DRAWN_PLATES, plates.digits), digits=plates.digits)
-    config = CONFIGS["robust"]
-    augmentation = PlateAugmentation(config.styles, config.surroundings_prob)
-    images, _ = augmentation(drawn.images, drawn.labels, seeds=range(len(drawn)))
+    augment = make_augmentation(CONFIGS["robust"])
+    images, _ = augment(drawn.images, drawn.labels, range(len(drawn)))
     predictions = PlateReader(weights, backend).predict(np.concatenate([plates.images, images]))
     correct = np.array(predictions.texts) == np.array(plates.labels + drawn.labels)
     share = min(1.0, len(plates) / len(drawn))

@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from plate_ocr.network.checkpoint import file_sha256
 from plate_ocr.training.config import TrainingError
 from plate_ocr.training.distributed import SINGLE_HOST, Distributed
 from plate_ocr.training.saving import device_name
@@ -29,11 +28,11 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     The best epoch has the lowest `rank`; by default that is the CTC loss of training.
 
-    After every epoch come the weights and the optimizer, then `state.json` with the history and
-    the SHA-256 of the weights. Files are replaced atomically, so a kill at any moment leaves the
-    state of a finished epoch. `run` is what determines the result; the directory of another run is
-    refused. The first host writes; all read the same directory. (On resuming, Keras' EarlyStopping
-    forgets its best epoch, and BackupAndRestore keeps none.)
+    After every epoch come the weights and the optimizer, then `state.json` with the history. Files
+    are replaced atomically, so a kill at any moment leaves the state of a finished epoch. `run` is
+    what determines the result; the directory of another run is refused. The first host writes; all
+    read the same directory. (On resuming, Keras' EarlyStopping forgets its best epoch, and
+    BackupAndRestore keeps none.)
     """
 
     def __init__(
@@ -46,44 +45,51 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         rank: Callable[[dict], Any] = itemgetter(MONITOR),
     ):
         super().__init__()
-        self.rank = rank
         self.directory = Path(directory)
         self.patience = patience
         self.probe_images = probe_images
         self.host = host
-        try:
-            self.state = read_json(self.directory / "state.json")
-        except (FileNotFoundError, NotADirectoryError):
-            self.state = {
-                "run": run,
-                "epoch": 0,  # finished epochs
-                "stopped": False,  # by early stopping
-                "history": [],
-                "probes": [],  # steps and logits of the probe images
-                "sha256": {},  # of the files of weights
-            }
-        except ValueError as error:
-            raise TrainingError(f"{error}; delete {self.directory} to start again") from error
-        found = self.state.get("run") if isinstance(self.state, dict) else None
-        if found != run:
-            found = found if isinstance(found, dict) else {}
-            keys = sorted(found.keys() | run.keys())
-            differing = ", ".join(key for key in keys if found.get(key) != run.get(key))
-            raise TrainingError(
-                f"{self.directory}: holds another run (it differs in: {differing}); choose another "
-                "directory, or delete it to start again"
-            )
-        for name, sha256 in self.state["sha256"].items():
-            if file_sha256(path := self.directory / name) != sha256:
-                raise TrainingError(f"{path}: damaged; delete {self.directory} to start again")
+        self.rank = rank
+        self.state = self._load_state(run)
         # Fail now rather than after an epoch.
         with host.save_on_first_host(self.directory) as folder:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / "state.json", json.dumps(self.state))
 
+    def _load_state(self, run: dict) -> dict[str, Any]:
+        """The state of this run, or of a new one."""
+        try:
+            state = read_json(self.directory / "state.json")
+        except (FileNotFoundError, NotADirectoryError):
+            return {
+                "run": run,
+                "epoch": 0,  # finished epochs
+                "stopped": False,  # by early stopping
+                "history": [],
+                "probes": [],  # steps and logits of the probe images
+            }
+        except ValueError as error:
+            raise TrainingError(f"{error}; delete {self.directory} to start again") from error
+        self._check_run(state.get("run", {}), run)
+        return state
+
+    def _check_run(self, found: dict, run: dict) -> None:
+        """Refuse another run, by what differs."""
+        keys = sorted(found.keys() | run.keys())
+        differing = [key for key in keys if found.get(key) != run.get(key)]
+        if differing:
+            raise TrainingError(
+                f"{self.directory}: holds another run (it differs in: {', '.join(differing)}); "
+                "choose another directory, or delete it to start again"
+            )
+
     def restore(self, model: keras.Model, epoch: int) -> None:
         """Load the weights, and the optimizer if `model` has one, as they were after an epoch."""
-        model.load_weights(self.directory / _weights_name(epoch))
+        path = self.directory / _weights_name(epoch)
+        try:
+            model.load_weights(path)
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{path}: damaged; delete its folder to start again") from error
 
     def on_train_begin(self, logs=None):
         """Read the probe images before the first step."""
@@ -122,20 +128,16 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._write_epoch()
 
     def _write_epoch(self) -> None:
-        """Write the weights, then the state that names them; then remove older weights."""
-        state, last = self.state, _weights_name(self.state["epoch"])
-        kept = {last, _weights_name(state["best_epoch"])}
+        """Write the weights, then the state that names their epoch; then remove older weights."""
+        last, best = (_weights_name(self.state[name]) for name in ("epoch", "best_epoch"))
         with self.host.save_on_first_host(self.directory) as folder:
             folder.mkdir(exist_ok=True)
             with atomic_write(folder / last) as temporary:
-                room = BYTES_PER_PARAMETER * self.model.count_params()
-                temporary.write_bytes(bytes(room))
+                temporary.write_bytes(bytes(BYTES_PER_PARAMETER * self.model.count_params()))
                 self.model.save_weights(temporary)
-                state["sha256"][last] = file_sha256(temporary)
-            state["sha256"] = {name: state["sha256"][name] for name in sorted(kept)}
-            write_text(folder / "state.json", json.dumps(state))
+            write_text(folder / "state.json", json.dumps(self.state))
             for path in folder.glob("*.weights.h5"):
-                if path.name not in kept:
+                if path.name not in (last, best):
                     path.unlink()
 
 

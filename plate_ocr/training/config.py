@@ -1,6 +1,7 @@
 """The hyperparameters: `TrainConfig` with the named ones, and `FineTuneConfig`."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 class TrainingError(RuntimeError):
@@ -41,51 +42,30 @@ class TrainConfig:
     seed: int = 2026  # of fresh weights, plate order, augmentation and dropout
 
 
+# What several configurations share.
+AUGMENTED: dict[str, Any] = {"augment": True, "styles": DRAWN_STYLES, "surroundings_prob": 0.25}
+QUICK: dict[str, Any] = {
+    "batch_size": 64,
+    "epochs": 4,
+    "plates": 6_000,
+    "val_plates": 500,
+    "test_plates": 1_000,
+}
+
 CONFIGS = {
     config.name: config
     for config in (
         # Part I: the run this project started from, known from a description. Without
         # augmentation, dropout keeps the network from memorising the plates.
         TrainConfig(
-            name="described",
-            learning_rate=3e-4,
-            warmup_steps=0,
-            batch_size=256,
-            epochs=55,
-            patience=5,
-            dropout=0.5,
+            name="described", learning_rate=3e-4, warmup_steps=0, batch_size=256, dropout=0.5
         ),
         # Part II: goes on from Part I with everything drawn; made the weights of the repository.
-        TrainConfig(
-            name="robust",
-            epochs=60,
-            augment=True,
-            styles=DRAWN_STYLES,
-            surroundings_prob=0.25,
-        ),
+        TrainConfig(name="robust", epochs=60, **AUGMENTED),
         # A smoke test that takes minutes on a laptop and still learns to read.
-        TrainConfig(
-            name="quick",
-            warmup_steps=0,
-            batch_size=64,
-            epochs=4,
-            plates=6_000,
-            val_plates=500,
-            test_plates=1_000,
-        ),
+        TrainConfig(name="quick", warmup_steps=0, **QUICK),
         # The same for Part II; what it draws takes longer to learn than there is time for.
-        TrainConfig(
-            name="quick_robust",
-            warmup_steps=50,
-            batch_size=64,
-            epochs=4,
-            plates=6_000,
-            val_plates=500,
-            test_plates=1_000,
-            augment=True,
-            styles=DRAWN_STYLES,
-            surroundings_prob=0.25,
-        ),
+        TrainConfig(name="quick_robust", warmup_steps=50, **QUICK, **AUGMENTED),
     )
 }
 

@@ -78,11 +78,7 @@ def split_bidirectional_lstm(model: keras.Model) -> keras.KerasTensor:
 
 
 def check_export(backend: Backend, model: keras.Model, path: Path) -> None:
-    """Compare an export with the Keras model on noise.
-
-    Raises:
-        WeightsError: crop or logits differ; the message names `path`.
-    """
+    """Compare an export with the Keras model on noise; a WeightsError names `path`."""
     noise = np.random.default_rng(0).integers(0, 256, (32, PLATE_HEIGHT, PLATE_WIDTH, 1), np.uint8)
     outputs = with_crop(model).predict(noise, verbose=0), backend(noise)
     for name, expected, actual in zip(OUTPUT_NAMES, *outputs, strict=True):

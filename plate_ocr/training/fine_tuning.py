@@ -83,13 +83,10 @@ def fine_tune(
         minutes: about how long to train; by default `config.epochs`.
         digits: on an image, 4 to 7; by default as many as the initial weights read.
         initial_weights: the HDF5 file to start from.
-        config: the hyperparameters.
 
     Raises:
         DatasetError, ImageError: the images or their labels cannot be used.
         TrainingError: the output folder holds something else, or `digits` is not supported.
-        WeightsError: the initial weights cannot be used.
-        OSError: the output cannot be written.
     """
     initial_weights, output = Path(initial_weights), Path(output)
     check_output(output)
@@ -102,22 +99,16 @@ def fine_tune(
     initial = model.get_weights()
     run = {"config": asdict(config), "minutes": minutes, "own": digest(own)}
     run |= {"validation": digest(validation), "weights": metadata["sha256"][initial_weights.name]}
-    checkpoints = output / CHECKPOINTS
-    checkpoint = ResumableCheckpoint(checkpoints, run, rank=validation_error)
+    checkpoint = ResumableCheckpoint(output / CHECKPOINTS, run, rank=validation_error)
     fit_own(model, own, validation, checkpoint, config, minutes)
     average_weights(model, initial)
-    weights = output / WEIGHTS_NAME
-    save_model(model, weights, digits)
-    state = checkpoint.state
-    return FineTuned(weights, own, validation, state["history"], state["best_epoch"])
+    save_model(model, output / WEIGHTS_NAME, digits)
+    history, best_epoch = checkpoint.state["history"], checkpoint.state["best_epoch"]
+    return FineTuned(output / WEIGHTS_NAME, own, validation, history, best_epoch)
 
 
 def check_output(output: Path) -> None:
-    """Refuse a folder that holds anything but an interrupted run.
-
-    Raises:
-        TrainingError: it does.
-    """
+    """Refuse a folder that holds anything but an interrupted run."""
     checkpoints = output / CHECKPOINTS
     if (checkpoints / "state.json").exists():
         return  # which `ResumableCheckpoint` compares with this run
@@ -145,7 +136,6 @@ def split_images(
 
     Raises:
         DatasetError: too few images, equal labels only, or an image in both folders.
-        ImageError: an image cannot be read.
     """
     own = load_folder(folder, digits)
     if len(own) < MIN_IMAGES:
@@ -248,10 +238,7 @@ class OwnAndDrawnBatches(EpochBatches):
     An epoch takes every own image equally often. Order and augmentation depend on seed, epoch and
     batch alone, so a resumed run sees the same images as an uninterrupted one.
 
-    Args:
-        own: images of your own.
-        boxes: left, top, right and bottom of their digits in pixels, int (n, 4).
-        config: says how many of either kind, and how the drawn ones are augmented.
+    The boxes of the own digits are left, top, right and bottom in pixels, int (n, 4).
     """
 
     def __init__(self, own: PlateDataset, boxes: np.ndarray, config: FineTuneConfig):
@@ -265,13 +252,6 @@ class OwnAndDrawnBatches(EpochBatches):
         self.size = config.batch_size // 2  # own images of a batch, and as many drawn plates
         self.repeats = max(1, round(config.own_images / len(own)))
         self.shuffle(epoch=0)
-
-    def shuffle(self, epoch: int) -> None:
-        """As in `EpochBatches`."""
-        self.epoch = epoch
-        rng = np.random.default_rng([self.seed, epoch])
-        count = len(self.labels)
-        self.order = np.concatenate([rng.permutation(count) for _ in range(self.repeats)])
 
     def __len__(self) -> int:
         return -(-len(self.order) // self.size)

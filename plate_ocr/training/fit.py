@@ -59,8 +59,6 @@ def train(
 
     Raises:
         TrainingError: plates, configuration or checkpoints cannot be used, or the loss diverged.
-        WeightsError: the initial weights cannot be used.
-        OSError: the checkpoints cannot be written.
     """
     if not (len(plates) and len(validation)):
         raise TrainingError(f"{len(plates)} training and {len(validation)} validation plates")

@@ -1,6 +1,5 @@
 """What a training leaves: the files of weights and the results of the run."""
 
-import csv
 import importlib
 import json
 import logging
@@ -88,13 +87,10 @@ def device_name() -> str:
 def save_run(
     config: TrainConfig, state: dict, weights: Path, measured: dict, directory: Path | str
 ) -> dict:
-    """Write a run's epochs to `training_<config>.csv`, the rest to `.json`; return the latter."""
+    """Write what a run has measured, and its epochs, to `training_<config>.json`; return that."""
     path = Path(directory, f"training_{config.name}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     history = state["history"]
-    columns = [name for name in history[0] if name != "device"]
-    lines = [columns, *([f"{row[name]:.6g}" for name in columns] for row in history)]
-    write_text(path.with_suffix(".csv"), "".join(",".join(line) + "\n" for line in lines))
     result = {
         "config": asdict(config),
         "precision": state["run"]["precision"],
@@ -108,6 +104,7 @@ def save_run(
         "initial_weights": state["run"].get("initial_weights"),
         "versions": versions(),
         "measured": measured,
+        "history": history,
     }
     write_text(path, json.dumps(result, indent=2) + "\n")
     return result
@@ -116,9 +113,7 @@ def save_run(
 def load_runs(directory: Path | str) -> dict[str, tuple[dict, list[dict]]]:
     """All runs in a folder of results: name of the configuration -> (result, history)."""
     runs = {}
-    for path in sorted(Path(directory).glob("training_*.csv")):
-        result = read_json(path.with_suffix(".json"))
-        rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
-        history = [{name: float(value) for name, value in row.items()} for row in rows]
-        runs[result["config"]["name"]] = (result, history)
+    for path in sorted(Path(directory).glob("training_*.json")):
+        result = read_json(path)
+        runs[result["config"]["name"]] = (result, result["history"])
     return runs

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from plate_ocr.plates.alphabet import BLANK, SUPPORTED_LENGTHS, decode, encode, is_valid_label
+from plate_ocr.plates.alphabet import SUPPORTED_LENGTHS, decode, encode, is_valid_label
 
 
 def test_decoding_inverts_encoding():
@@ -10,11 +10,6 @@ def test_decoding_inverts_encoding():
     assert labels.shape == (100_000, 5) and labels.dtype == np.int32
     assert labels.min() == 1 and labels.max() == 10  # the blank is class 0
     assert decode(labels) == texts
-
-
-def test_decoding_drops_blanks_and_keeps_repeated_digits():
-    assert decode(np.array([[BLANK, 1, 1, BLANK, 10], 5 * [BLANK]])) == ["009", ""]
-    assert decode(np.zeros((2, 0), int)) == ["", ""]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
-from plate_ocr.training.styles.counters import HALF_TURN, CounterRenderer
+from plate_ocr.training.styles.counters import HALF_TURN, render_counter
 from plate_ocr.training.styles.interpolation import FontInterpolator
 from plate_ocr.training.styles.row import INK_THRESHOLD
 
@@ -9,7 +11,7 @@ from plate_ocr.training.styles.row import INK_THRESHOLD
 @pytest.fixture(scope="module")
 def render(fonts):
     whole = [font for font in fonts if "stencil" not in font.kind]  # digits of one piece
-    return CounterRenderer(FontInterpolator(whole[::4]).interpolate).render
+    return partial(render_counter, FontInterpolator(whole[::4]).interpolate)
 
 
 def digit_slices(ink):

@@ -167,12 +167,6 @@ def test_a_seeded_fifth_is_for_validation(own):
     assert split_images(own, None, digits=5, seed=1)[1].labels == validation.labels
 
 
-def test_images_of_one_label_are_all_trained_on_or_all_for_validation(own):
-    write_table(own, [f"0000{number // 3}" for number in range(12)])
-    trained, validation = split_images(own, None, digits=5, seed=1)
-    assert (len(trained), len(validation)) == (9, 3) and len(set(validation.labels)) == 1
-
-
 def test_a_fifth_of_the_images_is_for_validation_however_many_share_a_label(own):
     write_table(own, [f"0000{min(number, 4)}" for number in range(12)])
     for seed in range(5):

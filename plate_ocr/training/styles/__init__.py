@@ -4,35 +4,34 @@ A `Style` draws a text: digits in shapes that no font has, or in surroundings li
 photographs. `row.render_row` draws any source of digit shapes.
 """
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from plate_ocr.plates.fonts import FONT_DIRECTORY, load_fonts
-from plate_ocr.training.styles.counters import CounterRenderer
+from plate_ocr.training.styles.counters import render_counter
 from plate_ocr.training.styles.handwriting import render_handwriting
 from plate_ocr.training.styles.interpolation import FontInterpolator
-from plate_ocr.training.styles.row import Style
+from plate_ocr.training.styles.row import GlyphSource, Style, render_row
 from plate_ocr.training.styles.segments import render_segments
-from plate_ocr.training.styles.squared import render_squared
+from plate_ocr.training.styles.squared import square_digits
 
 STYLES = ("interpolated", "handwriting", "segments", "squared", "counters")
 
 
-@cache
 def load_style(name: str, fonts: Path | str = FONT_DIRECTORY) -> Style:
-    """The style of this name, which may draw with these fonts; measuring them takes seconds."""
+    """The style of this name, which may draw with these fonts."""
     if name == "interpolated":
-        return _interpolator(fonts).render
+        return partial(render_row, _interpolated(fonts))
     if name == "counters":
-        return CounterRenderer(_interpolator(fonts).interpolate).render
-    drawn = {
+        return partial(render_counter, _interpolated(fonts))
+    styles: dict[str, Style] = {
         "handwriting": render_handwriting,
         "segments": render_segments,
-        "squared": render_squared,
+        "squared": partial(render_row, square_digits),
     }
-    return drawn[name]
+    return styles[name]
 
 
-@cache
-def _interpolator(fonts: Path | str) -> FontInterpolator:
-    return FontInterpolator(load_fonts(fonts))
+@cache  # measuring the fonts takes seconds
+def _interpolated(fonts: Path | str) -> GlyphSource:
+    return FontInterpolator(load_fonts(fonts)).interpolate

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from plate_ocr.plates.alphabet import DIGITS, NUM_DIGITS
-from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_SIZE, PLATE_WIDTH
 from plate_ocr.training.styles.row import (
     SDF_CLIP,
     SDF_PADDING,
@@ -61,30 +61,24 @@ class Layout(NamedTuple):
     turn_pitch: float  # from a digit of a wheel down (negative: up) to the next one
 
 
-class CounterRenderer:
-    """Draws rolling counters with the digits of a source."""
-
-    def __init__(self, source: GlyphSource):
-        self._source = source
-
-    def render(self, text: str, rng: np.random.Generator) -> Drawing:
-        """Draw a text on the wheels of a counter."""
-        digits = [DIGITS.index(digit) for digit in text]
-        glyphs = self._source(range(len(DIGITS)), rng)
-        boldest = min(0.4 * glyphs.counter_radius, MAX_EMBOLDEN)
-        weight, stretch = rng.uniform(-0.3 * glyphs.half_stroke, boldest), rng.lognormal(0, 0.15)
-        glyphs = glyphs._replace(
-            fields=glyphs.fields + np.float32(weight), boxes=glyphs.boxes * [stretch, 1, 1]
-        )
-        layout = _sample_layout(glyphs.boxes, len(digits), rng)
-        shifts = _sample_shifts(digits, layout, rng)
-        windows = _draw_windows(layout, rng)
-        labels, others = _draw_digits(digits, shifts, glyphs, layout, rng) * windows
-        plate = _paint_wheels(np.maximum(labels, others), layout, rng)
-        _draw_dividers(plate, layout, rng)
-        faceplate = _draw_faceplate(layout, rng)
-        plate = _add_glass(faceplate + windows * (plate - faceplate), rng)
-        return Drawing(to_uint8(plate), to_uint8(255 - 255 * labels), has_surroundings=True)
+def render_counter(source: GlyphSource, text: str, rng: np.random.Generator) -> Drawing:
+    """Draw a text on the wheels of a counter, in the shapes of a source."""
+    digits = [DIGITS.index(digit) for digit in text]
+    glyphs = source(range(len(DIGITS)), rng)
+    boldest = min(0.4 * glyphs.counter_radius, MAX_EMBOLDEN)
+    weight, stretch = rng.uniform(-0.3 * glyphs.half_stroke, boldest), rng.lognormal(0, 0.15)
+    glyphs = glyphs._replace(
+        fields=glyphs.fields + np.float32(weight), boxes=glyphs.boxes * [stretch, 1, 1]
+    )
+    layout = _sample_layout(glyphs.boxes, len(digits), rng)
+    shifts = _sample_shifts(digits, layout, rng)
+    windows = _draw_windows(layout, rng)
+    labels, others = _draw_digits(digits, shifts, glyphs, layout, rng) * windows
+    plate = _paint_wheels(np.maximum(labels, others), layout, rng)
+    _draw_dividers(plate, layout, rng)
+    faceplate = _draw_faceplate(layout, rng)
+    plate = _add_glass(faceplate + windows * (plate - faceplate), rng)
+    return Drawing(to_uint8(plate), to_uint8(255 - 255 * labels), has_surroundings=True)
 
 
 def _sample_layout(boxes: np.ndarray, count: int, rng: np.random.Generator) -> Layout:
@@ -140,28 +134,26 @@ def _draw_digits(
     sizes = np.rint((glyphs.boxes[:, :2] + 2 * SDF_PADDING) * scale).astype(int).tolist()
     tops = ((ascent - glyphs.boxes[:, 2] - extent / 2 - SDF_PADDING) * scale).tolist()
     distances = np.full((2, PLATE_HEIGHT, PLATE_WIDTH), -SDF_CLIP, np.float32)
-    windows = distances[:, layout.top : layout.bottom]
+    labels, others = distances
     wheels = [*zip(digits, shifts.tolist(), strict=True), (int(rng.integers(len(DIGITS))), 0.0)]
     for wheel, (digit, shift) in enumerate(wheels):
         x = layout.left + (wheel + 0.5) * layout.pitch
         middle = (layout.bottom - layout.top) / 2 + shift
         for step in (-1, 0, 1):
             shown = (digit + step) % len(DIGITS)
-            y = middle + step * layout.turn_pitch + tops[shown]
-            _draw_field(
-                windows[0 if step == 0 and wheel < layout.count else 1],
-                glyphs.fields[shown],
-                (round(x - sizes[shown][0] / 2), round(y)),
-                sizes[shown],
-            )
+            corner = x - sizes[shown][0] / 2, middle + step * layout.turn_pitch + tops[shown]
+            canvas = labels if step == 0 and wheel < layout.count else others
+            window = canvas[layout.top : layout.bottom]
+            _draw_field(window, glyphs.fields[shown], corner, sizes[shown])
     return (distances * np.float32(scale) + np.float32(0.5)).clip(0, 1)
 
 
 def _draw_field(
-    window: np.ndarray, field: np.ndarray, corner: tuple[int, int], size: Sequence[int]
+    window: np.ndarray, field: np.ndarray, corner: tuple[float, float], size: Sequence[int]
 ) -> None:
     """Join a field, resized to a box in pixels, to the distances in a window."""
-    (x, y), left, top = corner, max(corner[0], 0), max(corner[1], 0)
+    x, y = map(round, corner)
+    left, top = max(x, 0), max(y, 0)
     target = window[top : max(y + size[1], 0), left : x + size[0]]
     if target.size:
         height, width = target.shape
@@ -254,7 +246,7 @@ def _draw_faceplate(layout: Layout, rng: np.random.Generator) -> np.ndarray:
 def _add_glass(plate: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Uneven light, dust, and reflexes that are too weak to hide a digit."""
     unevenness = rng.normal(0, rng.uniform(0, 6), (16, 32)).astype(np.float32)
-    plate = plate + cv2.resize(unevenness, (PLATE_WIDTH, PLATE_HEIGHT))
+    plate = plate + cv2.resize(unevenness, PLATE_SIZE)
     dust = rng.integers(plate.shape, size=(rng.integers(20), 2))
     plate[tuple(dust.T)] *= rng.uniform(0.6, 1)
     if rng.random() < P_GLARE:

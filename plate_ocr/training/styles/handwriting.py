@@ -10,7 +10,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_SIZE, PLATE_WIDTH
 from plate_ocr.training.styles.row import Drawing, to_uint8
 from plate_ocr.training.styles.surroundings import add_surroundings
 from plate_ocr.utils import resource_path
@@ -106,7 +106,6 @@ DIGIT_HEIGHTS = (13, 38)  # pixels
 MAX_OVERLAP = 0.25  # of the boxes of neighboring symbols, in digit heights
 GAP_CHANGES = ((-0.1, -0.5, -0.6), (0.3, 0.5, 0.15))  # before marks, after ".,"; less in "00"
 ROWS_PER_HEIGHT = 5  # in which the distances between symbols are measured
-PLATE_SIZE = np.array([PLATE_WIDTH, PLATE_HEIGHT])
 OVERSAMPLING = 2  # of a plate while it is drawn
 FAR = 12  # from a line, in pixels of an oversampled plate: no ink
 
@@ -157,29 +156,47 @@ def _write(symbols: str, template_prob: float, rng: np.random.Generator) -> list
     count, unevenness = len(symbols), rng.uniform(0.2, 1)
     slant = np.clip(rng.normal(0.2, 0.27), -0.3, 0.9)  # to the right, per height
     stretch = np.exp(rng.normal(0.05, 0.2))
-    lifts = np.cumsum(unevenness * rng.normal(rng.normal(0, 0.04), 0.03, count))
-    growth = rng.normal(0, 0.08) * np.linspace(-1, 1, count)
-    sizes = np.exp(unevenness * rng.normal(0, 0.13, count) + growth)
-    shrinkage = np.where(np.array(list(symbols)) == "0", rng.uniform(-0.6, 0.4), 0).clip(0)
-    sizes *= 1 - shrinkage
-    lifts += rng.choice([0, 0, 0.5, 1]) * shrinkage  # some small zeros are raised
+    sizes, lifts = _sizes_and_lifts(symbols, unevenness, rng)
     turns = unevenness * rng.normal(0, 0.05, count)
     slants = slant + rng.normal(0, 0.03, count)
     waves, phases = rng.normal(0, BEND_STD, (count, 2, 1)), rng.uniform(0, 6, count)
-    forms = {}  # of this writer, who writes a symbol always in the same template
-    for symbol in sorted(set(symbols) & set(STROKE_TEMPLATES)):
-        if not symbol.isdigit() or rng.random() < template_prob:
-            forms[symbol] = rng.integers(len(STROKE_TEMPLATES[symbol]))
+    templates = _choose_templates(symbols, template_prob, rng)
     glyphs = []
     for index, symbol in enumerate(symbols):
-        if symbol in forms:
-            points, own_slant = trace_template(STROKE_TEMPLATES[symbol][forms[symbol]]), 0.0
+        if symbol in templates:
+            points, own_slant = trace_template(templates[symbol]), 0.0
         else:
             points, own_slant = _choose_digit(int(symbol), slant, rng)
         points = points + waves[index] * np.sin(3 * points[::-1] + phases[index])
         matrix = np.array([[stretch, own_slant - slants[index]], [turns[index], 1]])
         glyphs.append(sizes[index] * matrix @ points - [[0], [lifts[index]]])
     return glyphs
+
+
+def _sizes_and_lifts(
+    symbols: str, unevenness: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """How large every symbol is, and how far above the base line, in digit heights."""
+    count = len(symbols)
+    lifts = np.cumsum(unevenness * rng.normal(rng.normal(0, 0.04), 0.03, count))
+    growth = rng.normal(0, 0.08) * np.linspace(-1, 1, count)
+    sizes = np.exp(unevenness * rng.normal(0, 0.13, count) + growth)
+    shrinkage = np.where(np.array(list(symbols)) == "0", rng.uniform(-0.6, 0.4), 0).clip(0)
+    sizes *= 1 - shrinkage
+    lifts += rng.choice([0, 0, 0.5, 1]) * shrinkage  # some small zeros are raised
+    return sizes, lifts
+
+
+def _choose_templates(
+    symbols: str, template_prob: float, rng: np.random.Generator
+) -> dict[str, str]:
+    """The templates of one writer: of all marks, and of some digits."""
+    templates = {}
+    for symbol in sorted(set(symbols) & set(STROKE_TEMPLATES)):
+        if not symbol.isdigit() or rng.random() < template_prob:
+            forms = STROKE_TEMPLATES[symbol]
+            templates[symbol] = forms[rng.integers(len(forms))]
+    return templates
 
 
 def _choose_digit(digit: int, slant: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
@@ -223,7 +240,7 @@ def _choose_frame(
     """Scale, in pixels per digit height, and position of the digits; marks may be cut off."""
     start = digits.min(axis=1) - half_stroke
     extent = digits.max(axis=1) + half_stroke - start
-    free = PLATE_SIZE - 2 * (MARGIN + 2)
+    free = np.subtract(PLATE_SIZE, 2 * (MARGIN + 2))
     width = extent[0] if rng.random() < 0.4 else max(extent[0], np.ptp(written[0]))
     scale = min(rng.uniform(*DIGIT_HEIGHTS), free[0] / width, free[1] / extent[1])
     position = MARGIN + 2 + rng.random(2) * (free - scale * extent) - scale * start

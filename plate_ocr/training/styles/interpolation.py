@@ -12,14 +12,7 @@ import numpy as np
 
 from plate_ocr.plates.fonts import PlateFont
 from plate_ocr.plates.rendering import render_glyphs
-from plate_ocr.training.styles.row import (
-    SDF_CLIP,
-    SDF_PADDING,
-    SDF_SIZE,
-    Drawing,
-    GlyphFields,
-    render_row,
-)
+from plate_ocr.training.styles.row import SDF_CLIP, SDF_PADDING, SDF_SIZE, GlyphFields
 
 SDF_FONT_SIZE = 80  # pixels per em at which distances are measured
 MAX_MIX = 0.6  # weight of the second font; the first one decides the style of the row
@@ -27,7 +20,7 @@ TYPICAL_HALF_STROKE = 0.06  # in digit heights
 
 
 class FontInterpolator:
-    """Draws texts in random mixtures of two fonts; measuring the fonts takes seconds."""
+    """Mixes digits of two random fonts; measuring the fonts takes seconds."""
 
     def __init__(self, fonts: Sequence[PlateFont]):
         measured = [
@@ -40,10 +33,6 @@ class FontInterpolator:
         self.fields, self.boxes, self.strokes = map(np.stack, zip(*measured, strict=True))
         self.ink_area = (self.fields > 0).mean(axis=(2, 3))
         self.family_ends = np.cumsum([len(font.instances) for font in fonts])
-
-    def render(self, text: str, rng: np.random.Generator) -> Drawing:
-        """Draw a text in a new mixture, as `render_row` does."""
-        return render_row(self.interpolate, text, rng)
 
     def interpolate(self, digits: Sequence[int], rng: np.random.Generator) -> GlyphFields:
         """Signed distance fields of digits, all in a new mixture."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.plates.rendering import MARGIN, PLATE_HEIGHT, PLATE_SIZE, PLATE_WIDTH
 from plate_ocr.training.styles.row import Drawing
 
 # Segments a to g, clockwise from the top, then the middle one: column and row of both ends, and
@@ -37,7 +37,6 @@ ANGLES = 2 * np.pi * np.arange(8) / 8
 DOT = np.column_stack([np.cos(ANGLES), np.sin(ANGLES)])
 SCALE = 4  # segments are drawn this many times larger, then averaged
 SUBPIXEL_BITS = 4  # of coordinates given to OpenCV
-PLATE_SIZE = np.array([PLATE_WIDTH, PLATE_HEIGHT])
 HEIGHTS = (12, 56)  # of digits in pixels, as far as they fit
 GAPS = (0.12, 0.5)  # between cells
 MIN_CONTRAST = 100  # gray levels between lit segments and what lies around them
@@ -82,20 +81,34 @@ def design_display(digits: Sequence[int], rng: np.random.Generator) -> Display:
     shape = first + rng.uniform(0, 0.5) * (second - first)
     columns, rows = np.array([half_x, width - half_x]), np.array([half_y, middle, 1 - half_y])
     corners = np.stack([columns[ENDS[..., 0]], rows[ENDS[..., 1]]], axis=-1)
-    across = np.where(IS_VERTICAL, half_x, half_y)[:, None, None]
-    along = np.where(IS_VERTICAL, half_y, half_x)[:, None, None]
-    edges = (  # segments, ends, points across, coordinates
-        corners[:, :, None]
-        + (across * ACROSS)[..., None] * OUTWARD[:, None, None]
-        + (shape[PLACES] * along - gap)[..., None] * AWAY[:, :, None]
-    )
-    segments = np.concatenate([edges[:, 0], edges[:, 1, ::-1]], axis=1)
+    segments = _outline_segments(corners, (half_x, half_y), gap, shape)
     names = [
         OTHER_LIT[digit] if digit in OTHER_LIT and rng.random() < 0.5 else names
         for digit, names in enumerate(LIT)
     ]
     lit = np.array([[segment in names[digit] for segment in "abcdefg"] for digit in digits])
     return Display(segments, lit, width)
+
+
+def _outline_segments(
+    corners: np.ndarray, half: tuple[float, float], gap: float, shape: np.ndarray
+) -> np.ndarray:
+    """Convex polygons of the seven segments, float (7, 14, 2).
+
+    Args:
+        corners: that they join, float (7, 2, 2).
+        half: of their thickness, in x and y.
+        gap: from a corner to a segment.
+        shape: of their ends by place, float (3, 7), as in `END_SHAPES`.
+    """
+    across = np.where(IS_VERTICAL, half[0], half[1])[:, None, None]
+    along = np.where(IS_VERTICAL, half[1], half[0])[:, None, None]
+    edges = (  # segments, ends, points across, coordinates
+        corners[:, :, None]
+        + (across * ACROSS)[..., None] * OUTWARD[:, None, None]
+        + (shape[PLACES] * along - gap)[..., None] * AWAY[:, :, None]
+    )
+    return np.concatenate([edges[:, 0], edges[:, 1, ::-1]], axis=1)
 
 
 def _place_row(
@@ -112,7 +125,7 @@ def _place_row(
     starts = np.cumsum(widths + gaps) - widths - gaps
     slant = np.clip(rng.normal(0.07, 0.09), -0.1, 0.25)
     size = np.array([starts[-1] + widths[-1] + abs(slant), 1])
-    free = PLATE_SIZE - 2 * MARGIN - 2
+    free = np.subtract(PLATE_SIZE, 2 * (MARGIN + 1))
     height = min(np.exp(rng.uniform(*np.log(HEIGHTS))), *(free / size))
     matrices = np.zeros((len(starts), 2, 3))
     matrices[:, :, :2] = height * np.array([[1, -slant], [0, 1]])
@@ -250,4 +263,4 @@ def _fill(canvas: np.ndarray, polygons: np.ndarray, matrix: np.ndarray, gray: fl
 
 def _reduce(canvas: np.ndarray) -> np.ndarray:
     """The plate of a canvas, uint8 (64, 128)."""
-    return cv2.resize(canvas, (PLATE_WIDTH, PLATE_HEIGHT), interpolation=cv2.INTER_AREA)
+    return cv2.resize(canvas, PLATE_SIZE, interpolation=cv2.INTER_AREA)

@@ -10,13 +10,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from plate_ocr.training.styles.row import (
-    SDF_PADDING,
-    SDF_SIZE,
-    Drawing,
-    GlyphFields,
-    render_row,
-)
+from plate_ocr.training.styles.row import SDF_PADDING, SDF_SIZE, GlyphFields
 
 # Corners of strokes, column and row from "00" to "46"; row 3 is the waist, ";" lifts the pen.
 # Stencils cut the first of every digit; the first two need little room between the strokes.
@@ -38,11 +32,6 @@ METRICS = (cv2.DIST_C, cv2.DIST_L2, cv2.DIST_L1)
 MIN_COUNTER = 0.1  # slit between two strokes, in digit heights
 P_STENCIL = 0.2  # of designs that are wide enough
 UNCUT = (1, 4, 7)  # a slit would take their stem
-
-
-def render_squared(text: str, rng: np.random.Generator) -> Drawing:
-    """Draw a text in a new squared design, as `render_row` does."""
-    return render_row(square_digits, text, rng)
 
 
 def square_digits(digits: Sequence[int], rng: np.random.Generator) -> GlyphFields:

@@ -13,10 +13,9 @@ import numpy as np
 
 from plate_ocr.plates.alphabet import NUM_DIGITS
 from plate_ocr.plates.images import border_pixels
-from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
+from plate_ocr.plates.rendering import PLATE_SIZE, PLATE_WIDTH
 from plate_ocr.training.styles.row import Drawing, pixel_grid, to_uint8
 
-PLATE_SIZE = (PLATE_WIDTH, PLATE_HEIGHT)
 MIN_CONTRAST = 110  # gray levels between paper and an average pixel of the strokes
 MIN_TILE_CONTRAST = 50  # the same for a digit on a tile
 MAX_PATTERN = 0.3  # darkness of what runs behind digits
