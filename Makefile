@@ -70,7 +70,7 @@ fine-tune: .venv/ready  ## fine-tune the weights on drawn displays (10 minutes o
 figures: .venv/ready  ## regenerate tables and figures from results/
 	$(RUN) -m tools.figures
 
-benchmark: .venv/ready  ## compare with other OCR engines, also on labelled images: REAL="FOLDER ..."
+benchmark: .venv/ready  ## compare with other OCR engines, also on labeled images: REAL="FOLDER ..."
 	$(RUN) -m benchmarks.compare $(REAL)
 
 ablations: .venv/ready  ## train without each part, and other networks (two hours): REAL="FOLDER ..."; resumes

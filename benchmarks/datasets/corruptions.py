@@ -66,9 +66,9 @@ def motion_blur(plate: Array, length: float, rng: Generator) -> Array:
 def zoom_blur(plate: Array, reach: float, rng: Generator) -> Array:
     """The camera comes nearer while the shutter is open."""
     rows, columns = plate.shape
-    zoomed, centre = [], ((columns - 1) / 2, (rows - 1) / 2)
+    zoomed, center = [], ((columns - 1) / 2, (rows - 1) / 2)
     for factor in np.linspace(1 - reach, 1, 13):
-        matrix, border = cv2.getRotationMatrix2D(centre, 0, factor), cv2.BORDER_REPLICATE
+        matrix, border = cv2.getRotationMatrix2D(center, 0, factor), cv2.BORDER_REPLICATE
         zoomed.append(cv2.warpAffine(plate, matrix, (columns, rows), borderMode=border))
     return np.mean(zoomed, 0)
 
@@ -116,9 +116,9 @@ def dirt(plate: Array, amount: float, rng: Generator) -> Array:
         ends = (x - right, y - down), (x + right, y + down)
         cv2.line(image, *ends, gray, 1, cv2.LINE_AA, shift=4)
     for _ in range(round(4 * amount)):
-        centre = int(rng.uniform(0, 16 * columns)), int(rng.uniform(0, 16 * rows))
+        center = int(rng.uniform(0, 16 * columns)), int(rng.uniform(0, 16 * rows))
         radius, gray = int(16 * rng.uniform(0.4, 1.4)), int(rng.integers(0, 160))
-        cv2.circle(image, centre, radius, gray, cv2.FILLED, cv2.LINE_AA, shift=4)
+        cv2.circle(image, center, radius, gray, cv2.FILLED, cv2.LINE_AA, shift=4)
     return image / 255
 
 
@@ -143,16 +143,16 @@ def tilt(plate: Array, degrees: float, rng: Generator) -> Array:
     rows, columns = plate.shape
     ys, xs = np.nonzero(plate < 0.9)
     box = np.array([(x, y) for y in (ys.min(), ys.max()) for x in (xs.min(), xs.max())], np.float64)
-    centre = box.mean(0)
+    center = box.mean(0)
     angle = np.deg2rad(rng.choice((-1, 1)) * rng.uniform(0.6, 1) * degrees)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     bend = rng.uniform(-1, 1, 2) * degrees / 15 * (0.004, 0.006)
-    seen = (box - centre) @ turn.T
-    seen /= 1 + (box - centre) @ bend[:, None]
+    seen = (box - center) @ turn.T
+    seen /= 1 + (box - center) @ bend[:, None]
     low, high = seen.min(0), seen.max(0)
     limits = np.array((columns - 4, rows - 4))
     scale = min(1.0, *(limits / (high - low)))
-    middle = np.clip(centre, 2 - scale * low, limits + 2 - scale * high)
+    middle = np.clip(center, 2 - scale * low, limits + 2 - scale * high)
     source, target = np.float32(box), np.float32(scale * seen + middle)
     matrix, size = cv2.getPerspectiveTransform(source, target), (columns, rows)
     return cv2.warpPerspective(plate, matrix, size, flags=cv2.INTER_CUBIC, borderValue=1.0)

@@ -24,7 +24,7 @@ class Face:
     package: str
     version: str
     file: str
-    licence: str
+    license: str
     kind: str
     set: str  # unseen or tuning
 

@@ -13,7 +13,7 @@ EDGES = [(x, y) for x in (0, 1, 2) for y in (0, 1, 2) if (x, y) != (1, 1)]
 
 
 def _touch(left: Glyph, left_x: int, right: Glyph, right_x: int) -> bool:
-    """Whether the ink of two neighbours meets, corners included."""
+    """Whether the ink of two neighbors meets, corners included."""
     if left_x + left.left + left.ink.shape[1] < right_x + right.left:
         return False  # an empty column lies between them
     canvas = np.zeros((2, 300, 400), np.uint8)
@@ -32,10 +32,10 @@ def _inked_columns(glyph: Glyph) -> tuple[int, int]:
 
 
 def render_row(face: Face, text: str, size: float, spacing: float, gap: int | None) -> np.ndarray:
-    """Set characters on one line, so that no neighbours touch, and crop to the ink.
+    """Set characters on one line, so that no neighbors touch, and crop to the ink.
 
     `size` is in pixels per em, `spacing` in pixels added to every advance of the font; `gap` empty
-    columns between neighbours replace the advances. Returns ink, uint8: 255 is black.
+    columns between neighbors replace the advances. Returns ink, uint8: 255 is black.
     """
     font = open_font(face, size)
     placed: list[tuple[Glyph, int]] = []

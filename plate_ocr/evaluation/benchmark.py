@@ -137,7 +137,7 @@ def evaluate_weights(
 
 
 def evaluate(reader: PlateReader, plates: PlateDataset) -> EvaluationResult:
-    """Read labelled plates; the confidence is that of the reader."""
+    """Read labeled plates; the confidence is that of the reader."""
     readings = reader.read(list(plates.images[..., 0]))
     return EvaluationResult(
         labels=np.array(plates.labels),

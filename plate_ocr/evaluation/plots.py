@@ -108,12 +108,12 @@ def tta_views(reader: PlateReader, plate: np.ndarray, label: str, title_suffix: 
     single = decode_logits(reader.forward(views).logits, reader.digits)
     merged = decode_with_views(reader.backend, plate, reader.forward(plate), reader.digits)
     captions = [
-        f"{name}\n{text}  {100 * probability:.1f} %"
+        f"{name}\n{text}  {100 * probability:.1f}%"
         for name, text, probability in zip(
             ("original", *VIEWS), single.texts, single.text_probability, strict=True
         )
     ]
-    title = f"Highest mean P(text): {merged.texts[0]}, {100 * merged.text_probability[0]:.1f} %"
+    title = f"Highest mean P(text): {merged.texts[0]}, {100 * merged.text_probability[0]:.1f}%"
     return plate_grid(
         views, captions, [text != label for text in single.texts], f"{title}{title_suffix}"
     )

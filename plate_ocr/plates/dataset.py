@@ -217,7 +217,7 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def load_folder(directory: Path | str, digits: int = NUM_DIGITS) -> PlateDataset:
-    """Load a folder of labelled plates.
+    """Load a folder of labeled plates.
 
     Raises:
         DatasetError: the folder is missing or empty, or an image has no label of `digits` digits.
@@ -264,7 +264,7 @@ def _in_order_of_positions(plates: PlateDataset) -> PlateDataset:
 
 
 def validate_dataset(directory: Path | str, digits: int | None = None) -> list[str]:
-    """Find the problems of a folder of labelled plates.
+    """Find the problems of a folder of labeled plates.
 
     `digits` is by default that of `settings.json`, else five.
 

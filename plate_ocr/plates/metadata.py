@@ -87,7 +87,7 @@ def read_metadata(directory: Path | str) -> dict[str, dict]:
     return records
 
 
-def check_unlabelled(directory: Path | str) -> None:
+def check_unlabeled(directory: Path | str) -> None:
     """Check that a folder has no metadata, and that it can be written there."""
     if found := find_metadata(directory):
         raise DatasetError(f"{found[0]}: exists already; proposals would replace it")
@@ -95,7 +95,7 @@ def check_unlabelled(directory: Path | str) -> None:
 
 
 def write_proposals(directory: Path | str, rows: Sequence[tuple[str, str, float]]) -> Path:
-    """Write metadata.csv, which a person corrects, into a folder that `check_unlabelled` accepts.
+    """Write metadata.csv, which a person corrects, into a folder that `check_unlabeled` accepts.
 
     Rows hold file name, text and confidence.
 

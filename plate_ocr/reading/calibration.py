@@ -1,7 +1,7 @@
 """Calibration: P(text) -> confidence, and the measures of how well confidences are calibrated.
 
 The shipped weights need none: on the tuning set P(text) is as good a confidence as a fitted one.
-Other weights may be overconfident; `fine-tune` and `calibrate` fit them on labelled plates.
+Other weights may be overconfident; `fine-tune` and `calibrate` fit them on labeled plates.
 """
 
 from dataclasses import dataclass

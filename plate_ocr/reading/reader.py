@@ -46,7 +46,7 @@ class Reading:
 
     def __str__(self) -> str:
         percent = 100 * self.confidence
-        return f"{self.text} ({percent if percent == 100 else min(percent, 99.9):.1f} %)"
+        return f"{self.text} ({percent if percent == 100 else min(percent, 99.9):.1f}%)"
 
 
 class PlateReader:

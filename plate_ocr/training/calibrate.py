@@ -1,4 +1,4 @@
-"""Fit the confidence of trained weights to labelled plates."""
+"""Fit the confidence of trained weights to labeled plates."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,10 +9,10 @@ from plate_ocr.network.checkpoint import load_metadata, write_metadata
 from plate_ocr.plates.dataset import PlateDataset, held_out_range, render_plates
 from plate_ocr.reading.calibration import PlattScaling, fit_platt_scaling
 from plate_ocr.reading.reader import PlateReader
-from plate_ocr.training.batches import make_augmentation
+from plate_ocr.training.augmentation import PlateAugmentation
 from plate_ocr.training.config import CONFIGS
 
-DRAWN_PLATES = 300  # beside the labelled ones
+DRAWN_PLATES = 300  # beside the labeled ones
 
 
 def calibrate(weights: Path | str, plates: PlateDataset, backend: str = "onnx") -> PlattScaling:
@@ -24,13 +24,14 @@ def calibrate(weights: Path | str, plates: PlateDataset, backend: str = "onnx") 
 
     Args:
         weights: the HDF5 file, its export beside it unless Keras is the backend.
-        plates: labelled plates that were not trained on.
+        plates: labeled plates that were not trained on.
         backend: that reads them.
     """
     weights = Path(weights)
     metadata = load_metadata(weights)
     drawn = render_plates(held_out_range(DRAWN_PLATES, plates.digits), digits=plates.digits)
-    augment = make_augmentation(CONFIGS["robust"])
+    config = CONFIGS["robust"]
+    augment = PlateAugmentation(config.styles, config.surroundings_prob)
     images, _ = augment(drawn.images, drawn.labels, range(len(drawn)))
     predictions = PlateReader(weights, backend).predict(np.concatenate([plates.images, images]))
     correct = np.array(predictions.texts) == np.array(plates.labels + drawn.labels)

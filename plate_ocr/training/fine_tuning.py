@@ -1,4 +1,4 @@
-"""Fine-tuning: a few labelled images of your own -> weights that read such images, in minutes.
+"""Fine-tuning: a few labeled images of your own -> weights that read such images, in minutes.
 
 Half of every batch is your images and half is drawn plates. Replaying what the network has learned
 keeps it from forgetting (Robins 1995, "Catastrophic forgetting, rehearsal and pseudorehearsal").
@@ -51,7 +51,7 @@ class FineTuned:
 
     @property
     def images(self) -> PlateDataset:
-        """All labelled images, the validation ones first."""
+        """All labeled images, the validation ones first."""
         parts = self.validation, self.own
         return PlateDataset(
             np.concatenate([part.images for part in parts]),
@@ -70,16 +70,16 @@ def fine_tune(
     initial_weights: Path | str = DEFAULT_WEIGHTS,
     config: FineTuneConfig = FINE_TUNE,
 ) -> FineTuned:
-    """Teach the reader labelled images of your own; an interrupted run goes on.
+    """Teach the reader labeled images of your own; an interrupted run goes on.
 
     Keeps the epoch with the highest exact match on the validation images, by greedy decoding, and
     averages its weights with the initial ones. Call `remove_checkpoints` at the end. Only
     `export_weights` makes what ONNX Runtime reads.
 
     Args:
-        folder: labelled images, as `load_folder` takes them; at least `MIN_IMAGES`.
+        folder: labeled images, as `load_folder` takes them; at least `MIN_IMAGES`.
         output: a new folder for dr_model.h5 and its metadata.
-        validation_folder: labelled images that choose the epoch; by default a fifth of `folder`.
+        validation_folder: labeled images that choose the epoch; by default a fifth of `folder`.
         minutes: about how long to train; by default `config.epochs`.
         digits: on an image, 4 to 7; by default as many as the initial weights read.
         initial_weights: the HDF5 file to start from.

@@ -53,13 +53,13 @@ def test_no_family_is_in_two_sets():
         assert set(load(name)["font"]) - {""} <= unseen
 
 
-def test_every_family_has_a_licence_and_a_row_in_the_readme():
+def test_every_family_has_a_license_and_a_row_in_the_readme():
     readme = (BENCHMARK / "README.md").read_text(encoding="utf-8")
     for face in faces("unseen") + faces("tuning"):
-        assert face["licence"] in {"OFL-1.1", "Apache-2.0", "UFL-1.0"}
+        assert face["license"] in {"OFL-1.1", "Apache-2.0", "UFL-1.0"}
         cells = [face["family"], face["kind"], f"`{face['package']}`", face["version"]]
         which = {"unseen": "held-out", "tuning": "tuning"}[face["set"]]
-        assert " | ".join([*cells, face["licence"], which]) in readme
+        assert " | ".join([*cells, face["license"], which]) in readme
 
 
 def test_every_corruption_at_every_severity():

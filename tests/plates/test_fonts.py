@@ -14,12 +14,12 @@ from plate_ocr.utils import read_json
 FAMILIES = [Family(**family) for family in read_json(PROJECT / "fonts" / "families.json")]
 
 
-def test_twenty_two_families_with_a_licence_each(fonts):
+def test_twenty_two_families_with_a_license_each(fonts):
     assert len(fonts) == 22
     assert [font.family for font in fonts] == [family.family for family in FAMILIES]
     for font in fonts:
-        licence = font.path.with_name(font.path.stem + ".LICENSE.txt").read_text(encoding="utf-8")
-        assert "Open Font License" in licence or "Apache License" in licence
+        license = font.path.with_name(font.path.stem + ".LICENSE.txt").read_text(encoding="utf-8")
+        assert "Open Font License" in license or "Apache License" in license
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.slug)

@@ -54,7 +54,7 @@ def test_other_formats_are_never_opened(plate):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "LA", "1", "CMYK", "I;16"])
-def test_colour_modes(plate, mode):
+def test_color_modes(plate, mode):
     binary = np.where(plate > 100, 255, 0).astype(np.uint8)
     if mode == "I;16":
         image = Image.fromarray(binary.astype(np.uint16) * 257)
@@ -96,7 +96,7 @@ def test_array_values_are_scaled_to_8_bits(plate):
     assert np.array_equal(load_plate(plate > 100), np.where(plate > 100, 255, 0))
 
 
-def test_letterbox_centres_an_image_on_its_own_background():
+def test_letterbox_centers_an_image_on_its_own_background():
     square = np.full((100, 100), 30, dtype=np.uint8)
     square[40:60, 40:60] = 220
     framed = letterbox(square)

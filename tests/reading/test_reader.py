@@ -66,8 +66,8 @@ def test_digits_stand_in_the_image_after_its_exif_rotation_and_not_outside():
 
 def test_a_reading_prints_as_its_text_and_confidence():
     reading = Reading("12891", 0.9954, (), "12891")
-    assert str(reading) == f"{reading}" == "12891 (99.5 %)"
-    assert "99.9 %" in str(replace(reading, confidence=0.99999))  # not certain
+    assert str(reading) == f"{reading}" == "12891 (99.5%)"
+    assert "99.9%" in str(replace(reading, confidence=0.99999))  # not certain
 
 
 def test_one_image_a_list_and_none(random_weights):

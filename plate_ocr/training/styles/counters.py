@@ -52,7 +52,7 @@ Y = np.arange(0.5, PLATE_HEIGHT, dtype=np.float32)[:, None]
 class Layout(NamedTuple):
     """Where the wheels are; lengths in pixels."""
 
-    count: int  # of labelled wheels
+    count: int  # of labeled wheels
     left: float  # edge of the first wheel
     pitch: float  # from a wheel to the next one
     top: int  # of the windows
@@ -127,7 +127,7 @@ def _draw_digits(
     layout: Layout,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Coverage by the labelled digits and by all others, float32 (2, 64, 128), 0 to 1."""
+    """Coverage by the labeled digits and by all others, float32 (2, 64, 128), 0 to 1."""
     ascent = glyphs.boxes[:, 2].max()
     extent = ascent + (glyphs.boxes[:, 1] - glyphs.boxes[:, 2]).max()
     scale = layout.digit_height / float(extent)  # pixels per height of a typical digit

@@ -1,4 +1,4 @@
-"""What stands around digits in photographs: papers, frames, rules, neighbouring text, tiles.
+"""What stands around digits in photographs: papers, frames, rules, neighboring text, tiles.
 
 Marks are drawn on a surface, float32 (64, 128): the darkness of what the digits stand on, from 0,
 its paper, to 1, the digits. The digits are drawn over it.
@@ -157,7 +157,7 @@ def _draw_guilloche(surface: np.ndarray, row: Row, rng: np.random.Generator) -> 
         across = math.cos(angle) * Y - math.sin(angle) * X
         if rng.random() < 0.7:
             wavelength = rng.uniform(10, 80)
-            fanning = rng.normal(0, 0.03) * across  # neighbouring waves are not quite parallel
+            fanning = rng.normal(0, 0.03) * across  # neighboring waves are not quite parallel
             wave = np.sin(2 * np.pi / wavelength * along + fanning + phase)
             across += rng.uniform(0.02, 0.15) * wavelength * wave
         families.append(np.cos(2 * np.pi / rng.uniform(2.5, 9) * across))
@@ -172,7 +172,7 @@ def _draw_shading(surface: np.ndarray, row: Row, rng: np.random.Generator) -> No
     _paint(surface, (rng.uniform(0.1, 0.7) * ((Y - middle) / row.height) ** 2).clip(0, 0.6), 1)
 
 
-def _draw_neighbours(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None:
+def _draw_neighbors(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None:
     """Parts of digits above and below, as in the window of a counter."""
     pitch = (row.right - row.left) // row.digits
     darkness = rng.random()
@@ -283,7 +283,7 @@ MARKS: dict[Mark, float] = {  # in the order of drawing: its probability, beside
     _draw_fibres: 0.04,
     _draw_guilloche: 0.25,
     _draw_shading: 0.08,
-    _draw_neighbours: 0.08,
+    _draw_neighbors: 0.08,
     _draw_text: 0.08,
     _draw_dividers: 0.12,
     _draw_rules: 0.12,
