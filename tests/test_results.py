@@ -40,12 +40,6 @@ def test_every_setting_of_a_run_has_a_title():
     assert tables.SETTINGS.keys() == names
 
 
-def test_a_median_ignores_pauses(tmp_path, monkeypatch):
-    (tmp_path / "run.csv").write_text("epoch,seconds\n1,60\n2,61\n3,600\n")
-    monkeypatch.setattr(tables, "RESULTS", tmp_path)
-    assert tables.median_minutes("run") == 3 * 61 / 60
-
-
 # All but those of ablations, which train networks of their own.
 RESULTS = sorted({path.stem for path in tables.RESULTS.glob("*.json")} - {"ablations"})
 

@@ -25,7 +25,7 @@ def stream(name, text):
 
 
 def test_a_picture_keeps_its_pixels_in_fewer_bytes(tmp_path):
-    gray = 10 * np.random.default_rng(0).integers(0, 24, (40, 60), np.uint8)
+    gray = 10 * np.random.default_rng(0).integers(0, 16, (40, 60), np.uint8)
     Image.fromarray(np.dstack([gray] * 3)).save(buffer := BytesIO(), "PNG")
     png = base64.b64encode(buffer.getvalue()).decode()
     picture = new_output("display_data", {"image/png": png, "text/plain": "<Figure>"})

@@ -41,9 +41,9 @@ def clean(path: Path) -> None:
 
 
 def shrink_png(encoded: str) -> str:
-    """The same picture, base64, in at most 24 colors and fewer bytes."""
+    """The same picture, base64, in at most 16 colors and fewer bytes."""
     picture = Image.open(BytesIO(base64.b64decode(encoded))).convert("RGB")
-    picture.quantize(24, dither=Image.Dither.NONE).save(buffer := BytesIO(), "PNG")
+    picture.quantize(16, dither=Image.Dither.NONE).save(buffer := BytesIO(), "PNG")
     return base64.b64encode(optimize(buffer.getvalue())).decode()
 
 

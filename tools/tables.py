@@ -4,7 +4,6 @@ A page marks where one belongs: `<!-- results: NAME -->` before it, `<!-- end --
 `python -m tools.figures` fills them from results/.
 """
 
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -211,7 +210,7 @@ def training_runs() -> str:
         cells = {title: setting(config[key]) for key, title in SETTINGS.items()} | {
             "epochs trained": f"{run['epochs']}, best {run['best_epoch']}",
             "minutes": f"{run['minutes']:.1f}",
-            "minutes at the median epoch time": f"{median_minutes(name):.1f}",
+            "minutes at the median epoch time": f"{median_minutes(run):.1f}",
             "device, precision": f"{run['device']}, {run['precision']}",
             "CTC loss on clean training plates": f"{measured['loss_on_training_plates']:.6f}",
             "correct, held-out numbers": f"{measured['held_out_correct']:,} of "
@@ -223,11 +222,9 @@ def training_runs() -> str:
     return grid("", rows)
 
 
-def median_minutes(name: str) -> float:
+def median_minutes(run: dict) -> float:
     """Minutes of a training run if every epoch took the median time."""
-    with (RESULTS / f"{name}.csv").open(encoding="utf-8", newline="") as lines:
-        seconds = [float(row["seconds"]) for row in csv.DictReader(lines)]
-    return len(seconds) * median(seconds) / 60
+    return run["epochs"] * median(row["seconds"] for row in run["history"]) / 60
 
 
 def setting(value: Any) -> str:
@@ -389,7 +386,7 @@ def training_time() -> str:
     """How long both parts of the training took, and on what."""
     runs = [load(name) for name in RUNS]
     hours = sum(run["minutes"] for run in runs) / 60
-    steady = sum(map(median_minutes, RUNS)) / 60
+    steady = sum(map(median_minutes, runs)) / 60
     return (
         f"The training of the shipped weights took {hours:.1f} hours on a {runs[-1]['device']}, "
         f"with pauses of the machine; at the median epoch time, {steady:.1f} hours."

@@ -25,22 +25,23 @@ def show_source(*functions: Callable | type) -> Markdown:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Markdown:
-    """A table; columns whose cells start with numbers are aligned to the right, others to the left.
+    """A table; columns of numbers are aligned to the right, all others and the first to the left.
 
     Args:
         head: titles of the columns.
         rows: cells, as many in every row as in the head.
     """
     rows = list(rows)
-    marks = ["--:" if _is_numeric(column) else "---" for column in zip(*rows, strict=True)]
-    lines = [head, marks or ["---"] * len(head), *rows]
+    _, *columns = zip(head, *rows, strict=True)
+    marks = ["---", *("--:" if _is_numeric(column[1:]) else "---" for column in columns)]
+    lines = [head, marks, *rows]
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 def _is_numeric(column: Sequence[str]) -> bool:
     """Whether most cells start with a number, perhaps bold or signed; empty ones do not count."""
     cells = [cell for cell in column if cell not in ("", "-")]
-    return 2 * sum(bool(NUMBER.match(cell)) for cell in cells) > len(cells)
+    return 2 * sum(map(bool, map(NUMBER.match, cells))) > len(cells)
 
 
 def layer_table(model: "keras.Model", also: Collection[str] = ()) -> Markdown:

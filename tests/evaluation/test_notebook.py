@@ -12,10 +12,6 @@ def test_numbers_are_aligned_to_the_right_and_text_to_the_left():
     assert lines[2] == "| layout | 3,000 | font Inter | **-0.5** | - |"
 
 
-def test_a_table_without_rows_has_a_head():
-    assert markdown_table(["set", "plates"], []).data == "| set | plates |\n| --- | --- |"
-
-
 def test_the_total_of_the_layers_counts_what_training_changes():
     layers = [
         keras.layers.Dense(4, name="dense"),
