@@ -11,7 +11,7 @@ import numpy as np
 
 from plate_ocr.cli import EXIT_CODES, add_reader_options, path_argument, print_error, run_command
 from plate_ocr.evaluation.metrics import character_error_rate, exact_match_rate
-from plate_ocr.network.checkpoint import WeightsError, origin
+from plate_ocr.network.checkpoint import WeightsError, load_metadata, origin
 from plate_ocr.plates.images import ImageError, is_image_name, load_plate
 from plate_ocr.plates.metadata import (
     METADATA_FILES,
@@ -67,10 +67,12 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def decode(options: argparse.Namespace) -> int:
     """Do what the options ask for; 1 if images could not be read."""
     images = [options.path] if options.path.is_file() else list_images(options.path)
+    records = read_metadata(images[0].parent)
+    load_metadata(options.weights)  # bad inputs are found before an output is touched
     check_outputs(options, images)
     print(f"restoring {options.weights} with {options.backend}", flush=True)
     reader = PlateReader(options.weights, options.backend, tta=options.tta)
-    rows = read_images(reader, images)
+    rows = read_images(reader, images, records)
     summary = summarize(rows)
     print_table(rows, options.min_confidence)
     print_summary(rows, summary, options.min_confidence)
@@ -99,9 +101,9 @@ def check_outputs(options: argparse.Namespace, images: list[Path]) -> None:
         check_writable(output)
 
 
-def read_images(reader: PlateReader, images: list[Path]) -> list[Row]:
-    """Read the images of one folder; what cannot be used is named on standard error."""
-    records, rows = read_metadata(images[0].parent), []
+def read_images(reader: PlateReader, images: list[Path], records: dict[str, dict]) -> list[Row]:
+    """Read images, labeled by records or names; what cannot be used is named on standard error."""
+    rows = []
     for path, reading in zip(images, reader.stream(images), strict=True):
         if isinstance(reading, ImageError):
             print_error(f"unreadable: {reading}")

@@ -372,8 +372,7 @@ def _calibrate(options: Options) -> None:
 
     The more plates are read wrongly, the more the confidence may change.
     """
-    _import_keras()
-    from plate_ocr.training.calibrate import calibrate
+    from plate_ocr.training.calibrate import calibrate  # not needed for reading
 
     plates = dataset.load_folder(options.directory, load_metadata(options.weights)["digits"])
     print(f"{options.weights}: {calibrate(options.weights, plates)}")

@@ -72,13 +72,13 @@ def read_json(path: Path | str) -> Any:
         raise ValueError(f"{path}: not JSON ({error})") from error
 
 
-def one_line(text: str) -> str:
-    """A text such as the name of a file, with escapes for characters that are not printable.
+def printable(name: str) -> str:
+    """A name for a message, on one line; what is longer than any path is content by mistake."""
+    return one_line(name if len(name) <= 1_000 else f"{name[:50]}...{name[-50:]}")
 
-    What is longer than 1,000 characters is content by mistake, and is shortened.
-    """
-    if len(text) > 1_000:
-        text = f"{text[:50]}...{text[-50:]}"
+
+def one_line(text: str) -> str:
+    """A text such as the name of a file, with escapes for characters that are not printable."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text

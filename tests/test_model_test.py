@@ -101,7 +101,7 @@ def test_without_labels_it_only_reads(folder):
     ("arguments", "named"),
     [
         (["nowhere"], "nowhere"),
-        (["plates", "--weights", "plates/none.h5"], "none.h5"),
+        (["plates", "--weights", "plates/none.h5", "--plot", "new/plot.png"], "none.h5"),
         (["plates", "--plot", "plot.docx", "--json", "out.json"], "plot.docx"),
         (["plates", "--plot", "new/plot.png", "--json", "plates"], "plates"),
         (["plates", "--json", "plot.svg", "--plot", "plot.svg"], "plot.svg"),

@@ -41,9 +41,11 @@ def clean(path: Path) -> None:
 
 
 def shrink_png(encoded: str) -> str:
-    """The same picture, base64, in at most 16 colors and fewer bytes."""
+    """The same picture, base64, in at most 24 colors and fewer bytes."""
     picture = Image.open(BytesIO(base64.b64decode(encoded))).convert("RGB")
-    picture.quantize(16, dither=Image.Dither.NONE).save(buffer := BytesIO(), "PNG")
+    # By default, gray levels would crowd out the few pixels of a color.
+    method = Image.Quantize.MAXCOVERAGE
+    picture.quantize(24, method, dither=Image.Dither.NONE).save(buffer := BytesIO(), "PNG")
     return base64.b64encode(optimize(buffer.getvalue())).decode()
 
 

@@ -387,10 +387,10 @@ def training_time() -> str:
     runs = [load(name) for name in RUNS]
     hours = sum(run["minutes"] for run in runs) / 60
     steady = sum(map(median_minutes, runs)) / 60
-    return (
-        f"The training of the shipped weights took {hours:.1f} hours on a {runs[-1]['device']}, "
-        f"with pauses of the machine; at the median epoch time, {steady:.1f} hours."
-    )
+    text = f"The training of the shipped weights took {hours:.1f} hours on a {runs[-1]['device']}"
+    if hours - steady < 0.1:
+        return f"{text}."
+    return f"{text}, with pauses of the machine; at the median epoch time, {steady:.1f} hours."
 
 
 def calibration_error() -> str:

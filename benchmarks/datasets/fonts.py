@@ -26,7 +26,7 @@ class Face:
     file: str
     license: str
     kind: str
-    set: str  # unseen or tuning
+    set: str  # held-out or tuning
 
     @property
     def path(self) -> Path:

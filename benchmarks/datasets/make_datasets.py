@@ -150,16 +150,16 @@ def third_party_set(name: str, generator: str, count: int) -> list[Sample]:
 
 def main() -> None:
     """Fetch what is missing, then draw everything."""
-    unseen, tuning = load_faces("unseen"), load_faces("tuning")
-    ordinary = [face for face in unseen if face.kind in ORDINARY_KINDS]
-    write("held_out_fonts", draw_set("held_out_fonts", held_out_font_plate, unseen, 5000))
+    held_out, tuning = load_faces("held-out"), load_faces("tuning")
+    ordinary = [face for face in held_out if face.kind in ORDINARY_KINDS]
+    write("held_out_fonts", draw_set("held_out_fonts", held_out_font_plate, held_out, 5000))
     corrupted = draw_set("corruptions", corrupted_plate, ordinary, 5000)
     for family, members in FAMILIES.items():
         names = {corruption.__name__ for corruption in members}
         chosen = [sample for sample in corrupted if sample.tags["corruption"] in names]
         write(f"corruptions_{family}", chosen)
     write("layout", draw_set("layout", layout_plate, ordinary, 3000))
-    write("no_plate", draw_set("no_plate", negative, unseen, 3000))
+    write("no_plate", draw_set("no_plate", negative, held_out, 3000))
     write("segments", draw_set("segments", segments_plate, [], 1000))
     write("tuning", draw_set("tuning", tuning_plate, tuning, 3000))
     write("cross_generator", third_party_set("cross_generator", "trdg", 2000))

@@ -53,10 +53,9 @@ def load_benchmark(name: str, directory: Path | str = BENCHMARK) -> PlateDataset
     shared = sorted(set.intersection(*map(set, files)))
     arrays = {key: np.concatenate([file[key] for file in files]) for key in shared}
     images, texts = arrays.pop("images"), arrays.pop("texts").tolist()
-    tags = zip(*(values.tolist() for values in arrays.values()), strict=True)
-    return PlateDataset(
-        images[..., None], texts, [dict(zip(arrays, row, strict=True)) for row in tags]
-    )
+    tags = {key: values.tolist() for key, values in arrays.items()}
+    records = [{key: tags[key][row] for key in tags} for row in range(len(texts))]
+    return PlateDataset(images[..., None], texts, records)
 
 
 def describe(record: dict) -> str:

@@ -21,7 +21,7 @@ from plate_ocr.training.calibrate import calibrate
 from plate_ocr.training.config import FINE_TUNE, FineTuneConfig
 from plate_ocr.training.export import export_weights
 from plate_ocr.training.fine_tuning import FineTuned, fine_tune, remove_checkpoints
-from plate_ocr.utils import one_line, write_text
+from plate_ocr.utils import one_line, printable, write_text
 
 VALIDATION = "validation images"  # name of a set
 NUM_DOUBTFUL = 10  # readings to look at again
@@ -132,7 +132,7 @@ def markdown(report: FineTuningReport) -> str:
         "",
         f"{len(tuned.own):,} images, {len(tuned.history)} epochs in {minutes:.1f} minutes. "
         f"Epoch {tuned.best_epoch} had the highest exact match on the validation images and was "
-        "kept, so expect slightly less on new images. Its weights are averaged with the pretrained "
+        "kept, so expect slightly less on new images. Its weights are averaged with the initial "
         "ones.",
         "",
         "| exact match, % | images | before | after |",
@@ -179,7 +179,7 @@ def reading_table(report: FineTuningReport, rows: np.ndarray) -> list[str]:
     head = ["file", "validation", "label", "text", "confidence, %"]
     lines = [head, ["---", *["--:"] * (len(head) - 1)]]
     for row in rows:
-        name = one_line(records[row]["file_name"]).replace("|", r"\|")
+        name = printable(records[row]["file_name"]).replace("|", r"\|")
         validation = "yes" if row < len(report.tuned.validation) else "no"
         confidence = f"{100 * readings.confidence[row]:.1f}"
         lines.append([name, validation, readings.labels[row], readings.texts[row], confidence])
@@ -194,7 +194,7 @@ def doubtful_images(report: FineTuningReport) -> Figure:
     rows = [*doubtful, *contradicted]
     captions = []
     for row in rows:
-        name = one_line(images.records[row]["file_name"])
+        name = printable(images.records[row]["file_name"])
         name = name if len(name) <= NAME_LENGTH else f"...{name[3 - NAME_LENGTH :]}"
         reading = f"{readings.texts[row]}  {readings.confidence[row]:.1%}"
         captions.append(f"{name}\n{reading}\nlabel {readings.labels[row]}")

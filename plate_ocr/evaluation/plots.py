@@ -347,7 +347,7 @@ def reliability_diagram(curve: Sequence[dict], ece: float, title_suffix: str = "
 
 
 def wilson_interval(rate: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % confidence interval of a proportion, both ends from 0 to 1 (Wilson 1927)."""
+    """95% confidence interval of a proportion, both ends from 0 to 1 (Wilson 1927)."""
     z = 1.96
     center = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(rate * (1 - rate) / count + (z / (2 * count)) ** 2)

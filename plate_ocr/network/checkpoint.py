@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from plate_ocr.plates.alphabet import DIGITS, SUPPORTED_LENGTHS
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
-from plate_ocr.utils import one_line, processor_name, resource_path, write_text
+from plate_ocr.utils import printable, processor_name, resource_path, write_text
 
 if TYPE_CHECKING:
     import keras
@@ -30,7 +30,7 @@ def load_metadata(weights: Path) -> dict:
             alphabet, image size or number of digits.
     """
     if not os.path.isfile(weights):  # noqa: PTH113 (false, too, for a name that is too long)
-        raise WeightsError(f"{one_line(str(weights))}: there is no such file")
+        raise WeightsError(f"{printable(str(weights))}: there is no such file")
     if weights.suffix != ".h5":
         raise WeightsError(f"{weights}: not weights; give the HDF5 file, {weights.stem}.h5")
     path = weights.with_suffix(".json")

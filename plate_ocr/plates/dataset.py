@@ -26,7 +26,7 @@ from plate_ocr.plates.metadata import (
     read_metadata,
 )
 from plate_ocr.plates.rendering import DEFAULT_SEED, PLATE_HEIGHT, PLATE_WIDTH, plate_text
-from plate_ocr.utils import one_line, read_json, write_bytes, write_text
+from plate_ocr.utils import printable, read_json, write_bytes, write_text
 
 # Directory name -> (start, count): positions in the permutation of all five-digit numbers.
 # For four digits, all of them are divided by ten.
@@ -304,7 +304,7 @@ def validate_dataset(directory: Path | str, digits: int | None = None) -> list[s
         first = first_with.setdefault(hashlib.sha256(gray.tobytes()).digest(), path.name)
         if first != path.name:
             problems.append(f"{path}: is the same picture as {first}")
-    missing = sorted(map(one_line, records.keys() - {path.name for path in paths}))
+    missing = sorted(map(printable, records.keys() - {path.name for path in paths}))
     return problems + [f"{directory}: {name} has a record, but no image" for name in missing]
 
 

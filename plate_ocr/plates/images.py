@@ -12,7 +12,7 @@ from PIL import Image, ImageChops, ImageOps
 from PIL.ExifTags import Base
 
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_SIZE, PLATE_WIDTH
-from plate_ocr.utils import one_line
+from plate_ocr.utils import printable
 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "TIFF")  # no other parser is ever opened
 SUFFIXES = frozenset(  # as Pillow registers them; asking Pillow would import all its parsers
@@ -80,7 +80,7 @@ def load_gray(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         reason = "not a PNG, JPEG, BMP, WebP or TIFF image"
         raise ImageError(f"{_source_name(source)}: {reason}") from error
     except Exception as error:  # damaged files raise anything, such as SyntaxError
-        reason = one_line(str(getattr(error, "strerror", None) or error)) or type(error).__name__
+        reason = printable(str(getattr(error, "strerror", None) or error)) or type(error).__name__
         raise ImageError(f"{_source_name(source)}: {reason}") from error
 
 
@@ -93,8 +93,8 @@ def _source_name(source: ImageSource) -> str:
     if isinstance(source, bytes | bytearray | memoryview):
         return f"bytes {reprlib.repr(bytes(source))}"  # it may be a path by mistake
     if isinstance(source, str | os.PathLike):
-        return one_line(os.fsdecode(source))
-    return one_line(str(getattr(source, "name", type(source).__name__)))
+        return printable(os.fsdecode(source))
+    return printable(str(getattr(source, "name", type(source).__name__)))
 
 
 def letterbox(gray: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from plate_ocr.plates.alphabet import NUM_DIGITS, is_valid_label
 from plate_ocr.plates.images import is_image_name
-from plate_ocr.utils import check_writable, one_line, write_bytes
+from plate_ocr.utils import check_writable, printable, write_bytes
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 PROPOSALS = METADATA_FILES[1]  # which spreadsheets open
@@ -35,11 +35,11 @@ def list_images(directory: Path | str) -> list[Path]:
     try:
         paths = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise DatasetError(f"{one_line(str(directory))}: {error.strerror or error}") from error
+        raise DatasetError(f"{printable(str(directory))}: {error.strerror or error}") from error
     images = [path for path in paths if is_image_name(path.name)]
     others = [path.name for path in paths if not is_image_name(path.name)]
     unread = [name for name in others if str(mimetypes.guess_type(name)[0]).startswith("image/")]
-    advice = f"; convert {one_line(unread[0])} to PNG" if unread else ""
+    advice = f"; convert {printable(unread[0])} to PNG" if unread else ""
     if not images:
         raise DatasetError(f"{directory}: holds no images of the formats that are read{advice}")
     if unread:
@@ -78,7 +78,7 @@ def read_metadata(directory: Path | str) -> dict[str, dict]:
                 if not (name and isinstance(name, str) and "text" in record):
                     raise ValueError(f"needs file_name and text, not {reprlib.repr(record)}")
                 if name in records:
-                    raise ValueError(f"{one_line(name)} has two records")
+                    raise ValueError(f"{printable(name)} has two records")
                 records[name] = record
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise DatasetError(f"{path}: after {len(records)} records: {error}") from error
@@ -95,7 +95,7 @@ def check_unlabeled(directory: Path | str) -> None:
 
 
 def write_proposals(directory: Path | str, rows: Sequence[tuple[str, str, float]]) -> Path:
-    """Write metadata.csv, which a person corrects, into a folder that `check_unlabeled` accepts.
+    """Write metadata.csv, which a person corrects, into a folder without metadata.
 
     Rows hold file name, text and confidence.
 
@@ -103,11 +103,12 @@ def write_proposals(directory: Path | str, rows: Sequence[tuple[str, str, float]
         The path of the file.
 
     Raises:
-        DatasetError: the name of an image is not valid text.
+        DatasetError: the name of an image is not valid text, or there are metadata.
     """
+    check_unlabeled(directory)  # again: reading the images takes a while
     for name, *_ in rows:
         if name.encode(errors="ignore").decode() != name:
-            raise DatasetError(f"{Path(directory, one_line(name))}: its name is not valid text")
+            raise DatasetError(f"{Path(directory, printable(name))}: its name is not valid text")
     table = io.StringIO()
     writer = csv.writer(table, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     writer.writerows([("file_name", "text", "confidence"), *rows])

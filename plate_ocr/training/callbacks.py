@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from plate_ocr.network.checkpoint import file_sha256
 from plate_ocr.training.config import TrainingError
 from plate_ocr.training.distributed import SINGLE_HOST, Distributed
 from plate_ocr.training.saving import device_name
@@ -28,11 +29,11 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     The best epoch has the lowest `rank`; by default that is the CTC loss of training.
 
-    After every epoch come the weights and the optimizer, then `state.json` with the history. Files
-    are replaced atomically, so a kill at any moment leaves the state of a finished epoch. `run` is
-    what determines the result; the directory of another run is refused. The first host writes; all
-    read the same directory. (On resuming, Keras' EarlyStopping forgets its best epoch, and
-    BackupAndRestore keeps none.)
+    After every epoch come the weights and the optimizer, then `state.json` with the history and
+    the SHA-256 of the weights. Files are replaced atomically, so a kill at any moment leaves the
+    state of a finished epoch. `run` is what determines the result; the directory of another run is
+    refused. The first host writes; all read the same directory. (On resuming, Keras' EarlyStopping
+    forgets its best epoch, and BackupAndRestore keeps none.)
     """
 
     def __init__(
@@ -67,10 +68,15 @@ class ResumableCheckpoint(keras.callbacks.Callback):
                 "stopped": False,  # by early stopping
                 "history": [],
                 "probes": [],  # steps and logits of the probe images
+                "sha256": {},  # of the files of weights
             }
         except ValueError as error:
             raise TrainingError(f"{error}; delete {self.directory} to start again") from error
-        self._check_run(state.get("run", {}), run)
+        found = state.get("run") if isinstance(state, dict) else None
+        self._check_run(found if isinstance(found, dict) else {}, run)
+        for name, sha256 in state["sha256"].items():
+            if file_sha256(path := self.directory / name) != sha256:
+                raise TrainingError(f"{path}: damaged; delete {self.directory} to start again")
         return state
 
     def _check_run(self, found: dict, run: dict) -> None:
@@ -85,11 +91,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     def restore(self, model: keras.Model, epoch: int) -> None:
         """Load the weights, and the optimizer if `model` has one, as they were after an epoch."""
-        path = self.directory / _weights_name(epoch)
-        try:
-            model.load_weights(path)
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{path}: damaged; delete its folder to start again") from error
+        model.load_weights(self.directory / _weights_name(epoch))
 
     def on_train_begin(self, logs=None):
         """Read the probe images before the first step."""
@@ -128,16 +130,19 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._write_epoch()
 
     def _write_epoch(self) -> None:
-        """Write the weights, then the state that names their epoch; then remove older weights."""
-        last, best = (_weights_name(self.state[name]) for name in ("epoch", "best_epoch"))
+        """Write the weights, then the state that names them; then remove older weights."""
+        state, last = self.state, _weights_name(self.state["epoch"])
+        kept = {last, _weights_name(state["best_epoch"])}
         with self.host.save_on_first_host(self.directory) as folder:
             folder.mkdir(exist_ok=True)
             with atomic_write(folder / last) as temporary:
                 temporary.write_bytes(bytes(BYTES_PER_PARAMETER * self.model.count_params()))
                 self.model.save_weights(temporary)
-            write_text(folder / "state.json", json.dumps(self.state))
+                state["sha256"][last] = file_sha256(temporary)
+            state["sha256"] = {name: state["sha256"][name] for name in sorted(kept)}
+            write_text(folder / "state.json", json.dumps(state))
             for path in folder.glob("*.weights.h5"):
-                if path.name not in (last, best):
+                if path.name not in kept:
                     path.unlink()
 
 

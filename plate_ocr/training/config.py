@@ -56,7 +56,7 @@ CONFIGS = {
     config.name: config
     for config in (
         # Part I: the run this project started from, known from a description. Without
-        # augmentation, dropout keeps the network from memorising the plates.
+        # augmentation, dropout keeps the network from memorizing the plates.
         TrainConfig(
             name="described", learning_rate=3e-4, warmup_steps=0, batch_size=256, dropout=0.5
         ),

@@ -41,25 +41,24 @@ def test_numbers_are_held_out_and_unique(names):
 
 def test_no_family_is_in_two_sets():
     trained = {font["family"] for font in json.loads((PROJECT / "fonts/fonts.json").read_text())}
-    unseen = {face["family"] for face in faces("unseen")}
+    held_out = {face["family"] for face in faces("held-out")}
     tuning = {face["family"] for face in faces("tuning")}
-    assert len(trained) == 22 and len(unseen) >= 60 and len(tuning) >= 25
-    assert not unseen & trained and not tuning & trained and not unseen & tuning
+    assert len(trained) == 22 and len(held_out) >= 60 and len(tuning) >= 25
+    assert not held_out & trained and not tuning & trained and not held_out & tuning
     related = {tuple(name.split()[:2]) for name in trained}  # no other style of a trained family
-    assert not related & {tuple(name.split()[:2]) for name in unseen | tuning}
-    assert set(load("held_out_fonts")["font"]) == unseen
+    assert not related & {tuple(name.split()[:2]) for name in held_out | tuning}
+    assert set(load("held_out_fonts")["font"]) == held_out
     assert set(load("tuning")["font"]) == tuning
     for name in (*CORRUPTIONS, "layout", "no_plate"):
-        assert set(load(name)["font"]) - {""} <= unseen
+        assert set(load(name)["font"]) - {""} <= held_out
 
 
 def test_every_family_has_a_license_and_a_row_in_the_readme():
     readme = (BENCHMARK / "README.md").read_text(encoding="utf-8")
-    for face in faces("unseen") + faces("tuning"):
+    for face in faces("held-out") + faces("tuning"):
         assert face["license"] in {"OFL-1.1", "Apache-2.0", "UFL-1.0"}
         cells = [face["family"], face["kind"], f"`{face['package']}`", face["version"]]
-        which = {"unseen": "held-out", "tuning": "tuning"}[face["set"]]
-        assert " | ".join([*cells, face["license"], which]) in readme
+        assert " | ".join([*cells, face["license"], face["set"]]) in readme
 
 
 def test_every_corruption_at_every_severity():

@@ -45,7 +45,7 @@ def test_exact_match_compares_the_greedy_text():
     assert np.asarray(exact_match(encode(labels), logits)).tolist() == expected
 
 
-def test_eight_plates_are_memorised():
+def test_eight_plates_are_memorized():
     keras.utils.set_random_seed(0)
     plates = render_plates(range(8))
     targets = make_targets(encode(plates.labels), digit_boxes(plates.images))

@@ -141,7 +141,7 @@ def _draw_grain(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None
     surface += cv2.resize(noise, PLATE_SIZE).clip(0, MAX_PATTERN)
 
 
-def _draw_fibres(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None:
+def _draw_fibers(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None:
     count = rng.integers(10, 80)
     starts = rng.uniform(0, PLATE_SIZE, (count, 1, 2))
     bends = rng.normal(0, rng.uniform(1, 3), (count, 4, 2)).cumsum(axis=1)
@@ -280,7 +280,7 @@ def _draw_frame(surface: np.ndarray, row: Row, rng: np.random.Generator) -> None
 
 MARKS: dict[Mark, float] = {  # in the order of drawing: its probability, besides one for sure
     _draw_grain: 0.15,
-    _draw_fibres: 0.04,
+    _draw_fibers: 0.04,
     _draw_guilloche: 0.25,
     _draw_shading: 0.08,
     _draw_neighbors: 0.08,
