@@ -40,7 +40,7 @@ test-scale: .venv-scale/ready  ## test drawing, reading and training on several 
 	KERAS_BACKEND=jax .venv-scale/bin/python -m pytest tests/scale
 
 test-colab: $(if $(COLAB_PYTHON),.venv-colab/ready)  ## run the notebooks with the versions of Colab
-	$(if $(COLAB_PYTHON),.venv-colab/bin/python -m pytest --numprocesses 2 --maxschedchunk 1 tests/colab,@echo "skipped: no Python 3.13")
+	$(if $(COLAB_PYTHON),.venv-colab/bin/python -m pytest tests/colab,@echo "skipped: no Python 3.13")
 
 lint: .venv/ready  ## check the style of code and notebooks
 	$(RUN) -m ruff check .
