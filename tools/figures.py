@@ -22,7 +22,6 @@ from plate_ocr.plates.alphabet import DIGITS, NUM_CLASSES
 from plate_ocr.plates.rendering import DEFAULT_SEED, plate_text
 from plate_ocr.reading.ctc import softmax
 from plate_ocr.reading.reader import PlateReader, Reading
-from plate_ocr.training.saving import load_runs
 from plate_ocr.training.styles import STYLES, load_style
 from plate_ocr.training.styles.row import Drawing, Style
 from plate_ocr.training.styles.surroundings import add_surroundings
@@ -111,11 +110,12 @@ def draw_inside(draw: Style, text: str, rng: np.random.Generator) -> np.ndarray:
 
 def draw_all(directory: Path) -> None:
     """Draw every picture into a folder."""
+    runs = {part: tables.load(name) for name, part in tables.RUNS.items()}
     figures = {
         "benchmark": report.chart(tables.load("benchmark")),
         "pipeline": draw_pipeline(),
         "styles": draw_styles(),
-        "training": plots.training_curves(load_runs(tables.RESULTS)),
+        "training": plots.training_curves(runs),
         "tta": draw_tta(),
     }
     if ablations := tables.load_ablations():

@@ -26,13 +26,6 @@ EDGE = "#bbbbbb"  # of images
 DPI = 150
 MAX_BARS = 12
 MIN_SHOWN_BOX = 4  # pixels; a smaller box is marked by a cross
-# Of the runs of training.ipynb, by name of the configuration.
-RUN_TITLES = {
-    "described": "Part I",
-    "robust": "Part II",
-    "quick": "Part I",
-    "quick_robust": "Part II",
-}
 Counts = Mapping[Hashable, tuple[int, int]]  # group -> correct readings and plates
 
 # Not rc_context: leaving it undoes the interactive mode that a notebook sets at its first figure.
@@ -225,15 +218,14 @@ def posteriors_by_step(
 
 
 def training_curves(
-    runs: Mapping[str, tuple[dict, list[dict]]],
+    runs: Mapping[str, dict],
     title_suffix: str = "",
     reported: tuple[int, float] | None = None,
 ) -> Figure:
     """CTC loss and validation exact match per epoch.
 
     Args:
-        runs: name -> (result, history), as `load_runs` returns them; names of configurations are
-            shown as the parts of training.ipynb.
+        runs: what `save_run` returns, or `ResumableCheckpoint.state`, by the name to show.
         title_suffix: of the first panel.
         reported: epochs and loss of the described run, which a star marks.
     """
@@ -244,9 +236,9 @@ def training_curves(
     if reported:
         label = f"described run: epoch {reported[0]}, loss {reported[1]} (other network and fonts)"
         losses.plot(*reported, "*", color=RED, markersize=12, label=label)
-    for color, (name, (result, history)) in zip(COLORS, runs.items(), strict=False):
-        name = RUN_TITLES.get(name, name)
-        epochs, best = [row["epoch"] for row in history], result["best_epoch"]
+    for color, (name, run) in zip(COLORS, runs.items(), strict=False):
+        history, best = run["history"], run["best_epoch"]
+        epochs = [row["epoch"] for row in history]
         loss = [row["logits_loss"] for row in history]
         losses.semilogy(epochs, loss, color=color, label=f"{name}, training (dot: best epoch)")
         losses.plot(best, loss[best - 1], "o", color=color)

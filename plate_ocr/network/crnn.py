@@ -167,7 +167,7 @@ def ctc_loss(labels, logits):
     if keras.backend.backend() == "tensorflow":
         import tensorflow
 
-        # TensorFlow's kernel makes a training step 7 % faster, but runs on the CPU only.
+        # TensorFlow's kernel makes a training step 7% faster, but runs on the CPU only.
         if not tensorflow.config.list_physical_devices("GPU"):
             count, steps, _ = tensorflow.unstack(tensorflow.shape(logits))
             return tensorflow.nn.ctc_loss(

@@ -15,7 +15,7 @@ from plate_ocr.network.crnn import NUM_TIME_STEPS, architecture_hash, build_mode
 from plate_ocr.plates.alphabet import BLANK, DIGITS, NUM_DIGITS
 from plate_ocr.plates.rendering import PLATE_HEIGHT, PLATE_WIDTH
 from plate_ocr.training.config import TrainConfig
-from plate_ocr.utils import atomic_write, cores, processor_name, read_json, write_text
+from plate_ocr.utils import atomic_write, cores, processor_name, write_text
 
 logging.getLogger("absl").setLevel(logging.ERROR)  # Keras advises its own format at every save
 # Settings of layers that Keras 3.15 writes and 3.13 refuses. Here they stand at their defaults.
@@ -108,12 +108,3 @@ def save_run(
     }
     write_text(path, json.dumps(result, indent=2) + "\n")
     return result
-
-
-def load_runs(directory: Path | str) -> dict[str, tuple[dict, list[dict]]]:
-    """All runs in a folder of results: name of the configuration -> (result, history)."""
-    runs = {}
-    for path in sorted(Path(directory).glob("training_*.json")):
-        result = read_json(path)
-        runs[result["config"]["name"]] = (result, result["history"])
-    return runs

@@ -70,16 +70,6 @@ def test_boxes_lie_on_plates_and_small_ones_are_marked_by_a_cross():
     assert plates[3].lines[0].get_xydata()[0] == pytest.approx([64.14, 23.5])
 
 
-def test_curves_are_named_by_the_parts_of_the_training():
-    row = {"epoch": 1, "logits_loss": 1, "val_logits_loss": 1, "val_logits_exact_match": 0.5}
-    runs = {name: ({"best_epoch": 1}, [row]) for name in ("described", "robust", "fine-tuning")}
-    (legend,) = plots.training_curves(runs, reported=(43, 0.0015)).legends
-    texts = [text.get_text() for text in legend.get_texts()]
-    assert texts[0] == "described run: epoch 43, loss 0.0015 (other network and fonts)"
-    names = [text.removesuffix(", validation") for text in texts if "validation" in text]
-    assert names == ["Part I", "Part II", "fine-tuning"]
-
-
 def test_wrong_predictions_show_their_label(tmp_path):
     readings = [Reading(text, 0.5, (), text) for text in ("12345", "54321", "00000")]
     images = np.full((3, 64, 128, 1), 255, np.uint8)

@@ -6,7 +6,8 @@ from plate_ocr.network.checkpoint import load_metadata, load_model
 from plate_ocr.network.crnn import build_model
 from plate_ocr.plates.dataset import render_plates
 from plate_ocr.training.config import CONFIGS
-from plate_ocr.training.saving import load_runs, save_model, save_run
+from plate_ocr.training.saving import save_model, save_run
+from plate_ocr.utils import read_json
 
 PLAIN_KERAS = """
 import sys
@@ -41,6 +42,6 @@ def test_results_come_back_as_they_were_written(tmp_path):
     state = {"run": {"precision": "float32"}, "epoch": 3, "stopped": False, "history": history}
     state |= {"best_epoch": 3, "best_loss": 1 / 3}
     saved = save_run(CONFIGS["robust"], state, weights, {"held_out_correct": 3}, tmp_path)
-    assert load_runs(tmp_path) == {"robust": (saved, history)}
+    assert read_json(tmp_path / "training_robust.json") == saved and saved["history"] == history
     assert saved["measured"] == {"held_out_correct": 3} and saved["minutes"] == 4.5
     assert saved["origin"]["weights"] == load_metadata(weights)["sha256"][weights.name]
